@@ -1,0 +1,26 @@
+"""What makes two triggers the same: run ids from identities, digests of payloads."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def run_id_of(workflow_id: str, identity: str) -> str:
+    """The id of the run that a trigger with this identity starts: the same each time it is delivered.
+
+    A digest, so that it spreads evenly (Firestore slows down on document ids that rise with time).
+    """
+    return hashlib.sha256(f"{workflow_id}\n{identity}".encode(errors="backslashreplace")).hexdigest()[:32]
+
+
+def payload_hash(payload: Any) -> str:
+    """A digest of a payload as it was sent, whatever the order of its keys.
+
+    Of what was sent and not of what validation made of it, so that a delivery repeated after a deployment that
+    changed a default is still the same.
+
+    Raises:
+        ValueError: the payload is not JSON.
+    """
+    text = json.dumps(payload, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

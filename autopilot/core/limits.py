@@ -1,0 +1,73 @@
+"""What fits into a run, checked in one place for every store.
+
+Together the limits keep a run's document under Firestore's 1 MiB (firebase.google.com/docs/firestore/quotas), with
+room for its other fields. Sizes are bytes of UTF-8.
+"""
+
+import json
+from typing import Any
+
+from autopilot.errors import PayloadTooLarge, ResultInvalid, ResultTooLarge
+
+PAYLOAD_LIMIT = 256 * 1024
+RESULT_LIMIT = 384 * 1024
+ERROR_LIMIT = 8 * 1024
+
+_CUT = "\n... [cut: {size:,} bytes in all]"
+
+
+def json_text(value: Any) -> str:
+    """``value`` as compact JSON, the form in which payloads and results are stored.
+
+    Text and not a database's own maps: Firestore's refuse nested arrays, some keys and large integers.
+
+    Raises:
+        ValueError: not JSON; the message names the reason.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("a string in it is not valid Unicode (a lone surrogate)") from None
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def payload_text(payload: Any) -> str:
+    """The payload's JSON.
+
+    Raises:
+        PayloadTooLarge: it is over :data:`PAYLOAD_LIMIT`.
+    """
+    text = json_text(payload)
+    if (size := len(text.encode())) > PAYLOAD_LIMIT:
+        raise PayloadTooLarge(size, PAYLOAD_LIMIT)
+    return text
+
+
+def result_text(result: Any) -> str:
+    """The result's JSON.
+
+    Raises:
+        ResultInvalid: it is not JSON.
+        ResultTooLarge: it is over :data:`RESULT_LIMIT`.
+    """
+    try:
+        text = json_text(result)
+    except ValueError as error:
+        raise ResultInvalid(str(error)) from error
+    if (size := len(text.encode())) > RESULT_LIMIT:
+        raise ResultTooLarge(size, RESULT_LIMIT)
+    return text
+
+
+def cut_error(text: str) -> str:
+    """``text`` within :data:`ERROR_LIMIT`; a cut is marked with the size it had. Always valid Unicode."""
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= ERROR_LIMIT:
+        return encoded.decode()
+    mark = _CUT.format(size=len(encoded))
+    return encoded[: ERROR_LIMIT - len(mark.encode())].decode(errors="ignore") + mark

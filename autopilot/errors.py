@@ -1,0 +1,197 @@
+"""Every error that Autopilot raises on purpose.
+
+The tree::
+
+    AutopilotError
+    ├── ConfigurationError          something must be changed before this can work
+    │   ├── SettingsInvalid         an AUTOPILOT_* variable
+    │   ├── WorkflowInvalid         a workflow class or its manifest
+    │   └── ConfigInvalid           a value of a workflow's Config is missing or wrong
+    ├── PayloadError                what asked for the run is at fault; no run exists
+    │   ├── PayloadInvalid          refused by the workflow's payload type
+    │   ├── PayloadTooLarge
+    │   └── PayloadConflict         a known trigger came again with another payload
+    ├── ResultError                 the workflow's code is at fault; the run fails
+    │   ├── ResultInvalid           not JSON, or not of the declared type
+    │   └── ResultTooLarge
+    ├── RunError                    the state of a run forbids it
+    │   ├── RunDeadlineExceeded     the invocation's time is used up
+    │   ├── RunSuperseded           a newer attempt has taken the run over
+    │   ├── RunStartFailed          the start could not be recorded, so nothing was run
+    │   └── JournalRequired         durable calls need the journal, and there is none
+    └── StoreError                  the database
+        ├── StoreUnavailable        away, locked or too slow: trying again can help
+        ├── StoreVersionUnsupported written by a newer Autopilot
+        └── CursorInvalid           a page cursor that is broken or of another list
+
+Constructors take what happened as values and write the message themselves. Drivers' errors are translated once per
+store; an HTTP status is chosen at the edge, in :mod:`autopilot.answers`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class AutopilotError(Exception):
+    """The root: ``except AutopilotError`` catches whatever Autopilot raises on purpose."""
+
+
+class ConfigurationError(AutopilotError):
+    """Something must be changed by a person before this can work."""
+
+
+class SettingsInvalid(ConfigurationError):
+    """An environment variable of Autopilot's own has a value that cannot be used."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(f"{variable}: {reason}")
+        self.variable = variable
+        self.reason = reason
+
+
+class WorkflowInvalid(ConfigurationError):
+    """A workflow class cannot be used as it is written."""
+
+    def __init__(self, workflow: str, reason: str) -> None:
+        super().__init__(f"{workflow}: {reason}")
+        self.workflow = workflow
+        self.reason = reason
+
+
+class ConfigInvalid(ConfigurationError):
+    """Values of a workflow's ``Config`` are missing or wrong; ``fields`` names each with its variable and reason."""
+
+    def __init__(self, workflow: str, fields: Sequence[tuple[str, str, str]]) -> None:
+        told = "; ".join(f"{field}: {reason} (set {variable})" for field, variable, reason in fields)
+        super().__init__(f"configuration of workflow {workflow}: {told}")
+        self.workflow = workflow
+        self.fields = tuple(fields)
+
+
+class PayloadError(AutopilotError, ValueError):
+    """The payload of a trigger is refused. No run exists."""
+
+
+class PayloadInvalid(PayloadError):
+    """The payload does not fit the workflow's payload type.
+
+    ``details`` are pydantic's field errors (``type``, ``loc``, ``msg``), without the values that were sent.
+    """
+
+    def __init__(self, workflow: str, details: Sequence[dict[str, Any]]) -> None:
+        told = "; ".join(f"{'.'.join(str(part) for part in d['loc']) or 'payload'}: {d['msg']}" for d in details[:5])
+        more = f" (and {len(details) - 5} more)" if len(details) > 5 else ""
+        super().__init__(f"payload of workflow {workflow}: {told}{more}")
+        self.workflow = workflow
+        self.details = tuple(details)
+
+
+class PayloadTooLarge(PayloadError):
+    """The payload's JSON is over the limit. Sizes are bytes of UTF-8."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the payload is {size:,} bytes of JSON; the limit is {limit:,}")
+        self.size = size
+        self.limit = limit
+
+
+class PayloadConflict(PayloadError):
+    """A trigger that is known already came again with another payload."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was started by this trigger with another payload")
+        self.run_id = run_id
+
+
+class ResultError(AutopilotError):
+    """What the workflow's code returned cannot be recorded."""
+
+
+class ResultInvalid(ResultError):
+    """The result is not JSON, or not of the type that the workflow declares."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the result cannot be recorded: {reason}")
+        self.reason = reason
+
+
+class ResultTooLarge(ResultError):
+    """The result's JSON is over the limit. Sizes are bytes of UTF-8."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the result is {size:,} bytes of JSON; the limit is {limit:,}")
+        self.size = size
+        self.limit = limit
+
+
+class RunError(AutopilotError):
+    """The state of a run forbids what was asked."""
+
+
+class RunDeadlineExceeded(RunError, TimeoutError):
+    """The invocation's time is used up and ``execute`` was stopped. ``seconds`` is what it was given."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"stopped after {seconds:g} s, the deadline of the invocation")
+        self.seconds = seconds
+
+
+class RunSuperseded(RunError):
+    """A newer attempt holds the run; nothing was changed."""
+
+    def __init__(self, run_id: str, attempt: int, stored_attempt: int) -> None:
+        super().__init__(f"run {run_id}: attempt {attempt} was superseded by attempt {stored_attempt}")
+        self.run_id = run_id
+        self.attempt = attempt
+        self.stored_attempt = stored_attempt
+
+
+class RunStartFailed(RunError):
+    """The start could not be recorded where it must be; nothing was run and the trigger can be delivered again."""
+
+    def __init__(self, workflow: str, run_id: str) -> None:
+        super().__init__(f"the start of run {run_id} of workflow {workflow} could not be recorded; nothing was run")
+        self.workflow = workflow
+        self.run_id = run_id
+
+
+class JournalRequired(RunError):
+    """A durable call needs the journal, and the workflow was given a bare run log."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(f"{call} needs the journal; this workflow was given a run log and nothing else")
+        self.call = call
+
+
+class StoreError(AutopilotError):
+    """The database refused or failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is away, locked, read-only or too slow. Trying again later can help."""
+
+    def __init__(self, store: str, doing: str, reason: str) -> None:
+        super().__init__(f"{store}: {doing}: {reason}")
+        self.store = store
+        self.doing = doing
+        self.reason = reason
+
+
+class StoreVersionUnsupported(StoreError):
+    """The data was written by a newer Autopilot than this one."""
+
+    def __init__(self, store: str, found: int, supported: int) -> None:
+        super().__init__(
+            f"{store}: the data has schema version {found}, this Autopilot knows up to {supported}; upgrade Autopilot"
+        )
+        self.store = store
+        self.found = found
+        self.supported = supported
+
+
+class CursorInvalid(StoreError, ValueError):
+    """A page cursor that is broken, or that belongs to another list."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"cursor: {reason}")
+        self.reason = reason

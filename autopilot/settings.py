@@ -1,0 +1,116 @@
+"""The settings: the only place where the environment is read."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from dotenv import load_dotenv
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autopilot.errors import ConfigInvalid, SettingsInvalid
+
+StoreName = Literal["sqlite", "firestore"]
+
+_VARIABLES = {
+    "store": "AUTOPILOT_STORE",
+    "sqlite_path": "AUTOPILOT_SQLITE_PATH",
+    "firestore_database": "AUTOPILOT_FIRESTORE_DATABASE",
+    "environment": "AUTOPILOT_ENVIRONMENT",
+    "project": "GOOGLE_CLOUD_PROJECT",
+    "firestore_emulator_host": "FIRESTORE_EMULATOR_HOST",
+    "service": "K_SERVICE",
+    "revision": "K_REVISION",
+    "function_target": "FUNCTION_TARGET",
+    "request_timeout_seconds": "CLOUD_RUN_TIMEOUT_SECONDS",
+}
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """What the environment says. Empty variables count as unset."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store: StoreName = Field(default="sqlite", description="AUTOPILOT_STORE")
+    sqlite_path: Path = Field(default=Path(".autopilot/autopilot.db"), description="AUTOPILOT_SQLITE_PATH")
+    firestore_database: str = Field(default="(default)", description="AUTOPILOT_FIRESTORE_DATABASE")
+    environment: str = Field(default="local", description="AUTOPILOT_ENVIRONMENT, on every log line")
+    project: str | None = Field(default=None, description="GOOGLE_CLOUD_PROJECT")
+    firestore_emulator_host: str | None = Field(default=None, description="FIRESTORE_EMULATOR_HOST")
+    service: str | None = Field(default=None, description="K_SERVICE: set by Cloud Run")
+    revision: str | None = Field(default=None, description="K_REVISION: set by Cloud Run")
+    function_target: str | None = Field(default=None, description="FUNCTION_TARGET: the function that is served")
+    request_timeout_seconds: float | None = Field(
+        default=None, gt=0, description="CLOUD_RUN_TIMEOUT_SECONDS: when the platform ends a request"
+    )
+
+    @property
+    def in_cloud(self) -> bool:
+        """Whether this process is an instance of a Cloud Run service, as every Cloud Function is."""
+        return self.service is not None
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: instead of the process's environment. Without it a ``.env`` file in the working directory is read
+            first, except in the cloud; what is set already wins.
+
+    Raises:
+        SettingsInvalid: a variable has a value that cannot be used, or the combination cannot work.
+    """
+    variables = _process_environment() if environ is None else environ
+    values = {field: variables[name] for field, name in _VARIABLES.items() if variables.get(name)}
+    if values.get("request_timeout_seconds") == "0":  # functions-framework's way to say: no timeout
+        del values["request_timeout_seconds"]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SettingsInvalid(_VARIABLES[str(first["loc"][0])], f"{first['msg']}, not {first['input']!r}") from None
+    if settings.in_cloud and settings.store == "sqlite":
+        raise SettingsInvalid(
+            _VARIABLES["store"],
+            f"{' or '.join(get_args(StoreName))}: sqlite cannot be used on Cloud Run, which forgets its disk with the "
+            "instance; set it to firestore",
+        )
+    return settings
+
+
+def load_config(
+    config_type: type[ConfigT], workflow_id: str, *, environ: Mapping[str, str] | None = None
+) -> ConfigT:
+    """A workflow's typed configuration, from the variables ``<WORKFLOW>_<FIELD>``.
+
+    Values are text, read by the field's type as pydantic reads text; a structured field is declared as
+    ``pydantic.Json[...]``. Empty variables count as unset.
+
+    Raises:
+        ConfigInvalid: naming every field that is missing or wrong, and never a value: it may be a secret.
+    """
+    variables = _process_environment() if environ is None else environ
+    names = config_variables(config_type, workflow_id)
+    values = {field: variables[name] for field, name in names.items() if variables.get(name)}
+    try:
+        return config_type.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            (".".join(map(str, fault["loc"])) or "Config", names.get(str(next(iter(fault["loc"]), "")), "its variables"))
+            + (fault["msg"],)
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise ConfigInvalid(workflow_id, faults) from None
+
+
+def config_variables(config_type: type[BaseModel], workflow_id: str) -> dict[str, str]:
+    """The name of the environment variable of each field of a workflow's ``Config``."""
+    return {field: f"{workflow_id}_{field}".upper() for field in config_type.model_fields}
+
+
+def _process_environment() -> Mapping[str, str]:
+    if "K_SERVICE" not in os.environ:
+        load_dotenv(Path(".env"))
+    return os.environ
