@@ -1,0 +1,37 @@
+"""What a run looks like in any of the stores: JSON text within the limits, and back again."""
+
+import json
+from typing import Any, NamedTuple
+
+from autopilot.core.limits import cut_error, payload_text, result_text
+from autopilot.models import WorkflowRun
+
+
+class RunTexts(NamedTuple):
+    """The fields of a run that are not stored as they are."""
+
+    payload: str
+    """``trigger_data`` as JSON."""
+    result: str | None
+    """``result`` as JSON; None for no result."""
+    error: str | None
+    """``error`` within its limit."""
+
+
+def encode_texts(run: WorkflowRun) -> RunTexts:
+    """The texts of a run, each within its limit. Called before anything is sent.
+
+    Raises:
+        PayloadTooLarge, ResultTooLarge: over the limit.
+        ResultInvalid: the result is not JSON.
+    """
+    return RunTexts(
+        payload=payload_text(run.trigger_data),
+        result=None if run.result is None else result_text(run.result),
+        error=None if run.error is None else cut_error(run.error),
+    )
+
+
+def decode_json(text: str | None) -> Any:
+    """The value of a JSON text; None for no text."""
+    return None if text is None else json.loads(text)
