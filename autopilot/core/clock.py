@@ -3,8 +3,11 @@
 import asyncio
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -39,3 +42,17 @@ class SystemClock:
 def random_id() -> str:
     """32 hexadecimal digits that nobody else has: ids of runs, marks of owners, nonces."""
     return uuid.uuid4().hex
+
+
+def to_microseconds(time: datetime) -> int:
+    """Whole microseconds since 1970 UTC: an aware time as an exact integer."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The time, in UTC, of :func:`to_microseconds`.
+
+    Raises:
+        OverflowError: before year 1 or after year 9999.
+    """
+    return _EPOCH + microseconds * _MICROSECOND

@@ -4,13 +4,12 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from autopilot.core.clock import from_microseconds, to_microseconds
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunStatus, WorkflowRun, is_run_id
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _MAX_LENGTH = 1024
 
 
@@ -24,7 +23,7 @@ class RunPosition:
 
 def encode_cursor(last: WorkflowRun, status: RunStatus | None) -> str:
     """The cursor for what follows ``last`` in its workflow's list of runs in ``status``."""
-    fields = [last.workflow_id, status, (last.started_at - _EPOCH) // _MICROSECOND, last.id]
+    fields = [last.workflow_id, status, to_microseconds(last.started_at), last.id]
     return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
@@ -41,7 +40,7 @@ def decode_cursor(cursor: str, workflow_id: str, status: RunStatus | None) -> Ru
         of_workflow, of_status, microseconds, run_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
         if type(microseconds) is not int or not isinstance(run_id, str) or not is_run_id(run_id):
             raise ValueError
-        started_at = _EPOCH + microseconds * _MICROSECOND
+        started_at = from_microseconds(microseconds)
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise CursorInvalid("it is not one that a list of runs gave") from None
     if of_workflow != workflow_id or of_status != status:
