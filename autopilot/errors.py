@@ -19,10 +19,11 @@ The tree::
     │   ├── RunSuperseded           a newer attempt has taken the run over
     │   ├── RunStartFailed          the start could not be recorded, so nothing was run
     │   └── JournalRequired         durable calls need the journal, and there is none
-    └── StoreError                  the database
-        ├── StoreUnavailable        away, locked or too slow: trying again can help
-        ├── StoreVersionUnsupported written by a newer Autopilot
-        └── CursorInvalid           a page cursor that is broken or of another list
+    ├── StoreError                  the database
+    │   ├── StoreUnavailable        away, locked or too slow: trying again can help
+    │   ├── StoreVersionUnsupported written by a newer Autopilot
+    │   └── CursorInvalid           a page cursor that is broken or of another list
+    └── FunctionNotServed           a function's server on this machine did not come up
 
 Constructors take what happened as values and write the message themselves. Drivers' errors are translated once per
 store; an HTTP status is chosen at the edge, in :mod:`autopilot.answers`.
@@ -195,3 +196,13 @@ class CursorInvalid(StoreError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"cursor: {reason}")
         self.reason = reason
+
+
+class FunctionNotServed(AutopilotError):
+    """A function could not be served on this machine. ``log`` has the last lines that its server wrote."""
+
+    def __init__(self, function: str, reason: str, log: str = "") -> None:
+        super().__init__(f"function {function} cannot be served: {reason}" + (f"\n{log}" if log else ""))
+        self.function = function
+        self.reason = reason
+        self.log = log
