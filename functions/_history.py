@@ -1,0 +1,28 @@
+"""What the last successful run left for the next one."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autopilot import RunContext
+
+ReportT = TypeVar("ReportT", bound=BaseModel)
+
+
+async def last_report(ctx: RunContext[Any], report_type: type[ReportT]) -> ReportT | None:
+    """The result of the last successful run, read as ``report_type``; None if there is none that fits.
+
+    A result that an older version recorded in another shape is as good as none, and is logged: a workflow goes on
+    from nothing rather than failing for ever.
+
+    Raises:
+        StoreUnavailable: the run log does not answer; what was left is not known.
+    """
+    last = await ctx.last_success()
+    if last is None:
+        return None
+    try:
+        return report_type.model_validate(last.result)
+    except ValidationError as error:
+        ctx.log.warning("last_result_unreadable", last_run_id=last.id, faults=error.error_count())
+        return None
