@@ -1,0 +1,122 @@
+"""How a run is a row, and every statement that reads or writes one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from autopilot.core.clock import from_microseconds, to_microseconds
+from autopilot.models import WorkflowRun
+from autopilot.storage.encoding import decode_json, encode_texts
+
+_RUN = (
+    "workflow_id, id, status, trigger_type, trigger_data, started_at, completed_at, duration_ms, result, error, "
+    "error_type, attempt, due_at, waiting_for, version, fingerprint, payload_hash, rerun_of, expires_at"
+)
+_CLAIM = "owner, nonce, lease"
+
+
+def _insert(columns: str) -> str:
+    names = columns.split(", ")
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in {"workflow_id", "id"})
+    return (
+        f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' for _ in names)}) "  # noqa: S608 - our own names
+        f"ON CONFLICT (workflow_id, id) DO UPDATE SET {changes}"
+    )
+
+
+PUT_RUN = _insert(_RUN)
+"""Write a run and leave its claim as it is."""
+PUT_RUN_AND_CLAIM = _insert(f"{_RUN}, {_CLAIM}")
+CREATE_RUN = f"{PUT_RUN_AND_CLAIM.partition(' DO UPDATE')[0]} DO NOTHING"
+"""Write a run and its claim unless the id is taken; ``rowcount`` tells."""
+
+GET_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
+GET_RUN_AND_OWNER = f"SELECT {_RUN}, owner FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
+GET_LATEST_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? ORDER BY started_at DESC, id DESC LIMIT 1"  # noqa: S608
+GET_PAUSED_RUNS = (
+    f"SELECT {_RUN} FROM runs WHERE status = 'paused' "  # noqa: S608
+    "ORDER BY started_at DESC, id DESC, workflow_id DESC"
+)
+
+ADD_TO_COUNT = """
+    INSERT INTO run_counts (workflow_id, status, runs) VALUES (?, ?, ?)
+    ON CONFLICT (workflow_id, status) DO UPDATE SET runs = runs + excluded.runs
+"""
+GET_COUNTS = "SELECT status, runs FROM run_counts WHERE workflow_id = ?"
+
+_EXPIRED = "expires_at <= ? AND status IN ('success', 'failed', 'skipped', 'cancelled')"
+HAS_EXPIRED = f"SELECT 1 FROM runs WHERE {_EXPIRED} LIMIT 1"  # noqa: S608
+DELETE_EXPIRED = f"DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs WHERE {_EXPIRED} LIMIT ?)"  # noqa: S608
+
+
+def list_runs_statement(*, in_status: bool, after_position: bool) -> str:
+    """A page of a workflow's runs. Parameters: workflow, [status,] [started_at, id,] how many."""
+    status = "AND status = ? " if in_status else ""
+    position = "AND (started_at, id) < (?, ?) " if after_position else ""
+    return (
+        f"SELECT {_RUN} FROM runs WHERE workflow_id = ? {status}{position}"  # noqa: S608
+        "ORDER BY started_at DESC, id DESC LIMIT ?"
+    )
+
+
+def run_row(run: WorkflowRun) -> tuple[Any, ...]:
+    """The parameters of :data:`PUT_RUN`.
+
+    Raises:
+        PayloadTooLarge, ResultTooLarge, ResultInvalid: the run cannot be stored.
+    """
+    texts = encode_texts(run)
+    return (
+        run.workflow_id,
+        run.id,
+        run.status.value,
+        run.trigger_type.value,
+        texts.payload,
+        to_microseconds(run.started_at),
+        _integer(run.completed_at),
+        run.duration_ms,
+        texts.result,
+        texts.error,
+        run.error_type,
+        run.attempt,
+        _integer(run.due_at),
+        run.waiting_for,
+        run.version,
+        run.fingerprint,
+        run.payload_hash,
+        run.rerun_of,
+        _integer(run.expires_at),
+    )
+
+
+def run_of(row: Sequence[Any]) -> WorkflowRun:
+    """The run of a row of any of the statements above."""
+    return WorkflowRun(
+        workflow_id=row[0],
+        id=row[1],
+        status=row[2],
+        trigger_type=row[3],
+        trigger_data=decode_json(row[4]),
+        started_at=from_microseconds(row[5]),
+        completed_at=_time(row[6]),
+        duration_ms=row[7],
+        result=decode_json(row[8]),
+        error=row[9],
+        error_type=row[10],
+        attempt=row[11],
+        due_at=_time(row[12]),
+        waiting_for=row[13],
+        version=row[14],
+        fingerprint=row[15],
+        payload_hash=row[16],
+        rerun_of=row[17],
+        expires_at=_time(row[18]),
+    )
+
+
+def _integer(time: datetime | None) -> int | None:
+    return None if time is None else to_microseconds(time)
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_microseconds(microseconds)

@@ -1,0 +1,100 @@
+"""The SQLite file: whose it is, its tables, and how older files are brought up to date."""
+
+import sqlite3
+
+from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
+
+APPLICATION_ID = 0x41757470
+"""``Autp`` in the file's header: tells our databases from those of other applications."""
+
+_RUNS = """
+    CREATE TABLE runs (
+        workflow_id TEXT NOT NULL,
+        id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        trigger_type TEXT NOT NULL,
+        trigger_data TEXT NOT NULL,  -- JSON
+        started_at INTEGER NOT NULL,  -- times are microseconds since 1970 UTC
+        completed_at INTEGER,
+        duration_ms INTEGER,
+        result TEXT,  -- JSON
+        error TEXT,
+        error_type TEXT,
+        attempt INTEGER NOT NULL,
+        due_at INTEGER,
+        waiting_for TEXT,
+        version TEXT,
+        fingerprint TEXT,
+        payload_hash TEXT,
+        rerun_of TEXT,
+        expires_at INTEGER,
+        owner TEXT,  -- of the attempt that holds the run
+        nonce TEXT,  -- of the run
+        lease INTEGER,  -- microseconds
+        PRIMARY KEY (workflow_id, id)
+    )
+"""
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        _RUNS,
+        "CREATE INDEX runs_of_workflow ON runs (workflow_id, started_at, id)",
+        "CREATE INDEX runs_of_workflow_in_status ON runs (workflow_id, status, started_at, id)",
+        # Partial: a run that never pauses, has no due time or is kept for good costs these indexes nothing.
+        "CREATE INDEX runs_paused ON runs (started_at, id) WHERE status = 'paused'",
+        "CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL",
+        "CREATE INDEX runs_expiring ON runs (expires_at) WHERE expires_at IS NOT NULL",
+        """
+        CREATE TABLE run_counts (
+            workflow_id TEXT NOT NULL,
+            status TEXT NOT NULL,
+            runs INTEGER NOT NULL,
+            PRIMARY KEY (workflow_id, status)
+        ) WITHOUT ROWID
+        """,
+    ),
+)
+"""The statements that lead from each version to the next. What was released is never changed, only added to."""
+
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+
+def check_ownership(connection: sqlite3.Connection, store: str) -> int:
+    """The schema version of a database that is ours or empty. Nothing is written.
+
+    Raises:
+        StoreUnavailable: it belongs to another application.
+        StoreVersionUnsupported: a newer Autopilot wrote it.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application_id or version or tables:
+            raise StoreUnavailable(store, "open", "it is the database of another application; choose another file")
+    if version > SCHEMA_VERSION:
+        raise StoreVersionUnsupported(store, version, SCHEMA_VERSION)
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, store: str) -> None:
+    """Bring the database to :data:`SCHEMA_VERSION`, one transaction a version.
+
+    Several processes may do this at once: each looks at the version again once it holds the lock.
+
+    Raises:
+        StoreUnavailable, StoreVersionUnsupported: as :func:`check_ownership`, before anything is written.
+    """
+    while check_ownership(connection, store) < SCHEMA_VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = check_ownership(connection, store)
+            if version < SCHEMA_VERSION:
+                for statement in _MIGRATIONS[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
