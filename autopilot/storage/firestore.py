@@ -1,0 +1,226 @@
+"""Runs in Firestore, by its asyncio client.
+
+Each write is one batch: a guarded write of the run's document (it must not exist, or must be the version that was
+decided on) and, with it or not at all, the change of its workflow's counters. So a write that is repeated by anyone
+counts once, and no transaction is needed: a counter is never read to be written.
+"""
+
+import random as system_random
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from google.cloud.firestore_v1 import AsyncClient, AsyncDocumentReference, AsyncQuery
+
+from autopilot.core.clock import Clock, SystemClock
+from autopilot.core.cursor import decode_cursor, encode_cursor
+from autopilot.core.journal import RunStart, StartOutcome
+from autopilot.core.transitions import count_changes, replaces, stats_of
+from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
+from autopilot.storage.firestore_calls import Calls, guarded
+from autopilot.storage.firestore_clients import LoopClients
+from autopilot.storage.firestore_documents import (
+    COUNTERS,
+    ONLY_COUNTER,
+    RUNS,
+    WORKFLOWS,
+    Fields,
+    StoredRun,
+    changed_document,
+    counter_of,
+    decode_run,
+    digest_of,
+    document_id,
+    encode_claim,
+    encode_counts,
+    encode_run,
+    new_document,
+    read_counts,
+    read_run,
+)
+from autopilot.storage.firestore_memory import Remembered, RunMemory
+from autopilot.storage.firestore_queries import (
+    RUNS_IN_STATUS,
+    RUNS_OF_WORKFLOW,
+    RUNS_OF_WORKFLOW_IN_STATUS,
+    after_position,
+    bind_query,
+)
+
+_MAX_PAGE = 1000
+
+
+class FirestoreStore:
+    """Run log and journal in one Firestore database. Nothing is opened before the first call."""
+
+    def __init__(
+        self,
+        *,
+        project: str | None = None,
+        database: str = "(default)",
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+        deadline: timedelta = timedelta(seconds=10),
+        random: Callable[[], float] = system_random.random,
+        connect: Callable[[], AsyncClient] | None = None,
+    ) -> None:
+        """
+        Args:
+            project: None is what the environment says.
+            deadline: of one call, with all its attempts.
+            random: numbers from 0 to 1, for the pauses between attempts.
+            connect: makes the client of an event loop, instead of ``project`` and ``database``.
+        """
+        self._clock = clock
+        self._calls = Calls(deadline=deadline, clock=self._clock, random=random)
+        self._clients = LoopClients(connect or (lambda: AsyncClient(project=project, database=database)))
+        self._memory = RunMemory()
+
+    async def start_run(self, start: RunStart) -> StartOutcome:
+        run = start.run
+        if run.status is RunStatus.RUNNING:
+            run = run.model_copy(update={"due_at": self._clock.now() + start.lease})
+        fields = encode_run(run)
+        return await self._calls.settle(
+            f"starting run {run.id}", lambda tries: self._try_start(start, run, fields, look=tries > 0)
+        )
+
+    async def _try_start(self, start: RunStart, run: WorkflowRun, fields: Fields, *, look: bool) -> StartOutcome:
+        document = document_id(run.workflow_id, run.id)
+        stored = await self._read(document) if look else None
+        if stored is not None and stored.owner == start.owner:  # our own commit, whose answer was lost
+            self._memory.put(document, Remembered.of_stored(stored))
+            return StartOutcome(run=stored.run, created=True)
+        if stored is not None and not stored.is_expired:
+            return StartOutcome(run=stored.run, created=False)
+        counter = counter_of(run.id, start.counter_shards)
+        update_time = await self._commit(
+            run,
+            fields | encode_claim(start),
+            over=None if stored is None else stored.update_time,
+            counter=counter,
+            changes=count_changes(None, run.status),  # a run that expired stays counted, as if it had been removed
+        )
+        self._memory.put(document, Remembered.of(run, digest_of(fields), counter, update_time))
+        return StartOutcome(run=run, created=True)
+
+    async def save_run(self, run: WorkflowRun) -> None:
+        fields = encode_run(run)
+        await self._calls.settle(f"saving run {run.id}", lambda _: self._try_save(run, fields))
+
+    async def _try_save(self, run: WorkflowRun, fields: Fields) -> None:
+        document = document_id(run.workflow_id, run.id)
+        digest = digest_of(fields)
+        known = self._memory.take(document)
+        if known is not None:
+            changes_something = known.digest != digest and replaces(run, known.outline)
+        else:
+            stored = await self._read(document)
+            known = None if stored is None else Remembered.of_stored(stored)
+            changes_something = replaces(decode_run(fields), None if stored is None else stored.run)
+        if changes_something:
+            counter = ONLY_COUNTER if known is None else known.counter
+            update_time = await self._commit(
+                run,
+                fields if known is not None else fields | {"counter": counter},
+                over=None if known is None else known.update_time,
+                counter=counter,
+                changes=count_changes(None if known is None else known.outline.status, run.status),
+            )
+            known = Remembered.of(run, digest, counter, update_time)
+        if known is not None:
+            self._memory.put(document, known)
+
+    async def _commit(
+        self, run: WorkflowRun, fields: Fields, *, over: datetime | None, counter: str, changes: dict[RunStatus, int]
+    ) -> datetime:
+        """Write a run's document over the version ``over`` (None: it must not exist) and count it; its new version."""
+        client = self._clients.current()
+        batch = client.batch()
+        document = self._document(client, document_id(run.workflow_id, run.id))
+        if over is None:
+            batch.create(document, new_document(fields))
+        else:
+            batch.update(document, changed_document(fields), client.write_option(last_update_time=over))
+        if changes:
+            counters = client.collection(WORKFLOWS, run.workflow_id, COUNTERS)
+            batch.set(counters.document(counter), encode_counts(changes), merge=True)
+        async with guarded():
+            results = await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
+        update_time: datetime = results[0].update_time
+        return update_time
+
+    async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        if not is_workflow_name(workflow_id) or not is_run_id(run_id):
+            return None
+        document = document_id(workflow_id, run_id)
+        stored = await self._calls.settle(f"reading run {run_id}", lambda _: self._read(document))
+        return None if stored is None else stored.run
+
+    async def list_runs(
+        self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        if not 1 <= limit <= _MAX_PAGE:
+            raise ValueError(f"limit: it must be 1 to {_MAX_PAGE:,}, not {limit}")
+        position = None if start_after is None else decode_cursor(start_after, workflow_id, status)
+        if not is_workflow_name(workflow_id):
+            return [], None
+
+        def page(client: AsyncClient) -> AsyncQuery:
+            if status is None:
+                query = bind_query(client, RUNS_OF_WORKFLOW, workflow_id)
+            else:
+                query = bind_query(client, RUNS_OF_WORKFLOW_IN_STATUS, workflow_id, status.value)
+            if position is not None:
+                query = after_position(client, query, workflow_id, position)
+            return query.limit(limit + 1)
+
+        runs = await self._find_runs(f"listing runs of {workflow_id}", page)
+        return runs[:limit], encode_cursor(runs[limit - 1], status) if len(runs) > limit else None
+
+    async def get_stats(self, workflow_id: str) -> RunStats:
+        if not is_workflow_name(workflow_id):
+            return stats_of({})
+        total: Counter[str] = Counter()
+        for counts in await self._calls.settle(
+            f"reading statistics of {workflow_id}", lambda _: self._read_counters(workflow_id)
+        ):
+            total.update(counts)
+        return stats_of(total)
+
+    async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
+        if not is_workflow_name(workflow_id):
+            return None
+        runs = await self._find_runs(
+            f"reading the latest run of {workflow_id}",
+            lambda client: bind_query(client, RUNS_OF_WORKFLOW, workflow_id).limit(1),
+        )
+        return runs[0] if runs else None
+
+    async def get_paused_runs(self) -> list[WorkflowRun]:
+        return await self._find_runs(
+            "reading paused runs", lambda client: bind_query(client, RUNS_IN_STATUS, RunStatus.PAUSED.value)
+        )
+
+    def close(self) -> None:
+        self._clients.drop()
+        self._memory.clear()
+
+    async def _read(self, document: str) -> StoredRun | None:
+        reference = self._document(self._clients.current(), document)
+        return read_run(await reference.get(retry=None, timeout=self._calls.rpc_seconds))
+
+    async def _read_counters(self, workflow_id: str) -> list[dict[str, int]]:
+        counters = self._clients.current().collection(WORKFLOWS, workflow_id, COUNTERS)
+        found = counters.stream(retry=None, timeout=self._calls.rpc_seconds)
+        return [read_counts(snapshot) async for snapshot in found]
+
+    async def _find_runs(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[WorkflowRun]:
+        async def find(_: int) -> list[WorkflowRun]:
+            found = query(self._clients.current()).stream(retry=None, timeout=self._calls.rpc_seconds)
+            return [stored.run async for snapshot in found if (stored := read_run(snapshot)) is not None]
+
+        return await self._calls.settle(doing, find)
+
+    @staticmethod
+    def _document(client: AsyncClient, document: str) -> AsyncDocumentReference:
+        return client.collection(RUNS).document(document)

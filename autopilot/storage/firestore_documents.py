@@ -1,0 +1,171 @@
+"""The layout in Firestore: what documents there are, and how a run becomes one.
+
+::
+
+    runs/{workflow}~{run id}                  a run: all its fields, and what its journal needs
+    workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
+
+A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
+document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
+"""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, DocumentSnapshot, Increment, Maximum
+
+from autopilot.core.journal import RunStart
+from autopilot.errors import StoreVersionUnsupported
+from autopilot.models import RunStatus, WorkflowRun
+from autopilot.storage.encoding import decode_json, encode_texts
+
+STORE = "firestore"
+"""The store's name in errors."""
+
+SCHEMA_VERSION = 1
+
+RUNS = "runs"
+WORKFLOWS = "workflows"
+COUNTERS = "counters"
+
+ONLY_COUNTER = "0"
+"""The counter document of a workflow whose counters are not spread."""
+
+Fields = dict[str, Any]
+"""Fields of a document. None is a field that is absent."""
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+# Names that differ from the model's: they are what indexes, consoles and other readers see.
+_RENAMED = {"id": "run", "workflow_id": "workflow", "trigger_data": "payload"}
+_FIELDS = {name: _RENAMED.get(name, name) for name in WorkflowRun.model_fields}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run's document as it was read."""
+
+    run: WorkflowRun
+    owner: str | None
+    counter: str
+    """The counter document that counts this run."""
+    update_time: datetime
+    """The version of the document: what a guarded write names."""
+    read_time: datetime
+    """The server's time of the reading."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the run counts as absent: Firestore removes what has expired up to a day late."""
+        return self.run.expires_at is not None and self.run.expires_at <= self.read_time
+
+
+def document_id(workflow_id: str, run_id: str) -> str:
+    """The id of a run's document in :data:`RUNS`."""
+    return f"{workflow_id}~{run_id}"
+
+
+def counter_of(run_id: str, counter_shards: int) -> str:
+    """The id of the counter document that is to count a run: the same one each time its status changes."""
+    return str(zlib.crc32(run_id.encode()) % counter_shards) if counter_shards else ONLY_COUNTER
+
+
+def encode_run(run: WorkflowRun) -> Fields:
+    """The fields that say what a run is; all of them, so that writing them leaves nothing of an earlier record.
+
+    Raises:
+        PayloadTooLarge, ResultTooLarge, ResultInvalid: the run does not fit.
+    """
+    texts = encode_texts(run)
+    fields = {stored: getattr(run, name) for name, stored in _FIELDS.items()}
+    return fields | {
+        "status": run.status.value,
+        "trigger_type": run.trigger_type.value,
+        "payload": texts.payload,
+        "result": texts.result,
+        "error": texts.error,
+    }
+
+
+def encode_claim(start: RunStart) -> Fields:
+    """The fields by which a run is held. Its lease ends by the server's time: ``claimed_at`` plus ``lease_ms``."""
+    return {
+        "owner": start.owner,
+        "nonce": start.nonce,
+        "lease_ms": start.lease // _MILLISECOND,
+        "claimed_at": SERVER_TIMESTAMP,
+        "counter": counter_of(start.run.id, start.counter_shards),
+    }
+
+
+def encode_counts(changes: dict[RunStatus, int]) -> Fields:
+    """What a counter document is merged with: it never goes back to an older schema."""
+    counts = {status.value: Increment(by) for status, by in changes.items()}
+    return {"counts": counts, "schema": Maximum(SCHEMA_VERSION)}
+
+
+def new_document(fields: Fields) -> Fields:
+    """The fields of a document that does not exist yet."""
+    return {name: value for name, value in fields.items() if value is not None} | {"schema": SCHEMA_VERSION}
+
+
+def changed_document(fields: Fields) -> Fields:
+    """The fields to change in a document that exists; those that are not named stay as they are."""
+    changed = {name: DELETE_FIELD if value is None else value for name, value in fields.items()}
+    return changed | {"schema": SCHEMA_VERSION}
+
+
+def decode_run(fields: Fields) -> WorkflowRun:
+    """The run that :func:`encode_run` or a document has."""
+    values = {name: _plain(fields[stored]) for name, stored in _FIELDS.items() if fields.get(stored) is not None}
+    return WorkflowRun.model_validate(
+        values | {"trigger_data": decode_json(fields["payload"]), "result": decode_json(fields.get("result"))}
+    )
+
+
+def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:
+    """The run of a document; None if there is no such document.
+
+    Raises:
+        StoreVersionUnsupported: a newer Autopilot wrote it.
+    """
+    fields = _known_fields(snapshot)
+    if fields is None:
+        return None
+    return StoredRun(
+        run=decode_run(fields),
+        owner=fields.get("owner"),
+        counter=fields.get("counter", ONLY_COUNTER),
+        update_time=snapshot.update_time,
+        read_time=snapshot.read_time,
+    )
+
+
+def read_counts(snapshot: DocumentSnapshot[Any]) -> dict[str, int]:
+    """Runs by status that a counter document has counted.
+
+    Raises:
+        StoreVersionUnsupported: a newer Autopilot counted in it.
+    """
+    counts: dict[str, int] = (_known_fields(snapshot) or {}).get("counts", {})
+    return counts
+
+
+def digest_of(fields: Fields) -> bytes:
+    """A digest that is the same for the same record of a run."""
+    return hashlib.blake2b(repr(fields).encode(), digest_size=16).digest()
+
+
+def _known_fields(snapshot: DocumentSnapshot[Any]) -> Fields | None:
+    fields: Fields | None = snapshot.to_dict()
+    if fields is not None and (found := fields.get("schema", SCHEMA_VERSION)) > SCHEMA_VERSION:
+        raise StoreVersionUnsupported(STORE, found, SCHEMA_VERSION)
+    return fields
+
+
+def _plain(value: Any) -> Any:
+    # Firestore's own subclass of datetime prints and pickles as no other does.
+    return datetime.combine(value.date(), value.time(), UTC) if isinstance(value, datetime) else value
