@@ -21,7 +21,6 @@ _VARIABLES = {
     "firestore_emulator_host": "FIRESTORE_EMULATOR_HOST",
     "service": "K_SERVICE",
     "revision": "K_REVISION",
-    "function_target": "FUNCTION_TARGET",
     "request_timeout_seconds": "CLOUD_RUN_TIMEOUT_SECONDS",
 }
 
@@ -41,7 +40,6 @@ class Settings(BaseModel):
     firestore_emulator_host: str | None = Field(default=None, description="FIRESTORE_EMULATOR_HOST")
     service: str | None = Field(default=None, description="K_SERVICE: set by Cloud Run")
     revision: str | None = Field(default=None, description="K_REVISION: set by Cloud Run")
-    function_target: str | None = Field(default=None, description="FUNCTION_TARGET: the function that is served")
     request_timeout_seconds: float | None = Field(
         default=None, gt=0, description="CLOUD_RUN_TIMEOUT_SECONDS: when the platform ends a request"
     )
@@ -80,9 +78,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def load_config(
-    config_type: type[ConfigT], workflow_id: str, *, environ: Mapping[str, str] | None = None
-) -> ConfigT:
+def function_target() -> str | None:
+    """The function that this process serves; functions-framework says so before it imports ``main.py``."""
+    return os.environ.get("FUNCTION_TARGET") or None
+
+
+def load_config(config_type: type[ConfigT], workflow_id: str, *, environ: Mapping[str, str] | None = None) -> ConfigT:
     """A workflow's typed configuration, from the variables ``<WORKFLOW>_<FIELD>``.
 
     Values are text, read by the field's type as pydantic reads text; a structured field is declared as
@@ -97,11 +98,10 @@ def load_config(
     try:
         return config_type.model_validate(values)
     except ValidationError as error:
-        faults = [
-            (".".join(map(str, fault["loc"])) or "Config", names.get(str(next(iter(fault["loc"]), "")), "its variables"))
-            + (fault["msg"],)
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
+        faults = []
+        for fault in error.errors(include_url=False, include_input=False):
+            field = str(next(iter(fault["loc"]), "Config"))
+            faults.append((field, names.get(field, "its variables"), fault["msg"]))
         raise ConfigInvalid(workflow_id, faults) from None
 
 

@@ -1,5 +1,6 @@
 """The run log: the durable history of runs and their statistics."""
 
+import asyncio
 from typing import Protocol
 
 from autopilot.models import RunStats, RunStatus, WorkflowRun
@@ -64,6 +65,21 @@ class RunLogService(Protocol):
     async def get_paused_runs(self) -> list[WorkflowRun]:
         """Every ``paused`` run of every workflow, newest ``started_at`` first."""
         ...
+
+
+async def read_past(run_log: RunLogService, workflow_id: str) -> tuple[RunStats, WorkflowRun | None]:
+    """A workflow's statistics and its latest run: two reads, sent together.
+
+    An error of either is raised once both have ended.
+    """
+    stats, latest = await asyncio.gather(
+        run_log.get_stats(workflow_id), run_log.get_latest_run(workflow_id), return_exceptions=True
+    )
+    if isinstance(stats, BaseException):
+        raise stats
+    if isinstance(latest, BaseException):
+        raise latest
+    return stats, latest
 
 
 def get_run_log_service() -> RunLogService:

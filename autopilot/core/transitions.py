@@ -1,5 +1,8 @@
 """How one record of a run follows another: the policy that both stores apply inside their commits."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun
 
@@ -19,21 +22,18 @@ def replaces(run: WorkflowRun, stored: WorkflowRun | None) -> bool:
     return run != stored
 
 
-def count_changes(before: RunStatus | None, after: RunStatus) -> dict[RunStatus, int]:
-    """What the counters change by when a run in ``before`` (None: a new run) becomes ``after``."""
+def count_changes(before: RunStatus | None, after: RunStatus | None) -> dict[RunStatus, int]:
+    """What the counters change by when a run counted under ``before`` becomes ``after``; None: not counted."""
     if before is after:
         return {}
-    changes = {after: 1}
-    if before is not None:
-        changes[before] = -1
-    return changes
+    return {status: by for status, by in ((before, -1), (after, 1)) if status is not None}
 
 
-def stats_of(by_status: dict[str, int]) -> RunStats:
+def stats_of(by_status: Mapping[str, int]) -> RunStats:
     """The statistics that follow from the counts of runs by status."""
-    counted = {status.value: by_status[status] for status in RunStatus if by_status.get(status)}
+    counted = Counter({status.value: by_status[status] for status in RunStatus if by_status.get(status)})
     return RunStats(
         total=sum(count for status, count in counted.items() if status != RunStatus.SKIPPED),
-        successful=counted.get(RunStatus.SUCCESS, 0),
+        successful=counted[RunStatus.SUCCESS],
         by_status=counted,
     )

@@ -1,0 +1,335 @@
+"""BaseWorkflow: a workflow as a class, and the boundary between its code and everything else."""
+
+import asyncio
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+import structlog
+from pydantic import BaseModel
+from structlog.contextvars import bound_contextvars
+from typing_extensions import TypeVar
+
+from autopilot.context import RunContext
+from autopilot.core import journal as journal_module
+from autopilot.core import run_log as run_log_module
+from autopilot.core.admission import skip_reason
+from autopilot.core.clock import Clock, SystemClock, random_id
+from autopilot.core.history import success_rate
+from autopilot.core.identity import payload_hash, run_id_of
+from autopilot.core.journal import RunJournal
+from autopilot.core.limits import cut_error
+from autopilot.core.recorder import SAVE_SECONDS, RunOutcome, RunRecorder
+from autopilot.core.run_log import RunLogService
+from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
+from autopilot.errors import RunDeadlineExceeded, WorkflowInvalid
+from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot.settings import load_config
+
+PayloadT = TypeVar("PayloadT", default=dict[str, Any])
+ResultT = TypeVar("ResultT", default=Any)
+
+LEASE_MARGIN = timedelta(seconds=15)
+"""By how much an attempt's lease outlasts the deadline of its invocation."""
+
+
+class NoConfig(BaseModel):
+    """The ``Config`` of a workflow that declares none."""
+
+
+class BaseWorkflow(Generic[PayloadT, ResultT]):
+    """A workflow: subclass it, give it a manifest and ``execute``.
+
+    ``class Digest(BaseWorkflow[DigestInput, DigestReport])`` declares the types of payload and result: the payload is
+    validated before a run exists, the result is recorded as JSON. Without them the payload is a plain dict and the
+    result any JSON value.
+
+    An instance serves many runs, one after the other and at once. Its view of the past (:attr:`total_runs` and the
+    like) is what it read from the run log at its first invocation, plus its own runs.
+
+    Args:
+        run_log: where runs are kept. It needs the methods of :class:`~autopilot.core.run_log.RunLogService` and
+            nothing else; without a journal beside it, only the endings of runs are recorded. Default: the store that
+            the settings name, run log and journal both.
+        clock: what the engine knows of time.
+        new_id: gives random ids.
+
+    Raises:
+        WorkflowInvalid: the class cannot be used as it is written.
+    """
+
+    manifest: ClassVar[WorkflowManifest]
+    """The workflow's static description. Only ``name`` is required."""
+
+    Config: ClassVar[type[BaseModel]] = NoConfig
+    """Typed configuration, read from the variables ``<WORKFLOW>_<FIELD>`` for each run; ``ctx.config``."""
+
+    def __init__(
+        self,
+        *,
+        run_log: RunLogService | None = None,
+        clock: Clock | None = None,
+        new_id: Callable[[], str] = random_id,
+    ) -> None:
+        _check_class(type(self))
+        self._given_run_log = run_log
+        self._clock = clock or SystemClock()
+        self._new_id = new_id
+        self._schema = WorkflowSchema(
+            self.workflow_id, *type_arguments(type(self), BaseWorkflow, (dict[str, Any], Any))
+        )
+        self._recorder = RunRecorder(
+            self.workflow_id,
+            run_log=self._run_log,
+            journal=None if run_log is not None else self._journal,
+            new_id=new_id,
+        )
+        self._is_set_up = False
+        self._setup_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    async def execute(self, ctx: RunContext[Any], payload: PayloadT) -> ResultT:
+        """Do the work; overridden by authors.
+
+        What is returned is the run's result; an exception makes the run ``failed``.
+        """
+        raise NotImplementedError
+
+    async def setup(self) -> None:
+        """Read the past: called on an instance's first invocation, never at import.
+
+        A subclass that overrides it calls ``await super().setup()``. A run log that fails is logged as
+        ``run_log_hydration_skipped`` and never in the way of a run; the next invocation tries again.
+        """
+        await self._recorder.hydrate()
+
+    async def run(
+        self, trigger_type: TriggerType, trigger_data: Any = None, *, trigger: Trigger | None = None
+    ) -> WorkflowRun:
+        """Execute the workflow once: the one way to do it.
+
+        Whatever happens in ``execute``, the run gets its status, joins the history and is saved before this returns.
+        An exception in ``execute`` is a ``failed`` run and not raised; cancellation is recorded and raised again. A
+        run log that is away is logged (``run_log_start_failed``, ``run_log_persist_failed``) and never stops the run,
+        which is then saved at the next invocation.
+
+        Args:
+            trigger_type: what kind of thing asked for the run.
+            trigger_data: the payload, a JSON object; None is an empty one.
+            trigger: what else is known of the trigger. With an identity, a trigger that comes again is answered from
+                the record of its run.
+
+        Raises:
+            PayloadError: the payload is refused; no run exists.
+            ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
+        """
+        outcome = await self.invoke(trigger_type, trigger_data, trigger=trigger)
+        return outcome.run
+
+    async def invoke(
+        self,
+        trigger_type: TriggerType,
+        trigger_data: Any = None,
+        *,
+        trigger: Trigger | None = None,
+        require_start: bool = False,
+        request_timeout_seconds: float | None = None,
+    ) -> RunOutcome:
+        """:meth:`run`, for callers who must know how durable the outcome is.
+
+        Args:
+            require_start: run nothing unless the start could be recorded.
+            request_timeout_seconds: when the platform ends the request, if sooner than the manifest's timeout.
+
+        Raises:
+            RunStartFailed: with ``require_start``, the start could not be recorded.
+        """
+        began = self._clock.monotonic()
+        timeout = min(self.manifest.timeout_seconds, request_timeout_seconds or self.manifest.timeout_seconds)
+        trigger = trigger or Trigger()
+        sent = {} if trigger_data is None else trigger_data
+        payload = self._schema.validate_payload(sent)
+        config = load_config(self.Config, self.workflow_id)
+        await self._recorder.save_unsaved()
+        setup_error = await self._set_up()
+        run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(sent))
+        with bound_contextvars(workflow=self.workflow_id, run_id=run.id):
+            started = await self._start(run, trigger, timedelta(seconds=timeout), required=require_start)
+            if started.replayed:
+                return started
+            if started.run.status.is_terminal:
+                return await self._recorder.finish(started, None)
+            deadline = began + timeout - _ending_reserve(timeout)
+            ended, error = await self._attempt(started.run, payload, config, setup_error, deadline)
+            outcome = await self._recorder.finish(replace(started, run=ended), error)
+        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+            raise error
+        return outcome
+
+    @property
+    def workflow_id(self) -> str:
+        """The manifest's name."""
+        return self.manifest.name
+
+    @property
+    def stats(self) -> RunStats:
+        """The statistics as this instance knows them."""
+        return self._recorder.history.stats
+
+    @property
+    def total_runs(self) -> int:
+        """Every run but the skipped ones, as this instance knows it."""
+        return self.stats["total"]
+
+    @property
+    def success_rate(self) -> float:
+        """Successful runs in percent of all, to one decimal; 0.0 with no runs."""
+        return success_rate(self.stats)
+
+    @property
+    def last_run(self) -> WorkflowRun | None:
+        """The latest run that this instance knows of."""
+        return self._recorder.history.last_run
+
+    @property
+    def recent_runs(self) -> list[WorkflowRun]:
+        """This instance's own runs, newest first, at most 100."""
+        return self._recorder.history.recent_runs
+
+    def payload_json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the payload."""
+        return self._schema.payload_json_schema()
+
+    def _run_log(self) -> RunLogService:
+        return self._given_run_log or run_log_module.get_run_log_service()
+
+    def _journal(self) -> RunJournal:
+        return journal_module.get_run_journal()
+
+    async def _set_up(self) -> Exception | None:
+        async with self._lock():
+            if self._is_set_up:
+                return None
+            try:
+                await self.setup()
+            except Exception as error:  # noqa: BLE001 - the run boundary: an author's setup fails the run that needed it
+                return error
+            self._is_set_up = self._recorder.is_hydrated
+            return None
+
+    def _lock(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if self._setup_lock is None or self._setup_lock[0] is not loop:
+            self._setup_lock = (loop, asyncio.Lock())  # a lock belongs to one event loop
+        return self._setup_lock[1]
+
+    def _new_run(self, trigger_type: TriggerType, trigger: Trigger, payload: ValidPayload, digest: str) -> WorkflowRun:
+        now = self._clock.now()
+        run = WorkflowRun(
+            id=run_id_of(self.workflow_id, trigger.identity) if trigger.identity else self._new_id(),
+            workflow_id=self.workflow_id,
+            status=RunStatus.RUNNING,
+            trigger_type=trigger_type,
+            trigger_data=payload.data,
+            started_at=now,
+            version=self.manifest.version,
+            fingerprint=_fingerprint(type(self).__module__),
+            payload_hash=digest,
+        )
+        if (skip := skip_reason(self.manifest, trigger, now)) is None:
+            return run
+        return self._ended(run, RunStatus.SKIPPED, 0, error=skip.reason, error_type=skip.kind)
+
+    async def _start(self, run: WorkflowRun, trigger: Trigger, timeout: timedelta, *, required: bool) -> RunOutcome:
+        try:
+            return await self._recorder.start(
+                run,
+                lease=timeout + LEASE_MARGIN,
+                counter_shards=self.manifest.counter_shards,
+                required=required,
+            )
+        except asyncio.CancelledError as error:
+            # A random id is ours alone, so the run may be recorded whatever became of its start. An id that stands
+            # for a trigger may be another instance's run.
+            if trigger.identity is None:
+                self._recorder.history.begin(run.id, recorded=None, created=True)
+                await self._recorder.finish(RunOutcome(run=self._ended(run, RunStatus.CANCELLED, 0)), error)
+            raise
+
+    async def _attempt(
+        self, run: WorkflowRun, payload: ValidPayload, config: BaseModel, setup_error: Exception | None, deadline: float
+    ) -> tuple[WorkflowRun, BaseException | None]:
+        began = self._clock.monotonic()
+        error: BaseException | None
+        try:
+            if setup_error is not None:
+                raise setup_error
+            result = self._schema.encode_result(await self._execute(run, payload, config, deadline))
+        except (asyncio.CancelledError, KeyboardInterrupt) as cancellation:
+            status, told, error = RunStatus.CANCELLED, {}, cancellation
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - the run boundary: an author's code fails its run
+            status, error = RunStatus.FAILED, failure
+            told = {"error": cut_error(str(failure)), "error_type": type(failure).__name__}
+        else:
+            status, told, error = RunStatus.SUCCESS, {"result": result}, None
+        return self._ended(run, status, self._clock.monotonic() - began, **told), error
+
+    async def _execute(self, run: WorkflowRun, payload: ValidPayload, config: BaseModel, deadline: float) -> ResultT:
+        ctx = RunContext(
+            run=run,
+            config=config,
+            log=structlog.get_logger("autopilot.workflow").bind(workflow=run.workflow_id, run_id=run.id),
+            run_log=self._run_log(),
+            clock=self._clock,
+        )
+        seconds = max(0.0, deadline - self._clock.monotonic())
+        timeout = asyncio.timeout(seconds)
+        try:
+            async with timeout:
+                return await self.execute(ctx, payload.value)
+        except TimeoutError as error:
+            if timeout.expired():
+                raise RunDeadlineExceeded(round(seconds, 3)) from error
+            raise
+
+    def _ended(self, run: WorkflowRun, status: RunStatus, seconds: float, **told: Any) -> WorkflowRun:
+        now = self._clock.now()
+        return run.model_copy(
+            update={
+                "status": status,
+                "completed_at": now,
+                "duration_ms": round(seconds * 1000),
+                "due_at": None,
+                "expires_at": now + self.manifest.retention,
+                **told,
+            }
+        )
+
+
+def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
+    manifest = getattr(cls, "manifest", None)
+    if not isinstance(manifest, WorkflowManifest):
+        raise WorkflowInvalid(cls.__qualname__, "it needs 'manifest = WorkflowManifest(name=...)'")
+    if cls.execute is BaseWorkflow.execute or not inspect.iscoroutinefunction(cls.execute):
+        raise WorkflowInvalid(cls.__qualname__, "it needs 'async def execute(self, ctx, payload)'")
+    if not (isinstance(cls.Config, type) and issubclass(cls.Config, BaseModel)):
+        raise WorkflowInvalid(cls.__qualname__, "Config must be a pydantic model")
+
+
+def _ending_reserve(timeout_seconds: float) -> float:
+    """What is kept free of an invocation's time for writing down its ending."""
+    return min(SAVE_SECONDS, timeout_seconds / 5)
+
+
+@cache
+def _fingerprint(module: str) -> str | None:
+    """A digest of the source of a workflow's module; None when it has no file."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not Path(file).is_file():
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""What one instance knows of its workflow's past: the statistics it read, and the runs it had since."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autopilot.core.transitions import count_changes
+from autopilot.models import RunStats, RunStatus, WorkflowRun
+
+RECENT_RUNS = 100
+"""How many runs the in-memory history holds."""
+
+UNSAVED_RUNS = 100
+"""How many runs are kept for another try while the run log is away. At the limits of a run this is some 64 MiB."""
+
+
+@dataclass(slots=True)
+class _OpenRun:
+    """A run of this instance that the run log does not have as it is here."""
+
+    recorded: RunStatus | None
+    """The status under which the run log counts it; None: not at all."""
+    counted: RunStatus | None
+    """The status under which this history counts it now."""
+    base: RunStatus | None
+    """The status under which it counted before anything that happened here."""
+    ended: WorkflowRun | None = None
+
+
+class RunHistory:
+    """An instance's view of its workflow: what it hydrated plus its own runs, each counted once.
+
+    Hydrating late, while runs are under way or still unsaved, keeps the view exact: what the run log counts already
+    is not counted again.
+    """
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._successful = 0
+        self._by_status: Counter[str] = Counter()
+        self._recent: deque[WorkflowRun] = deque(maxlen=RECENT_RUNS)
+        self._hydrated_latest: WorkflowRun | None = None
+        self._open: dict[str, _OpenRun] = {}
+
+    @property
+    def stats(self) -> RunStats:
+        """The statistics of this view."""
+        return RunStats(total=self._total, successful=self._successful, by_status=+self._by_status)
+
+    @property
+    def last_run(self) -> WorkflowRun | None:
+        """The run with the greatest ``started_at`` that this instance knows of."""
+        known = [*self._recent, *([self._hydrated_latest] if self._hydrated_latest else [])]
+        return max(known, key=lambda run: (run.started_at, run.id), default=None)
+
+    @property
+    def recent_runs(self) -> list[WorkflowRun]:
+        """This instance's runs, newest first, at most :data:`RECENT_RUNS`."""
+        return list(reversed(self._recent))
+
+    def hydrate(self, stats: Mapping[str, Any], latest: WorkflowRun | None) -> None:
+        """Take over what the run log says."""
+        self._total, self._successful = stats["total"], stats["successful"]
+        self._by_status = Counter(stats.get("by_status", {}))
+        self._hydrated_latest = latest
+        for run in self._open.values():
+            run.counted = run.base = run.recorded
+            if run.ended is not None:
+                self._count(run, run.ended.status)
+
+    def begin(self, run_id: str, *, recorded: RunStatus | None, created: bool) -> None:
+        """A run begins here.
+
+        Args:
+            recorded: the status under which the run log has it; None when its start could not be recorded.
+            created: False for a run that another invocation created, which is counted already.
+        """
+        base = None if created else recorded
+        self._open[run_id] = _OpenRun(recorded=recorded, counted=base, base=base)
+
+    def end(self, run: WorkflowRun) -> None:
+        """A run that began here has ended, or suspends."""
+        opened = self._open[run.id]
+        opened.ended = run
+        self._count(opened, run.status)
+        self._recent.append(run)
+
+    def saved(self, run_id: str) -> None:
+        """The run log has the run as it is here."""
+        self._open.pop(run_id, None)
+
+    def withdraw(self, run_id: str) -> None:
+        """Another attempt has taken over the run: nothing of it counts here."""
+        opened = self._open.pop(run_id, None)
+        if opened is not None:
+            self._count(opened, opened.base)
+        self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)
+
+    def unsaved(self) -> list[WorkflowRun]:
+        """The runs that ended here and could not be saved, oldest first."""
+        return [run.ended for run in self._open.values() if run.ended is not None]
+
+    def drop_oldest_unsaved(self) -> list[WorkflowRun]:
+        """Give up the oldest unsaved runs over :data:`UNSAVED_RUNS`, and say which."""
+        dropped = self.unsaved()[:-UNSAVED_RUNS]
+        for run in dropped:
+            self.saved(run.id)
+        return dropped
+
+    def _count(self, run: _OpenRun, status: RunStatus | None) -> None:
+        for changed, by in count_changes(run.counted, status).items():
+            self._by_status[changed.value] += by
+            self._total += by if changed is not RunStatus.SKIPPED else 0
+            self._successful += by if changed is RunStatus.SUCCESS else 0
+        run.counted = status
+
+
+def success_rate(stats: Mapping[str, Any]) -> float:
+    """Successful of total in percent, to one decimal; 0.0 with no runs."""
+    return round(100 * stats["successful"] / stats["total"], 1) if stats["total"] else 0.0

@@ -1,0 +1,128 @@
+"""Structured logs: JSON that Cloud Logging understands in the cloud, readable lines in a terminal.
+
+The fields with a meaning to Google Cloud are those of cloud.google.com/logging/docs/structured-logging
+(``severity``, ``message``, ``logging.googleapis.com/...``) and of
+cloud.google.com/error-reporting/docs/formatting-error-messages (``stack_trace``, ``serviceContext``).
+"""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from autopilot.settings import Settings
+
+_TRACE = "logging.googleapis.com/trace"
+_SPAN_ID = "logging.googleapis.com/spanId"
+_TRACE_SAMPLED = "logging.googleapis.com/trace_sampled"
+_LABELS = "logging.googleapis.com/labels"
+
+_FOREIGN = structlog.stdlib.ProcessorFormatter
+"""What makes the standard library's log records look like structlog's events."""
+
+_PYDANTIC_INPUT = re.compile(r"input_value=.*?, (?=input_type=)")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}).*")
+_CLOUD_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send structlog's events, and the standard library's warnings, to standard output as this process needs them."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_environment(settings),
+    ]
+    ending = _cloud_processors(settings) if settings.in_cloud else _terminal_processors()
+    structlog.configure(
+        processors=[*shared, *ending],
+        logger_factory=structlog.WriteLoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    formatter = _FOREIGN(foreign_pre_chain=shared, processors=[_FOREIGN.remove_processors_meta, *ending])
+    handler.setFormatter(formatter)
+    # Libraries speak from warnings on: the information of HTTP clients holds whole URLs, secrets included.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def request_context(headers: Mapping[str, str], settings: Settings) -> AbstractContextManager[Any]:
+    """Bind what a request's headers say of its trace to every line logged inside the returned context."""
+    fields: dict[str, Any] = {}
+    if (trace := _trace(headers)) is not None:
+        trace_id, span_id, is_sampled = trace
+        fields[_TRACE] = f"projects/{settings.project}/traces/{trace_id}" if settings.project else trace_id
+        fields[_TRACE_SAMPLED] = is_sampled
+        if span_id:
+            fields[_SPAN_ID] = span_id
+    if execution_id := headers.get("function-execution-id"):
+        fields[_LABELS] = {"execution_id": execution_id[:64]}
+    return bound_contextvars(**fields)
+
+
+def _trace(headers: Mapping[str, str]) -> tuple[str, str | None, bool] | None:
+    if match := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+        return match[1], match[2], bool(int(match[3], 16) & 1)
+    if match := _CLOUD_TRACE.fullmatch(headers.get("x-cloud-trace-context", "")):
+        return match[1].lower(), f"{int(match[2]):016x}" if match[2] else None, match[3] == "1"
+    return None
+
+
+def _add_environment(settings: Settings) -> Processor:
+    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["environment"] = settings.environment
+        return event
+
+    return add
+
+
+def _cloud_processors(settings: Settings) -> list[Processor]:
+    service_context = {"service": settings.service, "version": settings.revision}
+
+    def to_cloud_logging(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["message"] = event.pop("event")
+        event["severity"] = _SEVERITIES.get(event.pop("level"), "DEFAULT")
+        if "exception" in event:
+            event["stack_trace"] = event.pop("exception")
+            event["serviceContext"] = service_context
+        return event
+
+    return [
+        structlog.processors.ExceptionRenderer(_format_exception),
+        to_cloud_logging,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+
+
+_SEVERITIES = {
+    "debug": "DEBUG",
+    "info": "INFO",
+    "warning": "WARNING",
+    "error": "ERROR",
+    "exception": "ERROR",
+    "critical": "CRITICAL",
+}
+
+
+def _terminal_processors() -> list[Processor]:
+    return [
+        structlog.processors.ExceptionRenderer(_format_exception),
+        _drop_cloud_fields,
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=24),
+    ]
+
+
+def _drop_cloud_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: value for name, value in event.items() if not name.startswith("logging.googleapis.com/")}
+
+
+def _format_exception(exc_info: ExcInfo) -> str:
+    """A traceback as Python prints it, less the input values that pydantic's errors quote."""
+    return _PYDANTIC_INPUT.sub("", "".join(traceback.format_exception(*exc_info)).rstrip())
