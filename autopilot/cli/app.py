@@ -1,0 +1,27 @@
+"""The command's tree: one module per subcommand."""
+
+import sys
+
+import typer
+
+from autopilot.cli.run import run
+from autopilot.cli.serve import serve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Durable workflows for Google Cloud Functions.",
+)
+
+
+@app.callback()
+def prepare() -> None:
+    """Durable workflows for Google Cloud Functions."""
+    # What a workflow found in the world is printed, whatever the terminal can show.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+app.command()(run)
+app.command()(serve)

@@ -1,0 +1,124 @@
+"""Runs and totals as a person likes to read them: in a terminal or a file, with colours or without."""
+
+import json
+import re
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from autopilot.cli.function_client import WorkflowTotals
+from autopilot.models import RunStatus, WorkflowRun
+
+_LOOKS = {
+    RunStatus.SUCCESS: ("✔", "green"),
+    RunStatus.FAILED: ("✘", "red"),
+    RunStatus.CANCELLED: ("✘", "yellow"),
+    RunStatus.SKIPPED: ("↷", "yellow"),
+}
+_UNFINISHED = ("…", "cyan")
+_MAX_LINES = 16
+_MAX_FIELDS = 12
+# Colours and cursor movements in what a workflow found are shown, not obeyed.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def print_run(
+    console: Console, run: WorkflowRun, totals: WorkflowTotals | None, *, persisted: bool, kept_in: str
+) -> None:
+    """Print one run and what its workflow's history adds up to."""
+    console.print(
+        Panel(_run(run), title=Text(run.workflow_id, style="bold"), title_align="left", width=_width(console))
+    )
+    console.print(_history(totals, persisted=persisted, kept_in=kept_in))
+
+
+def _width(console: Console) -> int:
+    return min(console.width, 100)
+
+
+def _run(run: WorkflowRun) -> RenderableType:
+    facts = _fields()
+    facts.add_row("Run", Text(run.id))
+    facts.add_row("Started", Text(f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC"))
+    if run.attempt > 1:
+        facts.add_row("Attempt", Text(str(run.attempt)))
+    if run.waiting_for:
+        facts.add_row("Waits for", Text(run.waiting_for))
+    if run.error is not None:
+        facts.add_row("Error", _bounded(f"{run.error_type}: {run.error}" if run.error_type else run.error))
+    parts: list[RenderableType] = [_headline(run), Text(), facts]
+    if run.result is not None:
+        parts += [Text(), Text("Result", style="bold"), _result(run.result)]
+    return Group(*parts)
+
+
+def _headline(run: WorkflowRun) -> Text:
+    headline = _status(run.status)
+    if run.duration_ms is not None:
+        headline.append(f" in {_duration(run.duration_ms)}")
+    return headline
+
+
+def _history(totals: WorkflowTotals | None, *, persisted: bool, kept_in: str) -> Table:
+    history = _fields(indent=2)
+    if totals is None:
+        history.add_row("Totals", Text("not available"))
+    else:
+        history.add_row("Total runs", Text(f"{totals.total_runs:,}{' (from memory)' if totals.stale else ''}"))
+        history.add_row("Success rate", Text(f"{totals.success_rate:.1f} %"))
+        if len(totals.by_status) > 1:
+            counts = sorted(totals.by_status.items(), key=lambda item: -item[1])
+            history.add_row("By status", Text(", ".join(f"{count:,} {status}" for status, count in counts)))
+        if totals.last_run is not None:
+            last = _status(totals.last_run.status)
+            history.add_row("Last run", last.append(f" at {totals.last_run.started_at:%Y-%m-%d %H:%M:%S} UTC"))
+    history.add_row("Kept in", Text(kept_in) if persisted else Text("this run was not recorded", style="yellow"))
+    return history
+
+
+def _fields(indent: int = 0) -> Table:
+    fields = Table.grid(padding=(0, 2, 0, 0))
+    fields.add_column(style="dim", no_wrap=True, max_width=24)
+    fields.add_column(overflow="fold")
+    if indent:
+        fields.pad_edge = True
+        fields.padding = (0, 2, 0, indent)
+    return fields
+
+
+def _status(status: RunStatus) -> Text:
+    symbol, style = _LOOKS.get(status, _UNFINISHED)
+    return Text(f"{symbol} {status.value}", style=f"bold {style}")
+
+
+def _duration(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+def _result(result: Any) -> RenderableType:
+    if not isinstance(result, dict):
+        return _value(result)
+    fields = _fields()
+    for name, value in list(result.items())[:_MAX_FIELDS]:
+        fields.add_row(_bounded(name), _value(value))
+    if len(result) > _MAX_FIELDS:
+        fields.add_row("…", f"{len(result) - _MAX_FIELDS} more fields")
+    return fields
+
+
+def _value(value: Any) -> Text:
+    if isinstance(value, str):
+        return _bounded(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return _bounded(text if len(text) <= 60 else json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _bounded(text: str) -> Text:
+    lines = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text).splitlines()
+    shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in lines[:_MAX_LINES]]
+    if len(lines) > _MAX_LINES:
+        shown.append(f"… {len(lines) - _MAX_LINES} more lines")
+    return Text("\n".join(shown))

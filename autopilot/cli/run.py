@@ -1,0 +1,99 @@
+"""``autopilot run``: one run of a workflow, through its real function."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from autopilot.cli.bundle import require_workflow
+from autopilot.cli.exits import ExitCode, fail, interruptible
+from autopilot.cli.function_client import FunctionClient, RunAnswer, WorkflowTotals
+from autopilot.cli.payload import PayloadTextInvalid, payload_from
+from autopilot.cli.rendering import print_run
+from autopilot.errors import FunctionNotServed, SettingsInvalid
+from autopilot.local_server import FunctionServer
+from autopilot.models import RunStatus, WorkflowRun
+from autopilot.settings import Settings, load_settings
+
+_UNSUCCESSFUL = {RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+def run(
+    workflow: Annotated[str, typer.Argument(help="A workflow of main.py, by the name of its function.")],
+    payload: Annotated[
+        str, typer.Option(help="A JSON object. {url} in it stands for the address of the function itself.")
+    ] = "",
+    source: Annotated[Path, typer.Option(help="The module that names the functions.")] = Path("main.py"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON and nothing else.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Serve a workflow's function, ask it for one run, and show the run and the workflow's totals."""
+    require_workflow(workflow, source)
+    settings = _settings()
+    server = FunctionServer(workflow, source=source, env=_direct_to_this_machine())
+    body = _body(payload, server.url)
+    try:
+        with interruptible(), Console(stderr=True).status(f"Running {workflow}"), server:
+            answer, totals = _one_run(server, body)
+    except FunctionNotServed as error:
+        fail(ExitCode.NOT_SERVED, str(error))
+    except KeyboardInterrupt:
+        fail(ExitCode.INTERRUPTED, "interrupted; the server was stopped")
+    if answer.run is None:
+        refused = 400 <= answer.http_status < 500
+        fail(ExitCode.WRONG_USE if refused else ExitCode.NOT_SERVED, answer.message)
+    if as_json:
+        print(answer.run.model_dump_json(indent=2))  # noqa: T201 - the command's output
+    else:
+        print_run(Console(), answer.run, totals, persisted=answer.persisted, kept_in=_kept_in(settings))
+    _end(answer.run, server.log_text())
+
+
+def _one_run(server: FunctionServer, body: bytes) -> tuple[RunAnswer, WorkflowTotals | None]:
+    with FunctionClient(server.url) as client:
+        try:
+            answer = client.ask_for_run(body)
+        except httpx.TransportError as error:
+            raise FunctionNotServed(server.target, f"it ended without an answer: {error}", server.log_text()) from error
+        try:
+            return answer, client.read_totals()
+        except httpx.HTTPError:
+            return answer, None  # the run is told all the same, and the totals as not available
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsInvalid as error:
+        fail(ExitCode.WRONG_USE, str(error))
+
+
+def _body(payload: str, url: str) -> bytes:
+    try:
+        return payload_from(payload, url=url)
+    except PayloadTextInvalid as error:
+        fail(ExitCode.WRONG_USE, f"payload: {error}")
+
+
+def _direct_to_this_machine() -> dict[str, str | None]:
+    """A workflow that calls its own function must not do so through the proxy of the world outside."""
+    spared = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    value = ",".join(filter(None, [spared, "127.0.0.1"]))
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+def _kept_in(settings: Settings) -> str:
+    if settings.store == "sqlite":
+        return f"{settings.sqlite_path} (SQLite)"
+    where = f"emulator at {settings.firestore_emulator_host}" if settings.firestore_emulator_host else "Firestore"
+    return f"{where}, project {settings.project or 'of your credentials'}, database {settings.firestore_database}"
+
+
+def _end(run: WorkflowRun, log: str) -> None:
+    if run.status not in _UNSUCCESSFUL:
+        return
+    print(f"\nThe function's log:\n{log}", file=sys.stderr)  # noqa: T201 - the command's own voice
+    raise typer.Exit(ExitCode.RUN_FAILED)
