@@ -34,7 +34,12 @@ _HOST_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def _web_address(value: str) -> str:
+def checked_address(value: str) -> str:
+    """``value`` if it may be asked.
+
+    Raises:
+        ValueError: why it may not.
+    """
     # Messages never repeat the value: an address may hold a secret, and a refusal is shown and logged.
     try:
         url = httpx.URL(value)
@@ -65,7 +70,7 @@ def _is_link_local(host: str) -> bool:
     return address.is_link_local or address == _METADATA_IPV6
 
 
-WebAddress = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator(_web_address)]
+WebAddress = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator(checked_address)]
 """An http or https address that may be asked: without credentials and not link-local."""
 
 

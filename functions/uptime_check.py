@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from autopilot import BaseWorkflow, RunContext, Schedule, StoreError, WorkflowManifest
+from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
+from autopilot.errors import StoreError
 from functions._history import last_report
 from functions._web import Exchange, FetchFailed, WebAddress, WebClient, host_of, read_body
 
