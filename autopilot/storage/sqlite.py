@@ -31,10 +31,10 @@ class SQLiteStore:
         self,
         path: Path | str,
         *,
-        clock: Clock | None = None,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
         deadline: timedelta = timedelta(seconds=10),
     ) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._database = Database(str(path), deadline.total_seconds(), partial(_remove_expired, clock=self._clock))
 
     async def save_run(self, run: WorkflowRun) -> None:
@@ -47,7 +47,7 @@ class SQLiteStore:
                 connection.execute(rows.PUT_RUN, row)
                 _count(connection, run, before=stored.status if stored else None)
 
-        await self._database.write(f"save run {run.id}", save)
+        await self._database.write(f"saving run {run.id}", save)
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         now = self._clock.now()
@@ -67,19 +67,19 @@ class SQLiteStore:
             _count(connection, run, before=None)
             return StartOutcome(run=run, created=True)
 
-        return await self._database.write(f"start run {run.id}", begin)
+        return await self._database.write(f"starting run {run.id}", begin)
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):
             return None
-        found = await self._runs(f"get run {run_id}", rows.GET_RUN, (workflow_id, run_id))
+        found = await self._runs(f"reading run {run_id}", rows.GET_RUN, (workflow_id, run_id))
         return found[0] if found else None
 
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
         if not 1 <= limit <= _MAX_PAGE:
-            raise ValueError(f"limit: {limit} is not within 1 to {_MAX_PAGE}")
+            raise ValueError(f"limit: it must be 1 to {_MAX_PAGE:,}, not {limit}")
         position = None if start_after is None else decode_cursor(start_after, workflow_id, status)
         if not is_workflow_name(workflow_id):
             return [], None
@@ -90,7 +90,7 @@ class SQLiteStore:
             parameters += (to_microseconds(position.started_at), position.run_id)
         statement = rows.list_runs_statement(in_status=status is not None, after_position=position is not None)
         # One run more than asked for tells whether anything follows.
-        found = await self._runs(f"list runs of {workflow_id}", statement, (*parameters, limit + 1))
+        found = await self._runs(f"listing runs of {workflow_id}", statement, (*parameters, limit + 1))
         page = found[:limit]
         return page, encode_cursor(page[-1], status) if len(found) > limit else None
 
@@ -101,16 +101,16 @@ class SQLiteStore:
         def counts(connection: sqlite3.Connection) -> dict[str, int]:
             return dict(connection.execute(rows.GET_COUNTS, (workflow_id,)).fetchall())
 
-        return stats_of(await self._database.read(f"get statistics of {workflow_id}", counts))
+        return stats_of(await self._database.read(f"reading statistics of {workflow_id}", counts))
 
     async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
         if not is_workflow_name(workflow_id):
             return None
-        found = await self._runs(f"get latest run of {workflow_id}", rows.GET_LATEST_RUN, (workflow_id,))
+        found = await self._runs(f"reading the latest run of {workflow_id}", rows.GET_LATEST_RUN, (workflow_id,))
         return found[0] if found else None
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
-        return await self._runs("get paused runs", rows.GET_PAUSED_RUNS, ())
+        return await self._runs("reading paused runs", rows.GET_PAUSED_RUNS, ())
 
     def close(self) -> None:
         """Close the file and end the store's thread, once the calls that are under way are done."""

@@ -35,7 +35,7 @@ GET_RUN_AND_OWNER = f"SELECT {_RUN}, owner FROM runs WHERE workflow_id = ? AND i
 GET_LATEST_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? ORDER BY started_at DESC, id DESC LIMIT 1"  # noqa: S608
 GET_PAUSED_RUNS = (
     f"SELECT {_RUN} FROM runs WHERE status = 'paused' "  # noqa: S608
-    "ORDER BY started_at DESC, id DESC, workflow_id DESC"
+    "ORDER BY started_at DESC, workflow_id DESC, id DESC"
 )
 
 ADD_TO_COUNT = """

@@ -71,7 +71,7 @@ def check_ownership(connection: sqlite3.Connection, store: str) -> int:
     if application_id != APPLICATION_ID:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if application_id or version or tables:
-            raise StoreUnavailable(store, "open", "it is the database of another application; choose another file")
+            raise StoreUnavailable(store, "opening", "it is the database of another application; choose another file")
     if version > SCHEMA_VERSION:
         raise StoreVersionUnsupported(store, version, SCHEMA_VERSION)
     return int(version)

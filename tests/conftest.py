@@ -1,0 +1,44 @@
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from autopilot.storage import Store
+from autopilot.storage.sqlite import SQLiteStore
+from tests.clock import FakeClock
+from tests.runs import MakeRun, run_factory
+
+pytest_plugins = ["tests.emulator"]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The time of the stores of this test."""
+    return FakeClock()
+
+
+@pytest.fixture
+def make_run(clock: FakeClock) -> MakeRun:
+    return run_factory(clock)
+
+
+@pytest.fixture(
+    params=("sqlite", "sqlite in memory", pytest.param("firestore", marks=pytest.mark.emulator)),
+)
+def store(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Store]:
+    """Every store there is, empty, with its time in the test's hands."""
+    opened: Store
+    if request.param == "firestore":
+        host = request.getfixturevalue("firestore_emulator")
+        request.getfixturevalue("monkeypatch").setenv("FIRESTORE_EMULATOR_HOST", host)
+        from autopilot.storage.firestore import FirestoreStore
+
+        opened = FirestoreStore(project=f"test-{uuid4().hex[:20]}", clock=clock)
+    elif request.param == "sqlite":
+        tmp_path: Path = request.getfixturevalue("tmp_path")
+        opened = SQLiteStore(tmp_path / "made" / "on the way" / "runs.db", clock=clock)
+    else:
+        opened = SQLiteStore(":memory:", clock=clock)
+    yield opened
+    opened.close()
