@@ -90,7 +90,7 @@ class FirestoreStore:
         if stored is not None and stored.owner == start.owner:  # our own commit, whose answer was lost
             self._memory.put(document, Remembered.of_stored(stored))
             return StartOutcome(run=stored.run, created=True)
-        if stored is not None and not stored.is_expired:
+        if stored is not None and not stored.is_expired(self._clock.now()):
             return StartOutcome(run=stored.run, created=False)
         counter = counter_of(run.id, start.counter_shards)
         update_time = await self._commit(

@@ -79,10 +79,10 @@ class Calls:
                     except (GuardFailed, *_PASSING) as error:
                         last = error
                     await self._clock.sleep(self._delay(tries))
-        except TimeoutError:
+        except TimeoutError:  # an OSError too: it comes first
             why = "" if last is None else f"; the last try: {last}"
             raise StoreUnavailable(STORE, doing, f"no success within {self._seconds:g} s{why}") from last
-        except (google.GoogleAPIError, GoogleAuthError, ForkedAfterConnecting) as error:
+        except (google.GoogleAPIError, GoogleAuthError, OSError, ForkedAfterConnecting) as error:
             raise StoreUnavailable(STORE, doing, str(error)) from error
         raise AssertionError  # count() has no end
 

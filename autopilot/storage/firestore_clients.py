@@ -32,8 +32,8 @@ class LoopClients:
         """
         loop = asyncio.get_running_loop()
         with self._lock:
-            if self._opened_in not in {None, os.getpid()}:
-                raise ForkedAfterConnecting(self._opened_in or 0)
+            if self._opened_in is not None and self._opened_in != os.getpid():
+                raise ForkedAfterConnecting(self._opened_in)
             if loop not in self._clients:
                 # A client holds its loop, so weak references would keep both for good.
                 self._clients = {known: client for known, client in self._clients.items() if not known.is_closed()}
