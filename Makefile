@@ -45,14 +45,14 @@ serve: setup ## Serve a workflow's function until Ctrl-C (WORKFLOW=..., PORT=808
 
 .PHONY: test
 test: setup ## Pass the fast tests
-	@$(PYTHON) -m pytest -q -n $(WORKERS) -m "not slow"
+	@$(PYTHON) -m pytest -q -rs -n $(WORKERS) -m "not slow"
 
 .PHONY: check
 check: setup ## Lint, formatting, strict types and every test: what CI runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -q -n $(WORKERS)
+	$(PYTHON) -m pytest -q -rs -n $(WORKERS)
 
 .PHONY: bench
 bench: setup ## Measure, and print tables
@@ -69,6 +69,7 @@ clean: ## Remove the environment and what tools leave behind; never the history 
 
 .PHONY: setup
 setup: $(READY) ## Set up .venv (the other targets do it too)
+	@:
 
 $(READY): $(REQUIREMENTS) scripts/setup
 	@scripts/setup $(VENV)

@@ -48,13 +48,13 @@ def arguments_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.mark.parametrize(
     "payload",
-    [
+    (
         """{"a": "it's \\"quoted\\""}""",
         '{"a": "$HOME $(shell echo no) $$ `id` ${x} $("}',
         '{"a":  "two  spaces; # no comment \\\\ \\n"}',
         '{"a":\n1}',
         "",
-    ],
+    ),
 )
 def test_a_payload_survives_make_and_the_shell(set_up: Path, payload: str) -> None:
     typed = make(set_up, "run", "WORKFLOW=feed_digest", f"PAYLOAD={payload}")
@@ -94,7 +94,7 @@ def test_make_alone_lists_the_targets(set_up: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pythons", "line"),
-    [
+    (
         ({}, "make: Python 3.11 or newer is needed, and none was found; see https://www.python.org/downloads/"),
         (
             {"python3": "echo 3.9"},
@@ -108,7 +108,7 @@ def test_make_alone_lists_the_targets(set_up: Path) -> None:
             {"python3.13": "echo 'shim: not installed' >&2; exit 127"},
             "make: Python 3.11 or newer is needed, and none was found; see https://www.python.org/downloads/",
         ),
-    ],
+    ),
     ids=["no python", "an old python", "a python without venv", "a shim without its python"],
 )
 def test_a_python_that_cannot_be_used_is_one_line(folder: Path, pythons: dict[str, str], line: str) -> None:

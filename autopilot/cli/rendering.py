@@ -112,6 +112,8 @@ def _result(result: Any) -> RenderableType:
 def _value(value: Any) -> Text:
     if isinstance(value, str):
         return _bounded(value)
+    if value is None or value in ([], {}):
+        return Text("none", style="dim")
     text = json.dumps(value, ensure_ascii=False)
     return _bounded(text if len(text) <= 60 else json.dumps(value, ensure_ascii=False, indent=2))
 

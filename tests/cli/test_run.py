@@ -45,7 +45,7 @@ def test_a_failed_run_ends_with_1_and_the_functions_log(autopilot: Command) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", ["skipped", "paused"])
+@pytest.mark.parametrize("status", ("skipped", "paused"))
 def test_a_run_that_did_not_fail_ends_with_0(autopilot: Command, status: str) -> None:
     ended = autopilot("run", "greet", "--payload", json.dumps({"do": status}))
 
@@ -67,14 +67,14 @@ def test_a_workflow_that_answers_with_its_result_alone_is_shown_by_its_record(au
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("payload", "code", "line"),
-    [
+    (
         ({"do": "refuse"}, 2, "autopilot: payload of workflow greet: name: Field required\n"),
         (
             {"do": "unconfigured"},
             3,
             "autopilot: configuration of workflow greet: key: Field required (set GREET_KEY)\n",
         ),
-    ],
+    ),
 )
 def test_what_keeps_a_run_from_existing_is_one_line(autopilot: Command, payload: object, code: int, line: str) -> None:
     ended = autopilot("run", "greet", "--payload", json.dumps(payload))
@@ -99,14 +99,14 @@ def test_an_unknown_workflow_is_one_line_that_lists_the_known(autopilot: Command
 
 @pytest.mark.parametrize(
     ("payload", "reason"),
-    [
+    (
         ('{"a": 1,\n "b": }', "not JSON: Expecting value at line 2, column 7"),
         ("[1]", 'it must be a JSON object, as in \'{"key": "value"}\', not an array'),
         ("null", 'it must be a JSON object, as in \'{"key": "value"}\', not null'),
         ('{"a": NaN}', "not JSON: NaN is no JSON number"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a": "\udcff"}', "not UTF-8"),
-    ],
+    ),
 )
 def test_a_payload_that_is_no_json_object_is_one_line(autopilot: Command, payload: str, reason: str) -> None:
     ended = autopilot("run", "greet", "--payload", payload)

@@ -15,7 +15,7 @@ from tests.cli.conftest import Command, command_environment
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", (signal.SIGINT, signal.SIGTERM))
 def test_serving_ends_cleanly_when_asked_to(bundle: Path, sent: signal.Signals) -> None:
     port = unused_port()
     command = [sys.executable, "-m", "autopilot", "serve", "greet", "--port", str(port)]
