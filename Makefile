@@ -16,7 +16,7 @@ PORT ?= 8080
 ifeq ($(origin PAYLOAD),undefined)
 ifeq ($(WORKFLOW),uptime_check)
 # {url} is the address at which `autopilot run` serves the function: this run needs no network.
-PAYLOAD = {"targets": [{"url": "{url}"}]}
+PAYLOAD = {"targets": [{"name": "this function", "url": "{url}"}]}
 endif
 endif
 

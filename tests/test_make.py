@@ -72,7 +72,7 @@ def test_the_default_run_checks_its_own_address(set_up: Path) -> None:
     arguments = arguments_of(make(set_up, "run"))
 
     assert arguments[3] == "uptime_check"
-    assert json.loads(arguments[5]) == {"targets": [{"url": "{url}"}]}
+    assert json.loads(arguments[5]) == {"targets": [{"name": "this function", "url": "{url}"}]}
 
 
 def test_another_workflow_has_no_default_payload(set_up: Path) -> None:
