@@ -1,0 +1,80 @@
+"""Small real implementations of what the engine is given, for tests that are not about databases or clocks."""
+
+from datetime import UTC, datetime, timedelta
+
+from autopilot.core.transitions import replaces, stats_of
+from autopilot.errors import StoreUnavailable
+from autopilot.models import RunStats, RunStatus, WorkflowRun
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, start: datetime = datetime(2025, 3, 1, 12, tzinfo=UTC)) -> None:
+        self._start = start
+        self._now = start
+
+    def advance(self, by: timedelta) -> None:
+        self._now += by
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return (self._now - self._start).total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(timedelta(seconds=seconds))
+
+
+class InMemoryRunLog:
+    """A bare run log: RunLogService and nothing else. While ``is_away``, every call fails."""
+
+    def __init__(self) -> None:
+        self.runs: dict[tuple[str, str], WorkflowRun] = {}
+        self.is_away = False
+
+    async def save_run(self, run: WorkflowRun) -> None:
+        self._check()
+        if replaces(run, self.runs.get((run.workflow_id, run.id))):
+            self.runs[run.workflow_id, run.id] = run
+
+    async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        self._check()
+        return self.runs.get((workflow_id, run_id))
+
+    async def list_runs(
+        self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        self._check()
+        runs = [run for run in self._newest_first(workflow_id) if status is None or run.status is status]
+        offset = int(start_after or 0)
+        following = offset + limit
+        return runs[offset:following], str(following) if following < len(runs) else None
+
+    async def get_stats(self, workflow_id: str) -> RunStats:
+        self._check()
+        counts: dict[str, int] = {}
+        for run in self._newest_first(workflow_id):
+            counts[run.status] = counts.get(run.status, 0) + 1
+        return stats_of(counts)
+
+    async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
+        self._check()
+        return next(iter(self._newest_first(workflow_id)), None)
+
+    async def get_paused_runs(self) -> list[WorkflowRun]:
+        self._check()
+        return sorted(
+            (run for run in self.runs.values() if run.status is RunStatus.PAUSED),
+            key=lambda run: run.started_at,
+            reverse=True,
+        )
+
+    def _newest_first(self, workflow_id: str) -> list[WorkflowRun]:
+        runs = (run for run in self.runs.values() if run.workflow_id == workflow_id)
+        return sorted(runs, key=lambda run: (run.started_at, run.id), reverse=True)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("memory", "any call", "told to be away")

@@ -1,0 +1,46 @@
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+import trustme
+
+from tests.fakes import InMemoryRunLog, ManualClock
+from tests.functions.web_server import WebServer, running_server
+
+
+@pytest.fixture
+def run_log() -> InMemoryRunLog:
+    return InMemoryRunLog()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[WebServer]:
+    async with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted_authority(
+    authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> trustme.CA:
+    """An authority that this process trusts, by the variable that OpenSSL has for it."""
+    bundle = tmp_path_factory.mktemp("tls") / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    return authority
+
+
+def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
