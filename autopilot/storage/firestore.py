@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from google.cloud.firestore_v1 import AsyncClient, AsyncDocumentReference, AsyncQuery
+from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
 
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.cursor import decode_cursor, encode_cursor
@@ -90,17 +90,16 @@ class FirestoreStore:
         if stored is not None and stored.owner == start.owner:  # our own commit, whose answer was lost
             self._memory.put(document, Remembered.of_stored(stored))
             return StartOutcome(run=stored.run, created=True)
-        if stored is not None and not stored.is_expired(self._clock.now()):
+        if stored is not None and not stored.is_expired:
             return StartOutcome(run=stored.run, created=False)
-        counter = counter_of(run.id, start.counter_shards)
-        update_time = await self._commit(
+        await self._commit(
             run,
-            fields | encode_claim(start),
+            fields,
+            claim=encode_claim(start),
             over=None if stored is None else stored.update_time,
-            counter=counter,
-            changes=count_changes(None, run.status),  # a run that expired stays counted, as if it had been removed
+            counter=counter_of(run.id, start.counter_shards),
+            counted=None,  # a run that expired stays counted, as if Firestore had removed it in time
         )
-        self._memory.put(document, Remembered.of(run, digest_of(fields), counter, update_time))
         return StartOutcome(run=run, created=True)
 
     async def save_run(self, run: WorkflowRun) -> None:
@@ -109,45 +108,54 @@ class FirestoreStore:
 
     async def _try_save(self, run: WorkflowRun, fields: Fields) -> None:
         document = document_id(run.workflow_id, run.id)
-        digest = digest_of(fields)
         known = self._memory.take(document)
         if known is not None:
-            changes_something = known.digest != digest and replaces(run, known.outline)
+            is_change = known.digest != digest_of(fields) and replaces(run, known.outline)
+        elif (stored := await self._read(document)) is not None:
+            known = Remembered.of_stored(stored)
+            is_change = replaces(decode_run(fields), stored.run)
         else:
-            stored = await self._read(document)
-            known = None if stored is None else Remembered.of_stored(stored)
-            changes_something = replaces(decode_run(fields), None if stored is None else stored.run)
-        if changes_something:
-            counter = ONLY_COUNTER if known is None else known.counter
-            update_time = await self._commit(
-                run,
-                fields if known is not None else fields | {"counter": counter},
-                over=None if known is None else known.update_time,
-                counter=counter,
-                changes=count_changes(None if known is None else known.outline.status, run.status),
+            claim = {"counter": ONLY_COUNTER}
+            await self._commit(run, fields, claim=claim, over=None, counter=ONLY_COUNTER, counted=None)
+            return
+        if is_change:
+            await self._commit(
+                run, fields, claim={}, over=known.update_time, counter=known.counter, counted=known.outline.status
             )
-            known = Remembered.of(run, digest, counter, update_time)
-        if known is not None:
+        else:
             self._memory.put(document, known)
 
     async def _commit(
-        self, run: WorkflowRun, fields: Fields, *, over: datetime | None, counter: str, changes: dict[RunStatus, int]
-    ) -> datetime:
-        """Write a run's document over the version ``over`` (None: it must not exist) and count it; its new version."""
+        self,
+        run: WorkflowRun,
+        fields: Fields,
+        *,
+        claim: Fields,
+        over: datetime | None,
+        counter: str,
+        counted: RunStatus | None,
+    ) -> None:
+        """Write a run's document and move its count, at once or not at all; remember what was written.
+
+        Args:
+            claim: fields beside those of the run; what is not named stays as it is.
+            over: the version of the document that is written over; None: there must be none.
+            counted: the status under which the run is counted so far.
+        """
         client = self._clients.current()
         batch = client.batch()
-        document = self._document(client, document_id(run.workflow_id, run.id))
+        document = document_id(run.workflow_id, run.id)
+        reference = client.collection(RUNS).document(document)
         if over is None:
-            batch.create(document, new_document(fields))
+            batch.create(reference, new_document(fields | claim))
         else:
-            batch.update(document, changed_document(fields), client.write_option(last_update_time=over))
-        if changes:
+            batch.update(reference, changed_document(fields | claim), client.write_option(last_update_time=over))
+        if changes := count_changes(counted, run.status):
             counters = client.collection(WORKFLOWS, run.workflow_id, COUNTERS)
             batch.set(counters.document(counter), encode_counts(changes), merge=True)
         async with guarded():
             results = await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
-        update_time: datetime = results[0].update_time
-        return update_time
+        self._memory.put(document, Remembered.of(run, digest_of(fields), counter, results[0].update_time))
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not is_workflow_name(workflow_id) or not is_run_id(run_id):
@@ -206,7 +214,7 @@ class FirestoreStore:
         self._memory.clear()
 
     async def _read(self, document: str) -> StoredRun | None:
-        reference = self._document(self._clients.current(), document)
+        reference = self._clients.current().collection(RUNS).document(document)
         return read_run(await reference.get(retry=None, timeout=self._calls.rpc_seconds))
 
     async def _read_counters(self, workflow_id: str) -> list[dict[str, int]]:
@@ -220,7 +228,3 @@ class FirestoreStore:
             return [stored.run async for snapshot in found if (stored := read_run(snapshot)) is not None]
 
         return await self._calls.settle(doing, find)
-
-    @staticmethod
-    def _document(client: AsyncClient, document: str) -> AsyncDocumentReference:
-        return client.collection(RUNS).document(document)

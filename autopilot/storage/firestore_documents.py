@@ -54,10 +54,13 @@ class StoredRun:
     """The counter document that counts this run."""
     update_time: datetime
     """The version of the document: what a guarded write names."""
+    read_time: datetime
+    """The server's time of the reading."""
 
-    def is_expired(self, now: datetime) -> bool:
+    @property
+    def is_expired(self) -> bool:
         """Whether the run counts as absent: Firestore removes what has expired up to a day late."""
-        return self.run.expires_at is not None and self.run.expires_at <= now
+        return self.run.expires_at is not None and self.run.expires_at <= self.read_time
 
 
 def document_id(workflow_id: str, run_id: str) -> str:
@@ -137,6 +140,7 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:
         owner=fields.get("owner"),
         counter=fields.get("counter", ONLY_COUNTER),
         update_time=snapshot.update_time,
+        read_time=snapshot.read_time,
     )
 
 
