@@ -77,7 +77,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         clock: Clock | None = None,
         new_id: Callable[[], str] = random_id,
     ) -> None:
-        _check_class(type(self))
+        check_class(type(self))
         self._given_run_log = run_log
         self._clock = clock or SystemClock()
         self._new_id = new_id
@@ -311,7 +311,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         )
 
 
-def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
+def check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
     manifest = getattr(cls, "manifest", None)
     if not isinstance(manifest, WorkflowManifest):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'manifest = WorkflowManifest(name=...)'")

@@ -138,6 +138,7 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
                 payload={"feeds": ["https://github.com/python/cpython/releases.atom"]},
             ),
         ),
+        alert_without_success_for=timedelta(hours=26),
     )
     Config = FeedDigestConfig
 

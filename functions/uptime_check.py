@@ -146,6 +146,7 @@ class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
         # The most patient payload is through in 150 s: 50 targets, ten at a time, 30 s each.
         timeout_seconds=180,
         memory="256Mi",
+        alert_without_success_for=timedelta(minutes=30),
     )
 
     async def execute(self, ctx: RunContext[Any], payload: UptimeCheckInput) -> UptimeReport:

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from autopilot.cli.manifest import manifest
 from autopilot.cli.run import run
 from autopilot.cli.serve import serve
 
@@ -23,5 +24,6 @@ def prepare() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+app.command()(manifest)
 app.command()(run)
 app.command()(serve)
