@@ -21,6 +21,7 @@ resource "google_artifact_registry_repository" "images" {
     id     = "delete-the-rest"
     action = "DELETE"
     condition {
+      tag_state  = "ANY"
       older_than = "2592000s" # 30 days
     }
   }

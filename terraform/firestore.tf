@@ -22,6 +22,8 @@ resource "google_firestore_index" "query" {
   project    = var.project_id
   database   = google_firestore_database.history.name
   collection = each.value.collection
+  # Of one collection at a time, as the store reads.
+  query_scope = "COLLECTION"
 
   dynamic "fields" {
     for_each = each.value.fields
@@ -47,7 +49,8 @@ resource "google_firestore_field" "setting" {
       for_each = each.value.orders
 
       content {
-        order = indexes.value
+        query_scope = "COLLECTION"
+        order       = indexes.value
       }
     }
   }

@@ -1,5 +1,5 @@
-# Who may call a workflow's function. A 2nd gen function is called through its Cloud Run service, so that is where the
-# role is needed; without a member, nobody has it.
+# Who may call a workflow's function: Cloud Scheduler, and who is listed. A 2nd gen function is called through its Cloud
+# Run service, so that is where the role is needed; without a member, nobody has it.
 
 locals {
   invokers = merge([
@@ -18,11 +18,6 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   name     = google_cloudfunctions2_function.workflow[each.value.workflow].name
   role     = "roles/run.invoker"
   member   = each.value.principal
-
-  # A function that is made anew loses its service, and with it the policy.
-  lifecycle {
-    replace_triggered_by = [google_cloudfunctions2_function.workflow[each.value.workflow].id]
-  }
 }
 
 resource "google_cloud_run_v2_service_iam_member" "scheduler" {
@@ -34,6 +29,7 @@ resource "google_cloud_run_v2_service_iam_member" "scheduler" {
   role     = "roles/run.invoker"
   member   = google_service_account.scheduler.member
 
+  # A function that is made anew has a new service, without this.
   lifecycle {
     replace_triggered_by = [google_cloudfunctions2_function.workflow[each.key].id]
   }

@@ -28,11 +28,13 @@ resource "google_logging_metric" "runs" {
 
     labels {
       key         = "status"
+      value_type  = "STRING"
       description = "success, failed, skipped or cancelled"
     }
 
     labels {
       key         = "workflow"
+      value_type  = "STRING"
       description = "The name in the manifest."
     }
   }
@@ -56,6 +58,7 @@ resource "google_logging_metric" "unsaved_runs" {
 
     labels {
       key         = "workflow"
+      value_type  = "STRING"
       description = "The name in the manifest."
     }
   }
