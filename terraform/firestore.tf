@@ -1,7 +1,6 @@
 # The history: runs, steps and statistics of every workflow of this environment.
 
 resource "google_firestore_database" "history" {
-  #checkov:skip=CKV_GCP_117: encrypted by Google; a key of one's own is a decision of the organisation
   project     = var.project_id
   name        = local.name
   location_id = coalesce(var.firestore_location, var.region)
