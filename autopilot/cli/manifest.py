@@ -17,9 +17,7 @@ def manifest(
     output: Annotated[
         Path | None, typer.Option(help="The file. [default: terraform/workflows.auto.tfvars.json]")
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail if the file is not what the code says.")
-    ] = False,  # noqa: FBT002 - a flag
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file says otherwise.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Write what Terraform needs to know of the workflows in main.py."""
     # The store's queries come with Firestore's client, which the other commands do without.
@@ -27,6 +25,8 @@ def manifest(
 
     root = source.resolve().parent
     file = output or root / "terraform" / "workflows.auto.tfvars.json"
+    if source.name != "main.py":
+        fail(ExitCode.WRONG_USE, f"{source}: Cloud Functions starts a function from main.py, and from no other file")
     workflows = load_workflows(source)
     if not workflows:
         fail(ExitCode.WRONG_USE, f"{source} makes no workflow a function: name = entry_point('functions.name:Class')")
