@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, from_json
 
 from autopilot.core.limits import payload_text, result_text
 from autopilot.errors import PayloadError, PayloadInvalid, ResultInvalid, WorkflowInvalid
+
+_NESTED_TOO_DEEPLY = "it is nested more than 200 deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,11 @@ class WorkflowSchema:
             raise ResultInvalid(told) from None
         except PydanticSerializationError as error:
             raise ResultInvalid(str(error)) from error
-        return json.loads(result_text(result))
+        try:
+            # It is answered as JSON too, by a serialiser that goes less deep than Python's: what this parser takes fits.
+            return from_json(result_text(result))
+        except ValueError as error:
+            raise ResultInvalid(_NESTED_TOO_DEEPLY) from error
 
     def payload_json_schema(self) -> dict[str, Any]:
         """The JSON Schema of the payload."""
