@@ -380,10 +380,15 @@ def shape_of(sent: Any) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ..
 # Clients, loops, processes
 
 
-async def test_a_dead_port_is_told_within_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{unused.getsockname()[1]}")
+@pytest.mark.parametrize("listens", (False, True), ids=("dead", "silent"))
+async def test_a_server_that_does_not_answer_is_told_within_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, *, listens: bool
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:
+            server.listen()
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{server.getsockname()[1]}")
         store = FirestoreStore(project="nobody", deadline=timedelta(seconds=0.3))
         begun = time.monotonic()
 
