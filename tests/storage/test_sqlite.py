@@ -74,12 +74,12 @@ def test_one_store_serves_event_loops_one_after_the_other(path: Path, make_run: 
 
 
 async def test_nothing_is_made_before_the_first_use(path: Path, open_store: OpenStore) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
 
     store = open_store(path)
 
     assert not path.exists()
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= before
     assert await store.get_latest_run("digest") is None
     assert path.exists()
 
@@ -106,26 +106,27 @@ async def test_a_closed_store_opens_again(path: Path, open_store: OpenStore, mak
 
 
 async def test_closing_leaves_one_file_and_no_thread(path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     store = open_store(path)
     await store.save_run(make_run())
-    assert threading.active_count() == threads + 1
+    (thread,) = set(threading.enumerate()) - before
 
     store.close()
 
-    assert threading.active_count() == threads
+    assert not thread.is_alive()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 async def test_a_store_that_is_dropped_ends_its_thread(path: Path, make_run: MakeRun) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     store = SQLiteStore(path)
     await store.save_run(make_run())
+    (thread,) = set(threading.enumerate()) - before
 
     del store
     gc.collect()
 
-    assert threading.active_count() == threads
+    assert not thread.is_alive()
 
 
 async def test_a_locked_database_is_unavailable_until_the_lock_is_gone(
