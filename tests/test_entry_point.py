@@ -2,89 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
-from functions_framework.aio import create_asgi_app_from_module
 
 from autopilot import WorkflowRun
-from autopilot.core.limits import PAYLOAD_LIMIT
 from autopilot.entry_point import entry_point, load_workflow
-from autopilot.errors import StoreUnavailable, WorkflowInvalid
-from autopilot.storage import Store
+from autopilot.errors import WorkflowInvalid
+from tests.functions_in_process import BrokenStore, Serve, assert_error, total
 from tests.http_workflows import Waiting
 from tests.log_events import Events, named
 
 pytestmark = pytest.mark.usefixtures("events", "default_store")
 
-Serve = Callable[[str], httpx.AsyncClient]
 TOMORROW = "2026-03-02T12:00:00Z"
-
-
-@pytest.fixture
-def serve() -> Serve:
-    """A client of a new instance of the function of a class in tests.http_workflows."""
-
-    def serve(class_name: str) -> httpx.AsyncClient:
-        main = ModuleType("main")
-        main.__dict__["served"] = entry_point(f"tests.http_workflows:{class_name}", name="served")
-        app: Any = create_asgi_app_from_module("served", "main.py", "http", main, None)  # type: ignore[no-untyped-call]
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://function")
-
-    return serve
-
-
-@pytest.fixture
-def shop(serve: Serve) -> httpx.AsyncClient:
-    return serve("Shop")
-
-
-@pytest.fixture
-def echo(serve: Serve) -> httpx.AsyncClient:
-    return serve("Echo")
-
-
-class BrokenStore:
-    """The process's store, with some of its methods away."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.away: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        async def away(*_: Any, **__: Any) -> None:
-            raise StoreUnavailable("test", name, "away")
-
-        return away if name in self.away else getattr(self._store, name)
-
-
-@pytest.fixture
-def store(default_store: Store, monkeypatch: pytest.MonkeyPatch) -> BrokenStore:
-    broken = BrokenStore(default_store)
-    monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: broken)
-    monkeypatch.setattr("autopilot.core.journal.get_run_journal", lambda: broken)
-    return broken
-
-
-def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The one shape of errors, and no run."""
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json()) == {"error"}
-    assert set(answer.json()["error"]) == {"code", "message", "details"}
-    assert "Traceback" not in answer.text
-    assert ("retry-after" in answer.headers) == (status == 503)
-    error: dict[str, Any] = answer.json()["error"]
-    return error
-
-
-async def total(client: httpx.AsyncClient) -> int:
-    described: int = (await client.get("/")).json()["total_runs"]
-    return described
 
 
 class TestAnswersToARun:
@@ -228,156 +160,6 @@ class TestRepeatedTriggers:
         assert len(ids) == 1
 
 
-class TestBadInput:
-    @pytest.mark.parametrize(
-        ("body", "status", "code"),
-        (
-            (b"{", 400, "invalid_json"),
-            (b"item=tea", 400, "invalid_json"),
-            (b'{"item": "\xff"}', 400, "invalid_json"),
-            (b'{"item": NaN}', 400, "invalid_json"),
-            (b'{"item": "\\ud800"}', 400, "invalid_json"),
-            (b'{"item":' + b"[" * 1000 + b"]" * 1000 + b"}", 400, "invalid_json"),
-            (b'{"item": "tea", "count": ' + b"9" * 5000 + b"}", 400, "invalid_json"),
-            (b"null", 422, "payload_invalid"),
-            (b"[]", 422, "payload_invalid"),
-            (b'"tea"', 422, "payload_invalid"),
-            (b"5", 422, "payload_invalid"),
-            (b'{"item": "tea", "count": 1e999}', 422, "payload_invalid"),
-            (b'{"item": "' + b"x" * PAYLOAD_LIMIT + b'"}', 413, "payload_too_large"),
-        ),
-        ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else "",
-    )
-    @pytest.mark.parametrize("workflow", ("Shop", "Echo"))
-    async def test_a_body_that_is_no_payload_is_refused(
-        self, serve: Serve, workflow: str, body: bytes, status: int, code: str
-    ) -> None:
-        client = serve(workflow)
-
-        answer = await client.post("/", content=body)
-
-        assert_error(answer, status, code)
-        assert "autopilot-run-id" not in answer.headers
-        assert await total(client) == 0
-
-    @pytest.mark.parametrize(
-        ("payload", "location"),
-        (
-            ({}, ["item"]),
-            ({"item": 5}, ["item"]),
-            ({"item": "tea", "count": "many"}, ["count"]),
-            ({"item": "tea", "coutn": 2}, ["coutn"]),
-        ),
-    )
-    async def test_a_refused_payload_is_told_field_by_field_and_never_quoted(
-        self, shop: httpx.AsyncClient, payload: dict[str, Any], location: list[str]
-    ) -> None:
-        answer = await shop.post("/", json=payload)
-
-        error = assert_error(answer, 422, "payload_invalid")
-        assert [fault["loc"] for fault in error["details"]] == [location]
-        assert all(fault["msg"] and fault["type"] for fault in error["details"])
-        assert "many" not in answer.text
-
-    async def test_a_body_without_its_length_is_read_no_further_than_the_limit(self, echo: httpx.AsyncClient) -> None:
-        sent: list[int] = []
-
-        async def endless() -> Any:
-            for _ in range(1000):
-                sent.append(64 * 1024)
-                yield b" " * sent[-1]
-
-        answer = await echo.post("/", content=endless())
-
-        assert_error(answer, 413, "payload_too_large")
-
-    @pytest.mark.parametrize(
-        ("content_type", "status"),
-        (
-            ("application/json", 200),
-            ("application/json; charset=utf-8", 200),
-            ("Application/JSON", 200),
-            ("application/vnd.acme+json", 200),
-            ("text/plain", 415),
-            ("application/x-www-form-urlencoded", 415),
-            ("application/cloudevents+json", 415),
-            ("application/jsonp", 415),
-        ),
-    )
-    async def test_only_json_content_is_taken(self, shop: httpx.AsyncClient, content_type: str, status: int) -> None:
-        answer = await shop.post("/", content=b'{"item": "tea"}', headers={"content-type": content_type})
-
-        assert answer.status_code == status
-        if status == 415:
-            assert_error(answer, 415, "not_json_content")
-
-    @pytest.mark.parametrize(
-        ("headers", "code"),
-        (
-            ({"Idempotency-Key": ""}, "invalid_idempotency_key"),
-            ({"Idempotency-Key": "x" * 256}, "invalid_idempotency_key"),
-            ({"Idempotency-Key": "schlüssel".encode()}, "invalid_idempotency_key"),
-            *(
-                (
-                    {"X-CloudScheduler-JobName": "hourly", "X-CloudScheduler-ScheduleTime": time},
-                    "invalid_schedule_time",
-                )
-                for time in ("", "tomorrow", "2026-03-02T12:00:00", "0001-01-01T00:00:00+14:00")
-            ),
-            ({"X-CloudScheduler-JobName": "x" * 3000}, "invalid_job_name"),
-            ({"ce-id": "1", "ce-source": "x" * 2000}, "invalid_cloud_event"),
-        ),
-    )
-    async def test_a_header_that_cannot_be_used_is_refused(
-        self, echo: httpx.AsyncClient, headers: Any, code: str
-    ) -> None:
-        assert_error(await echo.post("/", headers=headers), 400, code)
-        assert await total(echo) == 0
-
-    @pytest.mark.parametrize(
-        ("method", "path", "allowed"),
-        (
-            ("PUT", "/", "GET, POST"),
-            ("DELETE", "/", "GET, POST"),
-            ("POST", "/runs/x", "GET"),
-            ("PATCH", "/", "GET, POST"),
-        ),
-    )
-    async def test_a_wrong_method_is_405(self, echo: httpx.AsyncClient, method: str, path: str, allowed: str) -> None:
-        answer = await echo.request(method, path)
-
-        assert_error(answer, 405, "method_not_allowed")
-        assert answer.headers["allow"] == allowed
-
-    @pytest.mark.parametrize("path", ("/nothing", "/runs", "/runs/a/b", "/runs/a%2Fb", "/..%2f..%2fetc/passwd", "/%00"))
-    async def test_an_unknown_path_is_404(self, echo: httpx.AsyncClient, path: str) -> None:
-        for method in ("GET", "POST"):
-            assert_error(await echo.request(method, path), 404, "not_found")
-
-    @pytest.mark.parametrize("run_id", ("unknown", "...", "x" * 1500, "%C3%BC", "a%20b", "%00"))
-    async def test_an_unknown_run_is_404(self, echo: httpx.AsyncClient, run_id: str) -> None:
-        assert_error(await echo.get(f"/runs/{run_id}"), 404, "run_not_found")
-
-    async def test_a_missing_configuration_value_is_503_and_named(
-        self, serve: Serve, monkeypatch: pytest.MonkeyPatch, events: Events
-    ) -> None:
-        monkeypatch.setenv("GUARDED_SHOP_LIMIT", "s3cret")
-        client = serve("GuardedShop")
-
-        answer = await client.post("/", json={"item": "tea"})
-
-        error = assert_error(answer, 503, "config_invalid")
-        assert [(fault["field"], fault["variable"]) for fault in error["details"]] == [
-            ("token", "GUARDED_SHOP_TOKEN"),
-            ("limit", "GUARDED_SHOP_LIMIT"),
-        ]
-        assert "s3cret" not in answer.text
-        [told] = named(events, "request_failed")
-        assert "GUARDED_SHOP_TOKEN" in told["error"]
-        assert "\n" not in told["error"]
-        assert await total(client) == 0
-
-
 class TestReading:
     async def test_the_function_describes_itself_and_never_runs(self, serve: Serve) -> None:
         await serve("Shop").post("/", json={"item": "tea"})
@@ -405,10 +187,10 @@ class TestReading:
 
     @pytest.mark.parametrize("method", ("get_stats", "get_latest_run"))
     async def test_it_answers_from_memory_while_the_run_log_is_away(
-        self, shop: httpx.AsyncClient, store: BrokenStore, method: str
+        self, shop: httpx.AsyncClient, broken_store: BrokenStore, method: str
     ) -> None:
         run = (await shop.post("/", json={"item": "tea"})).json()
-        store.away = {method}
+        broken_store.away = {method}
 
         described = (await shop.get("/")).json()
 
@@ -427,8 +209,8 @@ class TestReading:
 
         assert_error(await echo.get(f"/runs/{run['id']}"), 404, "run_not_found")
 
-    async def test_a_run_that_cannot_be_read_is_503(self, shop: httpx.AsyncClient, store: BrokenStore) -> None:
-        store.away = {"get_run"}
+    async def test_a_run_that_cannot_be_read_is_503(self, shop: httpx.AsyncClient, broken_store: BrokenStore) -> None:
+        broken_store.away = {"get_run"}
 
         assert_error(await shop.get("/runs/x"), 503, "store_unavailable")
 
@@ -441,42 +223,42 @@ class TestReading:
 
 class TestWithoutTheStore:
     async def test_a_best_effort_run_without_an_identity_goes_on_unrecorded(
-        self, shop: httpx.AsyncClient, store: BrokenStore
+        self, shop: httpx.AsyncClient, broken_store: BrokenStore
     ) -> None:
-        store.away = {"start_run", "save_run"}
+        broken_store.away = {"start_run", "save_run"}
 
         answer = await shop.post("/", json={"item": "tea"})
 
         assert (answer.status_code, answer.json()["status"]) == (200, "success")
         assert answer.headers["autopilot-persisted"] == "false"
 
-    async def test_with_an_identity_nothing_is_run(self, shop: httpx.AsyncClient, store: BrokenStore) -> None:
-        store.away = {"start_run"}
+    async def test_with_an_identity_nothing_is_run(self, shop: httpx.AsyncClient, broken_store: BrokenStore) -> None:
+        broken_store.away = {"start_run"}
 
         answer = await shop.post("/", json={"item": "tea"}, headers={"Idempotency-Key": "1"})
 
         assert_error(answer, 503, "start_not_recorded")
-        store.away = set()
+        broken_store.away = set()
         assert await total(shop) == 0
 
-    async def test_with_required_durability_nothing_is_run(self, serve: Serve, store: BrokenStore) -> None:
-        store.away = {"start_run"}
+    async def test_with_required_durability_nothing_is_run(self, serve: Serve, broken_store: BrokenStore) -> None:
+        broken_store.away = {"start_run"}
         client = serve("CarefulShop")
 
         assert_error(await client.post("/", json={"item": "tea"}), 503, "start_not_recorded")
 
-        store.away = set()
+        broken_store.away = set()
         assert (await client.post("/", json={"item": "tea"})).headers["autopilot-persisted"] == "true"
         assert await total(client) == 1
 
     async def test_an_ending_that_was_not_recorded_is_503_and_made_good_by_the_next_delivery(
-        self, shop: httpx.AsyncClient, store: BrokenStore
+        self, shop: httpx.AsyncClient, broken_store: BrokenStore
     ) -> None:
         key = {"Idempotency-Key": "1"}
-        store.away = {"save_run"}
+        broken_store.away = {"save_run"}
 
         answer = await shop.post("/", json={"item": "tea"}, headers=key)
-        store.away = set()
+        broken_store.away = set()
         again = await shop.post("/", json={"item": "tea"}, headers=key)
 
         assert_error(answer, 503, "ending_not_recorded")
@@ -487,12 +269,12 @@ class TestWithoutTheStore:
         assert await total(shop) == 1
 
     async def test_a_fault_of_ours_is_a_plain_500_and_a_traceback_in_the_log(
-        self, shop: httpx.AsyncClient, store: BrokenStore, events: Events, monkeypatch: pytest.MonkeyPatch
+        self, shop: httpx.AsyncClient, broken_store: BrokenStore, events: Events, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def broken(workflow_id: str, run_id: str) -> None:
             raise ZeroDivisionError("s3cret")
 
-        monkeypatch.setattr(store, "get_run", broken, raising=False)
+        monkeypatch.setattr(broken_store, "get_run", broken, raising=False)
 
         answer = await shop.get("/runs/x")
 
