@@ -29,7 +29,7 @@ from autopilot.core.recorder import STORE_SECONDS, RunOutcome, RunRecorder
 from autopilot.core.run_log import RunLogService
 from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
 from autopilot.errors import RunDeadlineExceeded, WorkflowInvalid
-from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot.models import Retry, RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config
 
 PayloadT = TypeVar("PayloadT", default=dict[str, Any])
@@ -328,12 +328,20 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         )
 
 
+_AVAILABLE = {"retry": Retry(), "after_last_attempt": "fail", "overlap": "allow", "pause_after_failures": None}
+"""Fields of a manifest that have a meaning, and the one value that the engine knows so far: what it would not do, it
+refuses, rather than leave it undone without a word."""
+
+
 def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
     manifest = getattr(cls, "manifest", None)
     if not isinstance(manifest, WorkflowManifest):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'manifest = WorkflowManifest(name=...)'")
     if cls.execute is BaseWorkflow.execute or not inspect.iscoroutinefunction(cls.execute):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'async def execute(self, ctx, payload)'")
+    for field, value in _AVAILABLE.items():
+        if getattr(manifest, field) != value:
+            raise WorkflowInvalid(manifest.name, f"{field}: only {value!r} is available in this version of Autopilot")
     if not (isinstance(cls.Config, type) and issubclass(cls.Config, BaseModel)):
         raise WorkflowInvalid(cls.__qualname__, "Config must be a pydantic model")
 
