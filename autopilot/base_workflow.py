@@ -24,12 +24,12 @@ from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.history import success_rate
 from autopilot.core.identity import payload_hash, run_id_of
 from autopilot.core.journal import RunJournal
-from autopilot.core.limits import cut_error
-from autopilot.core.recorder import SAVE_SECONDS, RunOutcome, RunRecorder
+from autopilot.core.limits import cut_error, text_of
+from autopilot.core.recorder import STORE_SECONDS, RunOutcome, RunRecorder
 from autopilot.core.run_log import RunLogService
 from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
 from autopilot.errors import RunDeadlineExceeded, WorkflowInvalid
-from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot.models import Retry, RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config
 
 PayloadT = TypeVar("PayloadT", default=dict[str, Any])
@@ -77,7 +77,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         clock: Clock | None = None,
         new_id: Callable[[], str] = random_id,
     ) -> None:
-        check_class(type(self))
+        _check_class(type(self))
         self._given_run_log = run_log
         self._clock = clock or SystemClock()
         self._new_id = new_id
@@ -89,6 +89,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             run_log=self._run_log,
             journal=None if run_log is not None else self._journal,
             new_id=new_id,
+            store_seconds=_store_seconds(self.manifest.timeout_seconds),
         )
         self._is_set_up = False
         self._setup_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -104,9 +105,11 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         """Read the past: called on an instance's first invocation, never at import.
 
         A subclass that overrides it calls ``await super().setup()``. A run log that fails is logged as
-        ``run_log_hydration_skipped`` and never in the way of a run; the next invocation tries again.
+        ``run_log_hydration_skipped`` and never in the way of a run; the next invocation tries that part again. A
+        setup that raises fails the run that needed it, and is called again by the next one.
         """
-        await self._recorder.hydrate()
+        if not self._recorder.is_hydrated:
+            await self._recorder.hydrate()
 
     async def run(
         self, trigger_type: TriggerType, trigger_data: Any = None, *, trigger: Trigger | None = None
@@ -128,19 +131,24 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
         """
-        outcome = await self.invoke(trigger_type, trigger_data, trigger=trigger)
+        outcome = await self.invoke(trigger_type, {} if trigger_data is None else trigger_data, trigger=trigger)
+        if outcome.interruption is not None:
+            raise outcome.interruption
         return outcome.run
 
     async def invoke(
         self,
         trigger_type: TriggerType,
-        trigger_data: Any = None,
+        trigger_data: Any,
         *,
         trigger: Trigger | None = None,
         require_start: bool = False,
         request_timeout_seconds: float | None = None,
     ) -> RunOutcome:
         """:meth:`run`, for callers who must know how durable the outcome is.
+
+        A cancellation that reached ``execute`` is not raised but is the outcome's ``interruption``: raise it, unless
+        it was the workflow's own.
 
         Args:
             require_start: run nothing unless the start could be recorded.
@@ -152,24 +160,22 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         began = self._clock.monotonic()
         timeout = min(self.manifest.timeout_seconds, request_timeout_seconds or self.manifest.timeout_seconds)
         trigger = trigger or Trigger()
-        sent = {} if trigger_data is None else trigger_data
-        payload = self._schema.validate_payload(sent)
+        payload = self._schema.validate_payload(trigger_data)
         config = load_config(self.Config, self.workflow_id)
         await self._recorder.save_unsaved()
         setup_error = await self._set_up()
-        run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(sent))
+        run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
         with bound_contextvars(workflow=self.workflow_id, run_id=run.id):
             started = await self._start(run, trigger, timedelta(seconds=timeout), required=require_start)
             if started.replayed:
                 return started
             if started.run.status.is_terminal:
                 return await self._recorder.finish(started, None)
-            deadline = began + timeout - _ending_reserve(timeout)
+            deadline = began + timeout - _store_seconds(timeout)
             ended, error = await self._attempt(started.run, payload, config, setup_error, deadline)
             outcome = await self._recorder.finish(replace(started, run=ended), error)
-        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-            raise error
-        return outcome
+        is_interruption = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+        return replace(outcome, interruption=error) if is_interruption else outcome
 
     @property
     def workflow_id(self) -> str:
@@ -211,15 +217,16 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
     def _journal(self) -> RunJournal:
         return journal_module.get_run_journal()
 
-    async def _set_up(self) -> Exception | None:
+    async def _set_up(self) -> BaseException | None:
         async with self._lock():
             if self._is_set_up:
+                await BaseWorkflow.setup(self)
                 return None
             try:
                 await self.setup()
-            except Exception as error:  # noqa: BLE001 - the run boundary: an author's setup fails the run that needed it
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
                 return error
-            self._is_set_up = self._recorder.is_hydrated
+            self._is_set_up = True
             return None
 
     def _lock(self) -> asyncio.Lock:
@@ -251,18 +258,24 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
                 run,
                 lease=timeout + LEASE_MARGIN,
                 counter_shards=self.manifest.counter_shards,
+                is_identified=trigger.identity is not None,
                 required=required,
             )
         except asyncio.CancelledError as error:
             # A random id is ours alone, so the run may be recorded whatever became of its start. An id that stands
             # for a trigger may be another instance's run.
             if trigger.identity is None:
-                self._recorder.history.begin(run.id, recorded=None, created=True)
+                self._recorder.history.begin(run, recorded=None, created=True)
                 await self._recorder.finish(RunOutcome(run=self._ended(run, RunStatus.CANCELLED, 0)), error)
             raise
 
     async def _attempt(
-        self, run: WorkflowRun, payload: ValidPayload, config: BaseModel, setup_error: Exception | None, deadline: float
+        self,
+        run: WorkflowRun,
+        payload: ValidPayload,
+        config: BaseModel,
+        setup_error: BaseException | None,
+        deadline: float,
     ) -> tuple[WorkflowRun, BaseException | None]:
         began = self._clock.monotonic()
         error: BaseException | None
@@ -272,9 +285,11 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             result = self._schema.encode_result(await self._execute(run, payload, config, deadline))
         except (asyncio.CancelledError, KeyboardInterrupt) as cancellation:
             status, told, error = RunStatus.CANCELLED, {}, cancellation
-        except (Exception, SystemExit) as failure:  # noqa: BLE001 - the run boundary: an author's code fails its run
+        except GeneratorExit:
+            raise  # nothing waits for this any more, and nothing may be awaited
+        except BaseException as failure:  # noqa: BLE001 - the run boundary: an author's code fails its run
             status, error = RunStatus.FAILED, failure
-            told = {"error": cut_error(str(failure)), "error_type": type(failure).__name__}
+            told = {"error": cut_error(text_of(failure)), "error_type": type(failure).__name__}
         else:
             status, told, error = RunStatus.SUCCESS, {"result": result}, None
         return self._ended(run, status, self._clock.monotonic() - began, **told), error
@@ -283,7 +298,9 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         ctx = RunContext(
             run=run,
             config=config,
-            log=structlog.get_logger("autopilot.workflow").bind(workflow=run.workflow_id, run_id=run.id),
+            log=structlog.get_logger("autopilot.workflow").bind(
+                workflow=run.workflow_id, run_id=run.id, attempt=run.attempt
+            ),
             run_log=self._run_log(),
             clock=self._clock,
         )
@@ -311,19 +328,31 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         )
 
 
-def check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
+_AVAILABLE = {"retry": Retry(), "after_last_attempt": "fail", "overlap": "allow", "pause_after_failures": None}
+"""Fields of a manifest that have a meaning, and the one value that the engine knows so far: what it would not do, it
+refuses, rather than leave it undone without a word."""
+
+
+def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
     manifest = getattr(cls, "manifest", None)
     if not isinstance(manifest, WorkflowManifest):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'manifest = WorkflowManifest(name=...)'")
     if cls.execute is BaseWorkflow.execute or not inspect.iscoroutinefunction(cls.execute):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'async def execute(self, ctx, payload)'")
+    for field, value in _AVAILABLE.items():
+        if getattr(manifest, field) != value:
+            raise WorkflowInvalid(manifest.name, f"{field}: only {value!r} is available in this version of Autopilot")
     if not (isinstance(cls.Config, type) and issubclass(cls.Config, BaseModel)):
         raise WorkflowInvalid(cls.__qualname__, "Config must be a pydantic model")
 
 
-def _ending_reserve(timeout_seconds: float) -> float:
-    """What is kept free of an invocation's time for writing down its ending."""
-    return min(SAVE_SECONDS, timeout_seconds / 5)
+def _store_seconds(timeout_seconds: float) -> float:
+    """What one call of the store may take of an invocation's time; as much is kept free for writing its ending.
+
+    Saving what was not, reading the past, the start and the ending: with a store that hangs at each of them there is
+    still time left for the work itself.
+    """
+    return min(STORE_SECONDS, timeout_seconds / 5)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autopilot.base_workflow import BaseWorkflow, check_class
+from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.exits import ExitCode, fail
 from autopilot.entry_point import load_workflow
 from autopilot.errors import WorkflowInvalid
@@ -38,7 +38,7 @@ def load_workflows(source: Path) -> list[BundledWorkflow]:
 def _load(name: str, path: str) -> type[BaseWorkflow[Any, Any]]:
     try:
         workflow = load_workflow(path)
-        check_class(workflow)
+        workflow()  # checks the class; nothing is opened
     except ValidationError as error:  # a manifest is validated when its module is imported
         fail(ExitCode.WRONG_USE, f"workflow {name}: {'; '.join(_faults(error))}")
     except WorkflowInvalid as error:

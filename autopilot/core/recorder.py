@@ -5,7 +5,8 @@ written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,15 +15,15 @@ import structlog
 
 from autopilot.core.history import RunHistory
 from autopilot.core.journal import RunJournal, RunStart
+from autopilot.core.limits import text_of
 from autopilot.core.run_log import RunLogService, read_past
 from autopilot.errors import PayloadConflict, RunStartFailed, RunSuperseded
-from autopilot.models import RunStatus, WorkflowRun
+from autopilot.models import RunStats, RunStatus, WorkflowRun
 
-HYDRATION_SECONDS = 10.0
-"""What reading the past may take. A run never waits longer for it."""
+STORE_SECONDS = 10.0
+"""What reading the past, or writing down a start or an ending, may take at most: a run never waits longer for it."""
 
-SAVE_SECONDS = 10.0
-"""What writing down a start or an ending may take."""
+_HYDRATION_TRIES = 3
 
 T = TypeVar("T")
 
@@ -42,6 +43,8 @@ class RunOutcome:
     """The run log has the run as it is here."""
     superseded: bool = False
     """A newer attempt holds the run: what was done here is not part of it."""
+    interruption: BaseException | None = None
+    """What interrupted the run and is to be raised again: a cancellation, or KeyboardInterrupt."""
 
 
 class RunRecorder:
@@ -52,6 +55,7 @@ class RunRecorder:
         run_log: gives the run log, at each use.
         journal: gives the journal, at each use; None when there is only a run log.
         new_id: gives random ids.
+        store_seconds: how long a call of run log or journal is waited for.
     """
 
     def __init__(
@@ -61,19 +65,23 @@ class RunRecorder:
         run_log: Callable[[], RunLogService],
         journal: Callable[[], RunJournal] | None,
         new_id: Callable[[], str],
+        store_seconds: float = STORE_SECONDS,
     ) -> None:
         self._workflow_id = workflow_id
         self._run_log = run_log
         self._journal = journal
         self._new_id = new_id
+        self._store_seconds = store_seconds
+        self._writes: set[asyncio.Future[None]] = set()
+        self._writes_begun = 0
         self.history = RunHistory()
         self.is_hydrated = False
 
     async def hydrate(self) -> None:
         """Read the past into the history; a failure is logged as ``run_log_hydration_skipped``."""
         try:
-            async with asyncio.timeout(HYDRATION_SECONDS):
-                self.history.hydrate(*await read_past(self._run_log(), self._workflow_id))
+            async with asyncio.timeout(self._store_seconds):
+                self.history.hydrate(*await self._read_past())
         except Exception as error:  # noqa: BLE001 - the run boundary: runs go on without their past
             log.warning("run_log_hydration_skipped", workflow=self._workflow_id, error=reason_of(error))
             return
@@ -86,36 +94,79 @@ class RunRecorder:
             successful_runs=known["successful"],
         )
 
-    async def start(self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, required: bool) -> RunOutcome:
+    async def _read_past(self) -> tuple[RunStats, WorkflowRun | None]:
+        # Runs that are under way do not stop for this. What is read while one of them is being written may count it
+        # or not, and nothing tells which: such an answer is dropped.
+        for _ in range(_HYDRATION_TRIES):
+            while self._writes:
+                await asyncio.wait(set(self._writes))
+            begun = self._writes_begun
+            past = await read_past(self._run_log(), self._workflow_id)
+            if self._writes_begun == begun:
+                return past
+        raise _PastUnsettled("this instance's own runs were being written each time")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        done = asyncio.get_running_loop().create_future()
+        self._writes.add(done)
+        self._writes_begun += 1
+        try:
+            yield
+        finally:
+            self._writes.discard(done)
+            done.set_result(None)
+
+    async def start(
+        self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, is_identified: bool, required: bool
+    ) -> RunOutcome:
         """Record that ``run`` exists, unless its id is taken: then the outcome is the record of that run.
 
-        A failure is logged as ``run_log_start_failed``.
+        A failure is logged as ``run_log_start_failed``. Without a journal, or with one that is away, a repeated
+        trigger is found as far as the run log has the run's ending, or this instance has the run.
+
+        Args:
+            is_identified: whether the run's id stands for the identity of its trigger.
 
         Raises:
             RunStartFailed: it is ``required`` and could not be recorded.
             PayloadConflict: the run that has the id was started with another payload.
         """
         if self._journal is None:
-            self.history.begin(run.id, recorded=None, created=True)
-            return RunOutcome(run=run)
+            return await self._start_unrecorded(run, look_up=is_identified)
         start = RunStart(
             run=run, owner=self._new_id(), nonce=self._new_id(), lease=lease, counter_shards=counter_shards
         )
         try:
-            async with asyncio.timeout(SAVE_SECONDS):
-                recorded = await self._journal().start_run(start)
+            with self._writing():
+                async with asyncio.timeout(self._store_seconds):
+                    recorded = await self._journal().start_run(start)
         except Exception as error:  # the run boundary: a run goes on without its start, unless that is required
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             if required:
                 raise RunStartFailed(self._workflow_id, run.id) from error
-            self.history.begin(run.id, recorded=None, created=True)
-            return RunOutcome(run=run)
+            return await self._start_unrecorded(run, look_up=False)
         if recorded.created:
-            self.history.begin(run.id, recorded=run.status, created=True)
+            self.history.begin(run, recorded=run.status, created=True)
             return RunOutcome(run=recorded.run, start_recorded=True)
-        if recorded.run.payload_hash not in {None, run.payload_hash}:
-            raise PayloadConflict(run.id)
-        return RunOutcome(run=recorded.run, replayed=True, start_recorded=True, persisted=True)
+        return _replay(run, recorded.run, start_recorded=True, persisted=True)
+
+    async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> RunOutcome:
+        stored = await self._find(run) if look_up else None
+        if stored is not None and stored.status.is_terminal:
+            return _replay(run, stored, persisted=True)
+        if (known := self.history.under_way(run.id)) is not None:
+            return _replay(run, known)
+        self.history.begin(run, recorded=None, created=True)
+        return RunOutcome(run=run)
+
+    async def _find(self, run: WorkflowRun) -> WorkflowRun | None:
+        try:
+            async with asyncio.timeout(self._store_seconds):
+                return await self._run_log().get_run(run.workflow_id, run.id)
+        except Exception as error:  # noqa: BLE001 - the run boundary: a run goes on without its run log
+            log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
+            return None
 
     async def finish(self, outcome: RunOutcome, error: BaseException | None) -> RunOutcome:
         """Take a run that ended into the history and save it, then log ``workflow_run_completed``.
@@ -146,12 +197,14 @@ class RunRecorder:
 
     async def _save(self, run: WorkflowRun) -> bool:
         try:
-            async with asyncio.timeout(SAVE_SECONDS):
-                await self._run_log().save_run(run)
+            with self._writing():
+                async with asyncio.timeout(self._store_seconds):
+                    await self._run_log().save_run(run)
         except RunSuperseded:
             raise
         except Exception as error:  # noqa: BLE001 - the run boundary: the run is saved again at the next invocation
             log.warning("run_log_persist_failed", workflow=run.workflow_id, run_id=run.id, error=reason_of(error))
+            self.history.not_saved(run.id)
             self._drop_what_is_too_much()
             return False
         self.history.saved(run.id)
@@ -174,7 +227,25 @@ class RunRecorder:
 
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong, for a log."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class _PastUnsettled(Exception):
+    """What the run log says of the past cannot be told from what this instance was writing."""
+
+
+def _replay(
+    run: WorkflowRun, known: WorkflowRun, *, start_recorded: bool = False, persisted: bool = False
+) -> RunOutcome:
+    """The outcome of a trigger whose run is known already.
+
+    Raises:
+        PayloadConflict: that run was started with another payload.
+    """
+    if known.payload_hash not in {None, run.payload_hash}:
+        raise PayloadConflict(run.id)
+    return RunOutcome(run=known, replayed=True, start_recorded=start_recorded, persisted=persisted)
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

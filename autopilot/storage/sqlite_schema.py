@@ -41,7 +41,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX runs_of_workflow ON runs (workflow_id, started_at, id)",
         "CREATE INDEX runs_of_workflow_in_status ON runs (workflow_id, status, started_at, id)",
         # Partial: a run that never pauses, has no due time or is kept for good costs these indexes nothing.
-        "CREATE INDEX runs_paused ON runs (started_at, id) WHERE status = 'paused'",
+        "CREATE INDEX runs_paused ON runs (started_at, workflow_id, id) WHERE status = 'paused'",
         "CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL",
         "CREATE INDEX runs_expiring ON runs (expires_at) WHERE expires_at IS NOT NULL",
         """
@@ -58,6 +58,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
+# One statement, one moment: another process may be creating the tables between two of them.
+_HEADER = """
+    SELECT (SELECT application_id FROM pragma_application_id),
+           (SELECT user_version FROM pragma_user_version),
+           (SELECT count(*) FROM sqlite_master)
+"""
+
 
 def check_ownership(connection: sqlite3.Connection, store: str) -> int:
     """The schema version of a database that is ours or empty. Nothing is written.
@@ -66,12 +73,9 @@ def check_ownership(connection: sqlite3.Connection, store: str) -> int:
         StoreUnavailable: it belongs to another application.
         StoreVersionUnsupported: a newer Autopilot wrote it.
     """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application_id != APPLICATION_ID:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application_id or version or tables:
-            raise StoreUnavailable(store, "opening", "it is the database of another application; choose another file")
+    application_id, version, tables = connection.execute(_HEADER).fetchone()
+    if application_id != APPLICATION_ID and (application_id or version or tables):
+        raise StoreUnavailable(store, "opening", "it is the database of another application; choose another file")
     if version > SCHEMA_VERSION:
         raise StoreVersionUnsupported(store, version, SCHEMA_VERSION)
     return int(version)
