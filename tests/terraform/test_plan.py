@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from autopilot.http_trigger import SCHEDULE_HEADER
+from autopilot.settings import load_settings
 from autopilot.storage.firestore_documents import COLLECTIONS
 from tests.terraform import inventory
 from tests.terraform.configuration import FOLDER, ROOT, Configuration
@@ -141,3 +143,52 @@ def archived(plan: Plan) -> dict[str, dict[str, str]]:
         for resource in resources
         if resource["type"] == "archive_file"
     }
+
+
+# What the configuration repeats of the code and of the documents
+
+
+def test_alerts_look_for_events_that_are_logged() -> None:
+    looked_for = set(re.findall(r'jsonPayload\.message=\\"(\w+)\\"', (FOLDER / "monitoring.tf").read_text()))
+    recorder = (ROOT / "autopilot" / "core" / "recorder.py").read_text()
+
+    assert looked_for == {"workflow_run_completed", "run_log_persist_failed"}
+    assert all(f'"{event}"' in recorder for event in looked_for)
+
+
+def test_alerts_lead_to_sections_of_the_runbook() -> None:
+    linked = set(re.findall(r"docs/deploying\.md#([\w-]+)", (FOLDER / "monitoring.tf").read_text()))
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "deploying.md").read_text(), re.MULTILINE)
+
+    assert len(linked) == 3
+    assert linked <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_a_function_is_given_settings_that_it_reads(own_plan: Plan) -> None:
+    for function in planned(own_plan, "google_cloudfunctions2_function").values():
+        settings = load_settings({"K_SERVICE": "x", **function["service_config"][0]["environment_variables"]})
+
+        assert (settings.store, settings.firestore_database) == ("firestore", "autopilot-prod")
+        assert (settings.environment, settings.project) == ("prod", "my-project")
+
+
+def test_a_job_says_which_schedule_it_is_where_the_function_looks(own_plan: Plan) -> None:
+    jobs = planned(own_plan, "google_cloud_scheduler_job").values()
+    headers = [{name.lower(): value for name, value in job["http_target"][0]["headers"].items()} for job in jobs]
+
+    named = {header[SCHEDULE_HEADER] for header in headers}
+    assert named == {schedule for workflow in WORKFLOWS.values() for schedule in workflow["schedules"]}
+
+
+def test_every_variable_and_output_is_in_the_readme() -> None:
+    readme = (FOLDER / "README.md").read_text()
+    declared = re.findall(r'^(?:variable|output) "(\w+)"', _text_of("variables.tf", "outputs.tf"), re.MULTILINE)
+
+    assert [name for name in declared if f"`{name}`" not in readme] == []
+    assert [file.name for file in FOLDER.glob("*.tf") if f"`{file.name}`" not in readme] == [
+        file.name for file in FOLDER.glob("*.tf") if file.name in {"outputs.tf", "variables.tf", "versions.tf"}
+    ]
+
+
+def _text_of(*files: str) -> str:
+    return "\n".join((FOLDER / file).read_text() for file in files)
