@@ -1,3 +1,4 @@
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,10 @@ from tests.terraform.configuration import BUNDLE, Configuration, Missing
 def configuration(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
     try:
         configuration = Configuration(tmp_path_factory.mktemp("terraform"))
-        configuration.validate()
+        # The first use ever of the stand-in sets it up, which two processes must not do at once.
+        with (tmp_path_factory.getbasetemp().parent / "terraform.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            configuration.validate()
     except Missing as missing:
         if os.environ.get("CI") and shutil.which("terraform"):
             pytest.fail(str(missing))

@@ -6,10 +6,13 @@
 import json
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.terraform.configuration import BUNDLE, Configuration
+import hcl2
+
+from tests.terraform.configuration import BUNDLE, FOLDER, Configuration
 
 FILE = Path(__file__).parent / "inventory.json"
 CHOSEN = Path(__file__).parent / "chosen.tfvars"
@@ -18,7 +21,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def inventory_of(plan: dict[str, Any]) -> dict[str, Any]:
-    """``resources``: attributes by address. ``waits_for``: what each kind of resource refers to, and where."""
+    """``resources``: attributes by address. ``waits_for``: what each kind of resource refers to, and where.
+    ``written``: what a plan does not tell: dynamic blocks, lifecycles, and values of resources under other names."""
     planned = plan["planned_values"]["root_module"]["resources"]
     configured = plan["configuration"]["root_module"]["resources"]
     return {
@@ -32,7 +36,32 @@ def inventory_of(plan: dict[str, Any]) -> dict[str, Any]:
             | {"depends_on": sorted(resource.get("depends_on", []))}
             for resource in configured
         },
+        "written": dict(sorted(_written())),
     }
+
+
+def _written() -> Iterator[tuple[str, Any]]:
+    for file in FOLDER.glob("*.tf"):
+        parsed = hcl2.loads(file.read_text())
+        for kind, name, body in _blocks(parsed.get("resource", [])):
+            kept = {key: body[key] for key in ("dynamic", "lifecycle") if key in body}
+            kept |= {key: value for key, value in body.items() if "'dynamic'" in str(value)}
+            if kept:
+                yield f"{kind}.{name}", _plain(kept)
+        for values in parsed.get("locals", []):
+            yield from ((f"local.{name}", _plain(value)) for name, value in values.items() if "google_" in str(value))
+
+
+def _blocks(resources: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for resource in resources:
+        for kind, named in resource.items():
+            yield from ((kind.strip('"'), name.strip('"'), body) for name, body in named.items())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.strip('"'): _plain(inner) for key, inner in value.items() if not key.startswith("__")}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _given(value: Any) -> Any:

@@ -38,7 +38,7 @@ def test_a_plan_is_what_was_reviewed(configuration: Configuration, test_bundle_p
 def differing(reviewed: Any, found: Any, place: str, *, may_have_more: bool) -> list[str]:
     if isinstance(reviewed, dict) and isinstance(found, dict):
         differences = [f"{place}: {key} is missing" for key in reviewed.keys() - found.keys()]
-        if not may_have_more or place in {"", ".resources", ".waits_for"}:
+        if not may_have_more or place in {"", ".resources", ".waits_for", ".written"}:
             differences += [f"{place}: {key} is new: {found[key]!r}" for key in found.keys() - reviewed.keys()]
         for key in sorted(reviewed.keys() & found.keys()):
             differences += differing(reviewed[key], found[key], f"{place}.{key}", may_have_more=may_have_more)
