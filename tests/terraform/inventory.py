@@ -44,8 +44,11 @@ def _written() -> Iterator[tuple[str, Any]]:
     for file in FOLDER.glob("*.tf"):
         parsed = hcl2.loads(file.read_text())
         for kind, name, body in _blocks(parsed.get("resource", [])):
-            kept = {key: body[key] for key in ("dynamic", "lifecycle") if key in body}
-            kept |= {key: value for key, value in body.items() if "'dynamic'" in str(value)}
+            kept = {
+                key: value
+                for key, value in body.items()
+                if key in {"dynamic", "lifecycle"} or "'dynamic'" in str(value)
+            }
             if kept:
                 yield f"{kind}.{name}", _plain(kept)
         for values in parsed.get("locals", []):

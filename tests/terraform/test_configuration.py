@@ -63,7 +63,9 @@ def test_checkov_finds_nothing_and_every_skip_is_needed() -> None:
     )
     if checkov is None:
         told = "checkov is not installed; `make checkov` does it"
-        pytest.fail(told) if os.environ.get("CI") and shutil.which("terraform") else pytest.skip(told)
+        if os.environ.get("CI") and shutil.which("terraform"):
+            pytest.fail(told)
+        pytest.skip(told)
 
     command = [checkov, "--directory", str(FOLDER), "--framework", "terraform", "--compact", "--skip-download"]
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
