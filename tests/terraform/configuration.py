@@ -66,7 +66,7 @@ class Configuration:
         folder = copy_of_the_repository(self._scratch / "copy") / "terraform"
         initialised = _run("terraform", "init", "-backend=false", "-input=false", "-no-color", cwd=folder)
         if initialised.returncode != 0:
-            raise Missing(f"terraform init has no providers: {initialised.stderr.strip()[-400:]}")
+            raise Missing(f"terraform init got no providers: {' '.join(initialised.stderr.split())[:200]}")
         return folder
 
 
