@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun
@@ -36,4 +37,35 @@ def stats_of(by_status: Mapping[str, int]) -> RunStats:
         total=sum(count for status, count in counted.items() if status != RunStatus.SKIPPED),
         successful=counted[RunStatus.SUCCESS],
         by_status=counted,
+    )
+
+
+def may_claim(run: WorkflowRun, *, is_due: bool, reopen: bool) -> bool:
+    """Whether a new attempt may take over a run.
+
+    Args:
+        is_due: by the store's time its lease, its sleep or its wait is over.
+        reopen: a person asks for it: then a run that failed or was cancelled may be taken too.
+    """
+    if run.status.is_terminal:
+        return reopen and run.status in {RunStatus.FAILED, RunStatus.CANCELLED}
+    return is_due
+
+
+def claimed(run: WorkflowRun, *, due_at: datetime) -> WorkflowRun:
+    """A run as its next attempt holds it; ``due_at`` is the end of the lease."""
+    attempt = run.attempt + 1
+    return run.model_copy(
+        update={
+            "status": RunStatus.RUNNING,
+            "attempt": attempt,
+            "due_at": due_at,
+            "waiting_for": None,
+            "completed_at": None,
+            "result": None,
+            "error": None,
+            "error_type": None,
+            "expires_at": None,
+            "reopened_attempt": attempt if run.status.is_terminal else run.reopened_attempt,
+        }
     )
