@@ -23,7 +23,6 @@ _TAG = re.compile(r"<[^<>]{0,2000}>")
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
-_MARKDOWN = re.compile(r"([\\`*_\[\]#~|!])")
 _KEPT_IN_LINKS = "/?#:;=&+,@%$!~-._"
 _DOMAIN = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
@@ -64,13 +63,16 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
     Raises:
         FeedUnreadable: it is not RSS or Atom, or nothing can be read of it.
     """
-    parsed: Any = feedparser.parse(
-        io.BytesIO(body),  # a stream: feedparser opens bytes and strings as files and addresses
-        response_headers={"content-location": address, "content-type": content_type},
-        resolve_relative_uris=False,  # of HTML inside entries, which is not shown
-        sanitize_html=False,  # no HTML is shown; plain_text() takes it out
-    )
-    if not parsed.version:
+    try:
+        parsed: Any = feedparser.parse(
+            io.BytesIO(body),  # a stream: feedparser opens bytes and strings as files and addresses
+            response_headers={"content-location": address, "content-type": content_type},
+            resolve_relative_uris=False,  # of HTML inside entries, which is not shown
+            sanitize_html=False,  # no HTML is shown; plain_text() takes it out
+        )
+    except _PARSER_FAILURES as error:
+        raise FeedUnreadable(f"it is a broken RSS or Atom feed ({type(error).__name__} in it)") from error
+    if not parsed.get("version"):
         raise FeedUnreadable("it is not an RSS or Atom feed")
     if parsed.bozo and not parsed.entries and not isinstance(parsed.bozo_exception, _HARMLESS):
         raise FeedUnreadable("it is a broken RSS or Atom feed: nothing could be read of it")
@@ -82,6 +84,9 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
     return Feed(plain_text(parsed.feed.get("title")), tuple(newest_first[:MAX_ENTRIES]))
 
 
+_PARSER_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What feedparser lets through of the broken: a character over the last one, a place outside of any entry."""
+
 _HARMLESS = (feedparser.CharacterEncodingOverride, feedparser.NonXMLContentType)
 """What feedparser complains about although the document was read."""
 
@@ -92,7 +97,8 @@ def _age(entry: Entry) -> datetime:
 
 def _entry(raw: Any) -> Entry:
     title, link = plain_text(raw.get("title")), safe_link(raw.get("link"))
-    published = _time(raw.get("published_parsed") or raw.get("updated_parsed"))
+    # By dict's own get: feedparser's stands in one date for the other, with a warning.
+    published = _time(dict.get(raw, "published_parsed") or dict.get(raw, "updated_parsed"))
     identity = raw.get("id") or raw.get("link") or f"{title}\n{published}"
     return Entry(short_digest(str(identity)), title, link, published)
 
@@ -132,8 +138,3 @@ def safe_link(value: object) -> str | None:
     rest = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     link = f"{parts.scheme}://{netloc}{quote(rest, safe=_KEPT_IN_LINKS, errors='replace')}"
     return link if len(link) <= MAX_LINK else None
-
-
-def in_markdown(text: str) -> str:
-    """Plain text, written so that Markdown shows it as it is: no markup, no HTML, no entities."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(text, quote=False))

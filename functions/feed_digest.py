@@ -5,7 +5,6 @@ goes on from the last successful one: an entry may be posted twice, but none is 
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
-from functions._feeds import Entry, Feed, FeedUnreadable, in_markdown, parse_feed, plain_text, short_digest
+from functions._feeds import Entry, Feed, FeedUnreadable, parse_feed, plain_text, short_digest
 from functions._history import last_report
+from functions._markdown import MarkdownPage, in_markdown, link
 from functions._web import FetchFailed, WebAddress, WebClient, checked_address, host_of, read_body
 
 MAX_FEEDS = 20
@@ -293,33 +293,10 @@ def _sendable(validator: str | None) -> str | None:
     return validator if validator is not None and _VALIDATOR.fullmatch(validator) else None
 
 
-class _Page:
-    """The Markdown of a digest, written until there is no more room."""
-
-    def __init__(self, heading: str) -> None:
-        self._blocks = [heading]
-        self._room = MAX_DIGEST_BYTES
-
-    def has_room_for(self, line: str) -> bool:
-        """Take the room of ``line``, as the JSON of the result will need it, if there is that much."""
-        size = len(json.dumps(line, ensure_ascii=False).encode())
-        if size > self._room:
-            return False
-        self._room -= size
-        return True
-
-    def add(self, *lines: str) -> None:
-        self._blocks.append("\n".join(lines))
-
-    @property
-    def text(self) -> str:
-        return "\n\n".join(self._blocks) + "\n"
-
-
 def _write_digest(
     readings: list[_Reading], payload: FeedDigestInput, started_at: datetime
 ) -> tuple[str, list[_Section]]:
-    page = _Page(f"# {in_markdown(plain_text(payload.title))}, {started_at.date()}")
+    page = MarkdownPage(f"# {in_markdown(plain_text(payload.title))}, {started_at.date()}", MAX_DIGEST_BYTES)
     sections = [_write_section(page, reading, payload) for reading in readings]
     if not any(section.listed for section in sections):
         page.add("Nothing new.")
@@ -330,7 +307,7 @@ def _write_digest(
     return page.text, sections
 
 
-def _write_section(page: _Page, reading: _Reading, payload: FeedDigestInput) -> _Section:
+def _write_section(page: MarkdownPage, reading: _Reading, payload: FeedDigestInput) -> _Section:
     new = reading.new_entries(payload.first_entries)
     lines: list[str] = []
     for entry in new[: payload.max_entries]:
@@ -349,8 +326,7 @@ def _write_section(page: _Page, reading: _Reading, payload: FeedDigestInput) -> 
 
 
 def _line(entry: Entry) -> str:
-    title = in_markdown(entry.title or "(untitled)")
-    linked = f"[{title}]({entry.link})" if entry.link is not None else title
+    linked = link(entry.title or "(untitled)", entry.link)
     return f"- {linked}, {entry.published.date()}" if entry.published is not None else f"- {linked}"
 
 

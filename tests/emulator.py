@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,19 +32,29 @@ def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     It is the one that this variable names, if it is set. It is shared: keep apart by project or database id. Where
     it cannot be started, tests that need it are skipped; with ``CI`` set they fail.
     """
-    if given := os.environ.get("FIRESTORE_EMULATOR_HOST"):
-        yield given
-        return
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (shared / _USERS).open("a") as users:
+    with ExitStack() as stack:
         try:
-            host = _join(shared, users.fileno())
+            host = stack.enter_context(emulator(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base))
         except EmulatorMissing as missing:
             if os.environ.get("CI"):
                 pytest.fail(str(missing))
             pytest.skip(str(missing))
         yield host
+
+
+@contextmanager
+def emulator(shared: Path) -> Iterator[str]:
+    """``host:port`` of the emulator that every process with this ``shared`` folder uses, or of the one that is given.
+
+    Raises:
+        EmulatorMissing: there is none and it cannot be started.
+    """
+    if given := os.environ.get("FIRESTORE_EMULATOR_HOST"):
+        yield given
+        return
+    with (shared / _USERS).open("a") as users:
+        yield _join(shared, users.fileno())
 
 
 def _join(shared: Path, users: int) -> str:

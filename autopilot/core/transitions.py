@@ -14,13 +14,18 @@ def replaces(run: WorkflowRun, stored: WorkflowRun | None) -> bool:
     Raises:
         RunSuperseded: ``stored`` is of a newer attempt.
     """
-    if stored is None:
-        return True
-    if run.attempt < stored.attempt:
-        raise RunSuperseded(run.id, run.attempt, stored.attempt)
-    if run.attempt == stored.attempt and stored.status.is_terminal and not run.status.is_terminal:
-        return False
-    return run != stored
+    return stored is None or (follows(run, attempt=stored.attempt, status=stored.status) and run != stored)
+
+
+def follows(run: WorkflowRun, *, attempt: int, status: RunStatus) -> bool:
+    """Whether ``run`` may come after a record of the same run by ``attempt`` and in ``status``.
+
+    Raises:
+        RunSuperseded: the record is of a newer attempt.
+    """
+    if run.attempt < attempt:
+        raise RunSuperseded(run.id, run.attempt, attempt)
+    return run.attempt > attempt or run.status.is_terminal or not status.is_terminal
 
 
 def count_changes(before: RunStatus | None, after: RunStatus | None) -> dict[RunStatus, int]:

@@ -15,7 +15,7 @@ from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import RunStart, StartOutcome
-from autopilot.core.transitions import count_changes, replaces, stats_of
+from autopilot.core.transitions import count_changes, follows, stats_of
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage.firestore_calls import Calls, guarded
 from autopilot.storage.firestore_clients import LoopClients
@@ -28,8 +28,6 @@ from autopilot.storage.firestore_documents import (
     StoredRun,
     changed_document,
     counter_of,
-    decode_run,
-    digest_of,
     document_id,
     encode_claim,
     encode_counts,
@@ -95,7 +93,7 @@ class FirestoreStore:
         await self._commit(
             run,
             fields,
-            claim=encode_claim(start),
+            write=fields | encode_claim(start),
             over=None if stored is None else stored.update_time,
             counter=counter_of(run.id, start.counter_shards),
             counted=None,  # a run that expired stays counted, as if Firestore had removed it in time
@@ -109,18 +107,14 @@ class FirestoreStore:
     async def _try_save(self, run: WorkflowRun, fields: Fields) -> None:
         document = document_id(run.workflow_id, run.id)
         known = self._memory.take(document)
-        if known is not None:
-            is_change = known.digest != digest_of(fields) and replaces(run, known.outline)
-        elif (stored := await self._read(document)) is not None:
+        if known is None and (stored := await self._read(document)) is not None:
             known = Remembered.of_stored(stored)
-            is_change = replaces(decode_run(fields), stored.run)
-        else:
-            claim = {"counter": ONLY_COUNTER}
-            await self._commit(run, fields, claim=claim, over=None, counter=ONLY_COUNTER, counted=None)
-            return
-        if is_change:
+        if known is None:
+            first = {"counter": ONLY_COUNTER}
+            await self._commit(run, fields, write=fields | first, over=None, counter=ONLY_COUNTER, counted=None)
+        elif (write := known.differing(fields)) and follows(run, attempt=known.attempt, status=known.status):
             await self._commit(
-                run, fields, claim={}, over=known.update_time, counter=known.counter, counted=known.outline.status
+                run, fields, write=write, over=known.update_time, counter=known.counter, counted=known.status
             )
         else:
             self._memory.put(document, known)
@@ -130,7 +124,7 @@ class FirestoreStore:
         run: WorkflowRun,
         fields: Fields,
         *,
-        claim: Fields,
+        write: Fields,
         over: datetime | None,
         counter: str,
         counted: RunStatus | None,
@@ -138,7 +132,8 @@ class FirestoreStore:
         """Write a run's document and move its count, at once or not at all; remember what was written.
 
         Args:
-            claim: fields beside those of the run; what is not named stays as it is.
+            fields: those of the run.
+            write: what of them and beside them is sent; in a document that exists the rest stays as it is.
             over: the version of the document that is written over; None: there must be none.
             counted: the status under which the run is counted so far.
         """
@@ -147,15 +142,15 @@ class FirestoreStore:
         document = document_id(run.workflow_id, run.id)
         reference = client.collection(RUNS).document(document)
         if over is None:
-            batch.create(reference, new_document(fields | claim))
+            batch.create(reference, new_document(write))
         else:
-            batch.update(reference, changed_document(fields | claim), client.write_option(last_update_time=over))
+            batch.update(reference, changed_document(write), client.write_option(last_update_time=over))
         if changes := count_changes(counted, run.status):
             counters = client.collection(WORKFLOWS, run.workflow_id, COUNTERS)
             batch.set(counters.document(counter), encode_counts(changes), merge=True)
         async with guarded():
             results = await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
-        self._memory.put(document, Remembered.of(run, digest_of(fields), counter, results[0].update_time))
+        self._memory.put(document, Remembered.of(run, fields, counter, results[0].update_time))
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not is_workflow_name(workflow_id) or not is_run_id(run_id):

@@ -9,7 +9,6 @@ A workflow name has no ``~``, so the id of a run's document says both parts. Wha
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
 """
 
-import hashlib
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -74,7 +73,7 @@ def counter_of(run_id: str, counter_shards: int) -> str:
 
 
 def encode_run(run: WorkflowRun) -> Fields:
-    """The fields that say what a run is; all of them, so that writing them leaves nothing of an earlier record.
+    """The fields that say what a run is: all of them, so that they leave nothing of an earlier record.
 
     Raises:
         PayloadTooLarge, ResultTooLarge, ResultInvalid: the run does not fit.
@@ -119,7 +118,7 @@ def changed_document(fields: Fields) -> Fields:
 
 
 def decode_run(fields: Fields) -> WorkflowRun:
-    """The run that :func:`encode_run` or a document has."""
+    """The run that a document's fields say."""
     values = {name: _plain(fields[stored]) for name, stored in _FIELDS.items() if fields.get(stored) is not None}
     return WorkflowRun.model_validate(
         values | {"trigger_data": decode_json(fields["payload"]), "result": decode_json(fields.get("result"))}
@@ -152,11 +151,6 @@ def read_counts(snapshot: DocumentSnapshot[Any]) -> dict[str, int]:
     """
     counts: dict[str, int] = (_known_fields(snapshot) or {}).get("counts", {})
     return counts
-
-
-def digest_of(fields: Fields) -> bytes:
-    """A digest that is the same for the same record of a run."""
-    return hashlib.blake2b(repr(fields).encode(), digest_size=16).digest()
 
 
 def _known_fields(snapshot: DocumentSnapshot[Any]) -> Fields | None:

@@ -1,36 +1,48 @@
 """What this process remembers of the run documents it wrote, so that the next write needs no reading."""
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
-from autopilot.models import WorkflowRun
-from autopilot.storage.firestore_documents import StoredRun, digest_of, encode_run
+from autopilot.models import RunStatus, WorkflowRun
+from autopilot.storage.firestore_documents import Fields, StoredRun, encode_run
 
 _CAPACITY = 512
+_LONG_TEXT = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A run document as this process last saw it. A hint: every write that builds on it is guarded."""
+    """A run's document as this process last saw it. A hint: every write that builds on it is guarded."""
 
-    outline: WorkflowRun
-    """The run without what can be large."""
-    digest: bytes
+    attempt: int
+    status: RunStatus
+    """The status under which the run is counted."""
     counter: str
     update_time: datetime
+    marks: Fields
+    """The fields of the run, with digests for long texts."""
 
     @classmethod
-    def of(cls, run: WorkflowRun, digest: bytes, counter: str, update_time: datetime) -> Self:
-        # The digest stands for what is left out: an outline equals no run.
-        outline = run.model_copy(update={"trigger_data": {}, "result": None, "error": digest.hex()})
-        return cls(outline, digest, counter, update_time)
+    def of(cls, run: WorkflowRun, fields: Fields, counter: str, update_time: datetime) -> Self:
+        marks = {name: _mark(value) for name, value in fields.items()}
+        return cls(run.attempt, run.status, counter, update_time, marks)
 
     @classmethod
     def of_stored(cls, stored: StoredRun) -> Self:
-        return cls.of(stored.run, digest_of(encode_run(stored.run)), stored.counter, stored.update_time)
+        return cls.of(stored.run, encode_run(stored.run), stored.counter, stored.update_time)
+
+    def differing(self, fields: Fields) -> Fields:
+        """Those of ``fields`` that the document has otherwise."""
+        return {name: value for name, value in fields.items() if _mark(value) != self.marks[name]}
+
+
+def _mark(value: Any) -> Any:
+    is_long = isinstance(value, str) and len(value) > _LONG_TEXT
+    return hashlib.blake2b(value.encode(), digest_size=16).digest() if is_long else value
 
 
 class RunMemory:

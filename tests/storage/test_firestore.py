@@ -122,6 +122,16 @@ async def test_saving_the_same_run_again_from_another_process_only_looks(store: 
     assert dict(wire.calls) == {"get": 1}
 
 
+async def test_what_a_run_was_given_is_not_sent_again_when_it_ends(store: FirestoreStore, wire: Wire) -> None:
+    outcome = await store.start_run(a_start(a_run(trigger_data={"text": "x" * 10_000})))
+    await store.save_run(ended(outcome.run, due_at=None))
+
+    finish = wire.commits[-1][0]
+
+    assert set(finish.update_mask.field_paths) == {"status", "completed_at", "duration_ms", "due_at", "schema"}
+    assert await store.get_run("demo", "run-1") == ended(outcome.run, due_at=None)
+
+
 async def test_a_record_that_differs_only_in_its_large_parts_is_written(store: FirestoreStore, wire: Wire) -> None:
     run = ended(a_run(trigger_data={}))
     await store.save_run(run.model_copy(update={"result": 1}))

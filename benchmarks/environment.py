@@ -1,0 +1,35 @@
+"""What a measured run finds around it: logging as in the cloud, and a store by way of the settings."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from autopilot.core.run_log import reset_run_log_service
+from autopilot.observability import configure_logging
+from autopilot.settings import Settings
+
+
+@contextmanager
+def cloud_logging() -> Iterator[None]:
+    """Every event is rendered as in production, and written where nobody waits for it."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        configure_logging(Settings(store="firestore", service="benchmark", revision="benchmark-1"))
+        yield
+
+
+@contextmanager
+def settings(**variables: str) -> Iterator[None]:
+    """The process's store is the one that these variables name."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    reset_run_log_service()
+    try:
+        yield
+    finally:
+        reset_run_log_service()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
