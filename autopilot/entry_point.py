@@ -10,12 +10,13 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from autopilot.answers import answer_error, answer_run, error_response, json_response
+from autopilot.answers import answer_continued, answer_error, answer_run, error_response, json_response
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.history import success_rate
 from autopilot.core.run_log import read_past
+from autopilot.core.shutdown import PROCESS_SHUTDOWN
 from autopilot.errors import AutopilotError, StoreError, WorkflowInvalid
 from autopilot.http_trigger import RequestRefused, read_trigger
 from autopilot.observability import configure_logging, request_context
@@ -90,6 +91,7 @@ class WorkflowFunction:
         """Answer one request, whatever happens."""
         with request_context(request.headers, self._settings):
             try:
+                PROCESS_SHUTDOWN.install()
                 return await self._route(request)
             except RequestRefused as refused:
                 return error_response(refused.status, refused.code, str(refused))
@@ -111,6 +113,10 @@ class WorkflowFunction:
                 return await _by_method(request, GET=self._describe, POST=lambda: self._run(request))
             case ["runs", run_id]:
                 return await _by_method(request, GET=lambda: self._show_run(run_id))
+            case ["runs", run_id, "continue"]:
+                return await _by_method(request, POST=lambda: self._resume(run_id, reopen=False))
+            case ["runs", run_id, "retry"]:
+                return await _by_method(request, POST=lambda: self._resume(run_id, reopen=True))
             case _:
                 return error_response(404, "not_found", "there is nothing at this path")
 
@@ -124,6 +130,15 @@ class WorkflowFunction:
             require_start=asked.trigger.identity is not None or workflow.manifest.durability == "required",
             request_timeout_seconds=self._settings.request_timeout_seconds,
         )
+        return answer_run(outcome, workflow.manifest, self._clock.now())
+
+    async def _resume(self, run_id: str, *, reopen: bool) -> Response:
+        workflow = self._workflow
+        outcome = await workflow.resume(
+            run_id, reopen=reopen, request_timeout_seconds=self._settings.request_timeout_seconds
+        )
+        if not reopen and outcome.run.status.is_terminal and outcome.persisted:
+            return answer_continued(outcome)
         return answer_run(outcome, workflow.manifest, self._clock.now())
 
     async def _describe(self) -> Response:

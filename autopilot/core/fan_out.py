@@ -13,6 +13,9 @@ from autopilot.models import Completion
 
 T = TypeVar("T")
 
+MAX_ITEM_ERROR = 200
+"""Characters of an item's error that the fan-out tells: a thousand failures must fit into one record."""
+
 ItemStatus = Literal["success", "failed", "unfinished"]
 
 
@@ -91,9 +94,7 @@ class FanOut(Generic[T]):
             await self._steps.record_result(self._key, left_out)
         return result
 
-    async def _work(
-        self, execute: Callable[[int], Awaitable[T]], indexes: Sequence[int], max_concurrency: int
-    ) -> None:
+    async def _work(self, execute: Callable[[int], Awaitable[T]], indexes: Sequence[int], max_concurrency: int) -> None:
         waiting = iter(indexes)
 
         async def worker() -> None:
@@ -117,9 +118,8 @@ class FanOut(Generic[T]):
         try:
             return MapItem(index=index, key=key, status="success", value=await execute(index))
         except Exception as error:  # noqa: BLE001 - not swallowed: the completion policy decides what it means
-            return MapItem(
-                index=index, key=key, status="failed", error=str(error), error_type=type(error).__name__
-            )
+            told = str(error)[:MAX_ITEM_ERROR]
+            return MapItem(index=index, key=key, status="failed", error=told, error_type=type(error).__name__)
 
     def _is_settled(self) -> bool:
         enough = self._completion.min_successful
@@ -136,7 +136,11 @@ class FanOut(Generic[T]):
         policy = self._completion
         limits = [
             *([policy.tolerated_failures] if policy.tolerated_failures is not None else []),
-            *([math.floor(policy.tolerated_failure_share * total)] if policy.tolerated_failure_share is not None else []),
+            *(
+                [math.floor(policy.tolerated_failure_share * total)]
+                if policy.tolerated_failure_share is not None
+                else []
+            ),
         ]
         if limits:
             return min(limits)

@@ -69,15 +69,14 @@ class RunHistory:
             if run.ended is not None:
                 self._count(run, run.ended.status)
 
-    def begin(self, run_id: str, *, recorded: RunStatus | None, created: bool) -> None:
-        """A run begins here.
+    def begin(self, run_id: str, *, recorded: RunStatus | None, counted: RunStatus | None = None) -> None:
+        """An attempt at a run begins here.
 
         Args:
             recorded: the status under which the run log has it; None when its start could not be recorded.
-            created: False for a run that another invocation created, which is counted already.
+            counted: the status under which it is counted in what was read before; None for a run that is new.
         """
-        base = None if created else recorded
-        self._open[run_id] = _OpenRun(recorded=recorded, counted=base, base=base)
+        self._open[run_id] = _OpenRun(recorded=recorded, counted=counted, base=counted)
 
     def end(self, run: WorkflowRun) -> None:
         """A run that began here has ended, or suspends."""

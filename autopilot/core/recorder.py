@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import structlog
 
 from autopilot.core.history import RunHistory
-from autopilot.core.journal import RunJournal, RunStart
+from autopilot.core.journal import RunHold, RunJournal, RunStart, StepRecord
 from autopilot.core.run_log import RunLogService, read_past
-from autopilot.errors import PayloadConflict, RunStartFailed, RunSuperseded
+from autopilot.errors import JournalRequired, PayloadConflict, RunNotFound, RunStartFailed, RunSuperseded
 from autopilot.models import RunStatus, WorkflowRun
 
 HYDRATION_SECONDS = 10.0
@@ -42,6 +42,10 @@ class RunOutcome:
     """The run log has the run as it is here."""
     superseded: bool = False
     """A newer attempt holds the run: what was done here is not part of it."""
+    released: str | None = None
+    """Why this attempt ended before the run did; another one can go on at once."""
+    hold: RunHold | None = None
+    """The attempt's hold on the run; None without a journal, or when nothing is to be executed."""
 
 
 class RunRecorder:
@@ -87,40 +91,85 @@ class RunRecorder:
         )
 
     async def start(self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, required: bool) -> RunOutcome:
-        """Record that ``run`` exists, unless its id is taken: then the outcome is the record of that run.
+        """Record that ``run`` exists, unless its id is taken: then take that run over if nobody holds it any more.
 
         A failure is logged as ``run_log_start_failed``.
+
+        Returns:
+            ``hold`` is set when there is something to execute; ``replayed`` when the run is over or held elsewhere.
 
         Raises:
             RunStartFailed: it is ``required`` and could not be recorded.
             PayloadConflict: the run that has the id was started with another payload.
+            StoreError: the run is there, and could not be taken over.
         """
         if self._journal is None:
-            self.history.begin(run.id, recorded=None, created=True)
+            self.history.begin(run.id, recorded=None)
             return RunOutcome(run=run)
-        start = RunStart(
-            run=run, owner=self._new_id(), nonce=self._new_id(), lease=lease, counter_shards=counter_shards
-        )
+        owner, nonce = self._new_id(), self._new_id()
+        start = RunStart(run=run, owner=owner, nonce=nonce, lease=lease, counter_shards=counter_shards)
         try:
             async with asyncio.timeout(SAVE_SECONDS):
-                recorded = await self._journal().start_run(start)
+                found = await self._journal().start_run(start)
         except Exception as error:  # the run boundary: a run goes on without its start, unless that is required
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             if required:
                 raise RunStartFailed(self._workflow_id, run.id) from error
-            self.history.begin(run.id, recorded=None, created=True)
+            self.history.begin(run.id, recorded=None)
             return RunOutcome(run=run)
-        if recorded.created:
-            self.history.begin(run.id, recorded=run.status, created=True)
-            return RunOutcome(run=recorded.run, start_recorded=True)
-        if recorded.run.payload_hash not in {None, run.payload_hash}:
+        if found.created:
+            self.history.begin(run.id, recorded=run.status)
+            hold = RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, nonce=nonce)
+            return RunOutcome(run=found.run, start_recorded=True, hold=hold)
+        if found.run.payload_hash not in {None, run.payload_hash}:
             raise PayloadConflict(run.id)
-        return RunOutcome(run=recorded.run, replayed=True, start_recorded=True, persisted=True)
+        if found.is_due:
+            return await self.claim(run.id, lease=lease, version=found.version)
+        return _replay(found.run)
 
-    async def finish(self, outcome: RunOutcome, error: BaseException | None) -> RunOutcome:
-        """Take a run that ended into the history and save it, then log ``workflow_run_completed``.
+    async def claim(self, run_id: str, *, lease: timedelta, reopen: bool = False, version: object = None) -> RunOutcome:
+        """Take over a run as its next attempt; logs ``workflow_run_claimed``.
 
-        Once begun, it goes on to its end even when the caller is cancelled.
+        Returns:
+            ``hold`` is set when it was taken over; ``replayed`` when it is over or held elsewhere.
+
+        Raises:
+            JournalRequired: there is only a run log.
+            RunNotFound: there is no such run.
+            StoreError: the journal failed.
+        """
+        if self._journal is None:
+            raise JournalRequired("resuming a run")
+        async with asyncio.timeout(SAVE_SECONDS):
+            found = await self._journal().claim_run(
+                self._workflow_id,
+                run_id,
+                owner=self._new_id(),
+                nonce=self._new_id(),
+                lease=lease,
+                reopen=reopen,
+                version=version,
+            )
+        if found is None:
+            raise RunNotFound(self._workflow_id, run_id)
+        if found.hold is None:
+            return _replay(found.run)
+        self.history.begin(run_id, recorded=found.run.status, counted=found.before)
+        log.info("workflow_run_claimed", workflow=self._workflow_id, run_id=run_id, attempt=found.run.attempt)
+        return RunOutcome(run=found.run, start_recorded=True, hold=found.hold)
+
+    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+        """What earlier attempts recorded; nothing, without asking, for the first."""
+        if hold.attempt == 1 or self._journal is None:
+            return []
+        async with asyncio.timeout(SAVE_SECONDS):
+            return await self._journal().read_steps(hold)
+
+    async def finish(self, outcome: RunOutcome, error: BaseException | None = None) -> RunOutcome:
+        """Take the ending of an attempt into the history and save it.
+
+        The last thing logged is ``workflow_run_completed``, or ``workflow_run_released`` for a run that goes on in
+        another attempt. Once begun, this goes on to its end even when the caller is cancelled.
         """
         return await uninterrupted(self._finish(outcome, error))
 
@@ -132,7 +181,17 @@ class RunRecorder:
         except RunSuperseded as newer:
             self._give_up(newer)
             outcome = replace(outcome, superseded=True)
-        _log_completed(run, error)
+        if outcome.released is None:
+            _log_completed(run, error)
+        else:
+            log.warning(
+                "workflow_run_released",
+                workflow=run.workflow_id,
+                run_id=run.id,
+                attempt=run.attempt,
+                duration_ms=run.duration_ms,
+                reason=outcome.released,
+            )
         return outcome
 
     async def save_unsaved(self) -> None:
@@ -170,6 +229,10 @@ class RunRecorder:
             attempt=newer.attempt,
             stored_attempt=newer.stored_attempt,
         )
+
+
+def _replay(run: WorkflowRun) -> RunOutcome:
+    return RunOutcome(run=run, replayed=True, start_recorded=True, persisted=True)
 
 
 def reason_of(error: BaseException) -> str:

@@ -21,5 +21,7 @@ def retry_delay(retry: Retry, tries: int, random: Callable[[], float]) -> float 
     """
     if tries >= retry.attempts:
         return None
-    longest = min(retry.first_delay.total_seconds() * retry.multiplier ** min(tries - 1, 64), retry.max_delay.total_seconds())
+    longest = min(
+        retry.first_delay.total_seconds() * retry.multiplier ** min(tries - 1, 64), retry.max_delay.total_seconds()
+    )
     return random() * longest

@@ -162,7 +162,13 @@ class StepRunner:
                 if delay is None:
                     await self._record_failure(key, counted + tries, began, error)
                     raise
-                log.warning("step_retried", step=key, tries=counted + tries, error_type=type(error).__name__, delay_s=round(delay, 3))
+                log.warning(
+                    "step_retried",
+                    step=key,
+                    tries=counted + tries,
+                    error_type=type(error).__name__,
+                    delay_s=round(delay, 3),
+                )
                 await self._clock.sleep(delay)
             else:
                 return await self._record(self._step(key, StepStatus.SUCCESS, counted + tries, began, result=text))
@@ -196,7 +202,9 @@ class StepRunner:
         self._probe.after_body(key)
         return result
 
-    async def _in_thread(self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _in_thread(
+        self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         thread = asyncio.ensure_future(asyncio.to_thread(body, *args, **kwargs))
         try:
             return await asyncio.shield(thread)
@@ -226,7 +234,9 @@ class StepRunner:
                 self._hold, step, expires_at=self._expires_at, known=self._known.get(step.key)
             )
         except RunSuperseded as newer:
-            log.warning("workflow_run_superseded", step=step.key, attempt=newer.attempt, stored_attempt=newer.stored_attempt)
+            log.warning(
+                "workflow_run_superseded", step=step.key, attempt=newer.attempt, stored_attempt=newer.stored_attempt
+            )
             raise self.stop(str(newer)) from newer
         except StoreError as error:
             log.warning("step_not_recorded", step=step.key, error=str(error))
