@@ -26,7 +26,7 @@ from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.history import success_rate
 from autopilot.core.identity import payload_hash, run_id_of
 from autopilot.core.journal import RunHold, RunJournal, StepRecord
-from autopilot.core.recorder import SAVE_SECONDS, RunOutcome, RunRecorder
+from autopilot.core.recorder import STORE_SECONDS, RunOutcome, RunRecorder
 from autopilot.core.run_log import RunLogService
 from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
 from autopilot.core.shutdown import PROCESS_SHUTDOWN
@@ -98,6 +98,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             run_log=self._run_log,
             journal=None if run_log is not None else self._journal,
             new_id=new_id,
+            store_seconds=_store_seconds(self.manifest.timeout_seconds),
         )
         self._is_set_up = False
         self._setup_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -113,9 +114,11 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         """Read the past: called on an instance's first invocation, never at import.
 
         A subclass that overrides it calls ``await super().setup()``. A run log that fails is logged as
-        ``run_log_hydration_skipped`` and never in the way of a run; the next invocation tries again.
+        ``run_log_hydration_skipped`` and never in the way of a run; the next invocation tries that part again. A
+        setup that raises fails the run that needed it, and is called again by the next one.
         """
-        await self._recorder.hydrate()
+        if not self._recorder.is_hydrated:
+            await self._recorder.hydrate()
 
     async def run(
         self, trigger_type: TriggerType, trigger_data: Any = None, *, trigger: Trigger | None = None
@@ -137,19 +140,24 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
         """
-        outcome = await self.invoke(trigger_type, trigger_data, trigger=trigger)
+        outcome = await self.invoke(trigger_type, {} if trigger_data is None else trigger_data, trigger=trigger)
+        if outcome.interruption is not None:
+            raise outcome.interruption
         return outcome.run
 
     async def invoke(
         self,
         trigger_type: TriggerType,
-        trigger_data: Any = None,
+        trigger_data: Any,
         *,
         trigger: Trigger | None = None,
         require_start: bool = False,
         request_timeout_seconds: float | None = None,
     ) -> RunOutcome:
         """:meth:`run`, for callers who must know how durable the outcome is.
+
+        A cancellation that reached ``execute`` is not raised but is the outcome's ``interruption``: raise it, unless
+        it was the workflow's own.
 
         Args:
             require_start: run nothing unless the start could be recorded.
@@ -159,11 +167,10 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             RunStartFailed: with ``require_start``, the start could not be recorded.
         """
         trigger = trigger or Trigger()
-        sent = {} if trigger_data is None else trigger_data
-        payload = self._schema.validate_payload(sent)
+        payload = self._schema.validate_payload(trigger_data)
         time = self._invocation_time(request_timeout_seconds)
         ready = await self._make_ready()
-        run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(sent))
+        run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
         with bound_contextvars(workflow=self.workflow_id, run_id=run.id):
             started = await self._start(run, trigger, time.lease, required=require_start)
             if started.replayed:
@@ -246,7 +253,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         seconds = float(self.manifest.timeout_seconds)
         if request_timeout_seconds is not None:
             seconds = min(seconds, request_timeout_seconds)
-        deadline = self._clock.monotonic() + seconds - _ending_reserve(seconds)
+        deadline = self._clock.monotonic() + seconds - _store_seconds(seconds)
         return _InvocationTime(deadline=deadline, lease=timedelta(seconds=seconds) + LEASE_MARGIN)
 
     async def _make_ready(self) -> "_Readiness":
@@ -254,15 +261,16 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         await self._recorder.save_unsaved()
         return _Readiness(config=config, setup_error=await self._set_up())
 
-    async def _set_up(self) -> Exception | None:
+    async def _set_up(self) -> BaseException | None:
         async with self._lock():
             if self._is_set_up:
+                await BaseWorkflow.setup(self)
                 return None
             try:
                 await self.setup()
-            except Exception as error:  # noqa: BLE001 - the run boundary: an author's setup fails the run that needed it
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
                 return error
-            self._is_set_up = self._recorder.is_hydrated
+            self._is_set_up = True
             return None
 
     def _lock(self) -> asyncio.Lock:
@@ -294,13 +302,14 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
                 run,
                 lease=lease,
                 counter_shards=self.manifest.counter_shards,
+                is_identified=trigger.identity is not None,
                 required=required,
             )
         except asyncio.CancelledError as error:
             # A random id is ours alone, so the run may be recorded whatever became of its start. An id that stands
             # for a trigger may be another instance's run.
             if trigger.identity is None:
-                self._recorder.history.begin(run.id, recorded=None)
+                self._recorder.history.begin(run, recorded=None)
                 await self._recorder.finish(RunOutcome(run=self._ended(run, RunStatus.CANCELLED)), error)
             raise
 
@@ -309,8 +318,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
 
     async def _work_on(self, outcome: RunOutcome, ready: "_Readiness", time: "_InvocationTime") -> RunOutcome:
         """Execute an attempt of the run, and record how it ended."""
-        run, refusal = outcome.run, ready.setup_error
-        steps = None
+        run, steps, refusal = outcome.run, None, ready.setup_error
         if outcome.hold is not None:
             recorded = await self._recorder.read_steps(outcome.hold)
             refusal = refusal or why_not_to_go_on(run, self.manifest, recorded, self._clock.now())
@@ -328,9 +336,8 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         ending = await attempt.execute(lambda: self._execute(run, ready.config, steps, refusal))
         outcome = replace(outcome, run=ending.run, released=ending.released)
         outcome = await self._recorder.finish(outcome, ending.error)
-        if ending.released is None and isinstance(ending.error, asyncio.CancelledError | KeyboardInterrupt):
-            raise ending.error
-        return outcome
+        is_interruption = isinstance(ending.error, asyncio.CancelledError | KeyboardInterrupt)
+        return replace(outcome, interruption=ending.error if is_interruption and ending.released is None else None)
 
     def _step_runner(self, hold: RunHold, run: WorkflowRun, recorded: list[StepRecord], deadline: float) -> StepRunner:
         return StepRunner(
@@ -346,7 +353,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         )
 
     async def _execute(
-        self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, refusal: Exception | None
+        self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, refusal: BaseException | None
     ) -> ResultT:
         if refusal is not None:
             raise refusal
@@ -379,7 +386,7 @@ class _Readiness:
     """What an invocation needs beside its payload."""
 
     config: BaseModel
-    setup_error: Exception | None
+    setup_error: BaseException | None
 
 
 def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
@@ -392,9 +399,13 @@ def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
         raise WorkflowInvalid(cls.__qualname__, "Config must be a pydantic model")
 
 
-def _ending_reserve(timeout_seconds: float) -> float:
-    """What is kept free of an invocation's time for writing down its ending."""
-    return min(SAVE_SECONDS, timeout_seconds / 5)
+def _store_seconds(timeout_seconds: float) -> float:
+    """What one call of the store may take of an invocation's time; as much is kept free for writing its ending.
+
+    Saving what was not, reading the past, the start and the ending: with a store that hangs at each of them there is
+    still time left for the work itself.
+    """
+    return min(STORE_SECONDS, timeout_seconds / 5)
 
 
 @cache

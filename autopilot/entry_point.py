@@ -1,5 +1,6 @@
 """From a workflow to a Cloud Function."""
 
+import asyncio
 import importlib
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -15,9 +16,10 @@ from autopilot.base_workflow import BaseWorkflow
 from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.history import success_rate
+from autopilot.core.recorder import RunOutcome, reason_of
 from autopilot.core.run_log import read_past
 from autopilot.core.shutdown import PROCESS_SHUTDOWN
-from autopilot.errors import AutopilotError, StoreError, WorkflowInvalid
+from autopilot.errors import AutopilotError, SettingsInvalid, WorkflowInvalid
 from autopilot.http_trigger import RequestRefused, read_trigger
 from autopilot.observability import configure_logging, request_context
 from autopilot.settings import Settings, function_target, load_settings
@@ -89,7 +91,11 @@ class WorkflowFunction:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request, whatever happens."""
-        with request_context(request.headers, self._settings):
+        try:
+            settings = self._settings
+        except SettingsInvalid as error:
+            return answer_error(error)
+        with request_context(request.headers, settings):
             try:
                 PROCESS_SHUTDOWN.install()
                 return await self._route(request)
@@ -130,7 +136,7 @@ class WorkflowFunction:
             require_start=asked.trigger.identity is not None or workflow.manifest.durability == "required",
             request_timeout_seconds=self._settings.request_timeout_seconds,
         )
-        return answer_run(outcome, workflow.manifest, self._clock.now())
+        return self._answer(outcome)
 
     async def _resume(self, run_id: str, *, reopen: bool) -> Response:
         workflow = self._workflow
@@ -139,15 +145,20 @@ class WorkflowFunction:
         )
         if not reopen and outcome.run.status.is_terminal and outcome.persisted:
             return answer_continued(outcome)
-        return answer_run(outcome, workflow.manifest, self._clock.now())
+        return self._answer(outcome)
+
+    def _answer(self, outcome: RunOutcome) -> Response:
+        if outcome.interruption is not None and not _is_own_cancellation(outcome.interruption):
+            raise outcome.interruption
+        return answer_run(outcome, self._workflow.manifest, self._clock.now())
 
     async def _describe(self) -> Response:
         workflow = self._workflow
         stale = False
         try:
             stats, last_run = await read_past(run_log_module.get_run_log_service(), workflow.workflow_id)
-        except StoreError as error:
-            log.warning("run_log_away", workflow=workflow.workflow_id, error=str(error))
+        except Exception as error:  # noqa: BLE001 - the process boundary: without the run log, memory still answers
+            log.warning("run_log_away", workflow=workflow.workflow_id, error=reason_of(error))
             stats, last_run, stale = workflow.stats, workflow.last_run, True
         return json_response(
             {
@@ -186,6 +197,12 @@ def load_workflow(workflow_path: str) -> type[BaseWorkflow[Any, Any]]:
     if not (isinstance(workflow, type) and issubclass(workflow, BaseWorkflow)):
         raise WorkflowInvalid(workflow_path, f"{module_name} has no workflow class {class_name}")
     return workflow
+
+
+def _is_own_cancellation(interruption: BaseException) -> bool:
+    """Whether a workflow's code raised the cancellation, as by awaiting a task that it cancelled; nobody ends us."""
+    task = asyncio.current_task()
+    return isinstance(interruption, asyncio.CancelledError) and task is not None and not task.cancelling()
 
 
 async def _by_method(request: Request, **handlers: Callable[[], Awaitable[Response]]) -> Response:

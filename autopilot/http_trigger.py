@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import from_json
@@ -71,14 +71,17 @@ def identify(headers: Headers) -> tuple[TriggerType, Trigger]:
         return kind, trigger
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise RequestRefused(400, "invalid_idempotency_key", "Idempotency-Key: 1 to 255 printable ASCII characters")
-    return kind, trigger.model_copy(update={"identity": f"key {key}"})
+    return kind, trigger.model_copy(update={"identity": f"key\n{key}"})
 
 
 def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
     if job := headers.get("x-cloudscheduler-jobname"):
+        if len(job) > 500:
+            raise RequestRefused(400, "invalid_job_name", "X-CloudScheduler-JobName: at most 500 characters")
         scheduled_for = _time(headers.get("x-cloudscheduler-scheduletime"))
         return TriggerType.SCHEDULE, Trigger(
-            identity=f"schedule {job} {scheduled_for.isoformat()}" if scheduled_for else None,
+            # Parts of an identity are parted by what no header can hold.
+            identity=f"schedule\n{job}\n{scheduled_for.isoformat()}" if scheduled_for else None,
             schedule=headers.get(SCHEDULE_HEADER),
             scheduled_for=scheduled_for,
         )
@@ -86,7 +89,7 @@ def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
     if source and event_id:
         if len(source) + len(event_id) > 2000:
             raise RequestRefused(400, "invalid_cloud_event", "ce-source and ce-id: at most 2,000 characters together")
-        return TriggerType.EVENT, Trigger(identity=f"event {source} {event_id}")
+        return TriggerType.EVENT, Trigger(identity=f"event\n{source}\n{event_id}")
     return TriggerType.HTTP, Trigger()
 
 
@@ -95,18 +98,18 @@ def _time(text: str | None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise RequestRefused(
-            400, "invalid_schedule_time", "X-CloudScheduler-ScheduleTime: a time with its offset, as in RFC 3339"
-        )
-    return time
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):  # no time; or in UTC before the year 1
+        pass
+    raise RequestRefused(
+        400, "invalid_schedule_time", "X-CloudScheduler-ScheduleTime: a time with its offset, as in RFC 3339"
+    )
 
 
 async def _read_body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > PAYLOAD_LIMIT:
+    if declared.isdecimal() and int(declared) > PAYLOAD_LIMIT:
         raise PayloadTooLarge(int(declared), PAYLOAD_LIMIT)
     body = bytearray()
     async for chunk in request.stream():

@@ -27,7 +27,7 @@ _LABELS = "logging.googleapis.com/labels"
 _FOREIGN = structlog.stdlib.ProcessorFormatter
 """What makes the standard library's log records look like structlog's events."""
 
-_PYDANTIC_INPUT = re.compile(r"input_value=.*?, (?=input_type=)")
+_PYDANTIC_INPUT = re.compile(r"input_value=.*, (?=input_type=)")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}).*")
 _CLOUD_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
 
@@ -37,8 +37,6 @@ def configure_logging(settings: Settings) -> None:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_environment(settings),
     ]
     ending = _cloud_processors(settings) if settings.in_cloud else _terminal_processors()
     structlog.configure(
@@ -75,19 +73,12 @@ def _trace(headers: Mapping[str, str]) -> tuple[str, str | None, bool] | None:
     return None
 
 
-def _add_environment(settings: Settings) -> Processor:
-    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        event["environment"] = settings.environment
-        return event
-
-    return add
-
-
 def _cloud_processors(settings: Settings) -> list[Processor]:
     service_context = {"service": settings.service, "version": settings.revision}
 
     def to_cloud_logging(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["message"] = event.pop("event")
+        event["environment"] = settings.environment
         event["severity"] = _SEVERITIES.get(event.pop("level"), "DEFAULT")
         if "exception" in event:
             event["stack_trace"] = event.pop("exception")
@@ -95,9 +86,10 @@ def _cloud_processors(settings: Settings) -> list[Processor]:
         return event
 
     return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.ExceptionRenderer(_format_exception),
         to_cloud_logging,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
+        structlog.processors.JSONRenderer(),
     ]
 
 
@@ -113,14 +105,22 @@ _SEVERITIES = {
 
 def _terminal_processors() -> list[Processor]:
     return [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.processors.ExceptionRenderer(_format_exception),
         _drop_cloud_fields,
         structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=24),
+        _as_printable,
     ]
 
 
 def _drop_cloud_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {name: value for name, value in event.items() if not name.startswith("logging.googleapis.com/")}
+
+
+def _as_printable(_: WrappedLogger, __: str, line: EventDict | str) -> str:
+    # An author's text can hold what the terminal's encoding has no bytes for; to log it must not fail a run.
+    encoding = sys.stdout.encoding or "utf-8"
+    return str(line).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _format_exception(exc_info: ExcInfo) -> str:

@@ -21,6 +21,7 @@ class Wire:
     """What passes between one store and its database."""
 
     project: str
+    connections: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     commits: list[Any] = field(default_factory=list)
     queries: list[Any] = field(default_factory=list)
@@ -28,6 +29,7 @@ class Wire:
 
     def connect(self) -> AsyncClient:
         """A client whose RPCs pass here: what a store is given to make its clients."""
+        self.connections += 1
         client = AsyncClient(project=self.project)
         client._firestore_api_internal = _Tapped(client._firestore_api, self)
         return client

@@ -3,7 +3,7 @@
 import os
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,16 @@ from autopilot.local_server import FunctionServer, unused_port
 
 FUNCTIONS = """
 import os
+import threading
+import time
 
 import functions_framework
+
+
+@functions_framework.http
+def hanging(request):
+    threading.Thread(target=time.sleep, args=(600,)).start()  # its process cannot end by itself
+    return f"{os.getppid()} {os.getpid()}"
 
 
 @functions_framework.http
@@ -74,6 +82,17 @@ def test_a_function_answers_as_soon_as_the_server_has_started(server: FunctionSe
 def test_stopping_ends_master_and_worker(server: FunctionServer) -> None:
     with server:
         processes = master_and_worker(server)
+
+    assert not any(is_alive(pid) for pid in processes)
+
+
+@pytest.mark.parametrize("end", (lambda server: server.stop(within=0.1), FunctionServer.kill), ids=("stop", "kill"))
+@pytest.mark.slow
+def test_a_worker_that_hangs_ends_too(source: Path, end: Callable[[FunctionServer], None]) -> None:
+    server = FunctionServer("hanging", source=source).start()
+    processes = master_and_worker(server)
+
+    end(server)
 
     assert not any(is_alive(pid) for pid in processes)
 

@@ -75,7 +75,9 @@ def _history(totals: WorkflowTotals | None, *, persisted: bool, kept_in: str) ->
         if totals.last_run is not None:
             last = _status(totals.last_run.status)
             history.add_row("Last run", last.append(f" at {totals.last_run.started_at:%Y-%m-%d %H:%M:%S} UTC"))
-    history.add_row("Kept in", Text(kept_in) if persisted else Text("this run was not recorded", style="yellow"))
+    history.add_row("Kept in", Text(kept_in))
+    if not persisted:
+        history.add_row("Warning", Text("this run was not recorded", style="yellow"))
     return history
 
 

@@ -16,7 +16,7 @@ from autopilot.cli.payload import PayloadTextInvalid, payload_from
 from autopilot.cli.rendering import print_run
 from autopilot.errors import FunctionNotServed, SettingsInvalid
 from autopilot.local_server import FunctionServer
-from autopilot.models import RunStatus, WorkflowRun
+from autopilot.models import RunStatus
 from autopilot.settings import Settings, load_settings
 
 _UNSUCCESSFUL = {RunStatus.FAILED, RunStatus.CANCELLED}
@@ -49,7 +49,11 @@ def run(
         print(answer.run.model_dump_json(indent=2))  # noqa: T201 - the command's output
     else:
         print_run(Console(), answer.run, totals, persisted=answer.persisted, kept_in=_kept_in(settings))
-    _end(answer.run, server.log_text())
+    failed = answer.run.status in _UNSUCCESSFUL
+    if failed or not answer.persisted:
+        print(f"\nThe function's log:\n{server.log_text()}", file=sys.stderr)  # noqa: T201 - the command's own voice
+    if failed:
+        raise typer.Exit(ExitCode.RUN_FAILED)
 
 
 def _one_run(server: FunctionServer, body: bytes) -> tuple[RunAnswer, WorkflowTotals | None]:
@@ -90,10 +94,3 @@ def _kept_in(settings: Settings) -> str:
         return f"{settings.sqlite_path} (SQLite)"
     where = f"emulator at {settings.firestore_emulator_host}" if settings.firestore_emulator_host else "Firestore"
     return f"{where}, project {settings.project or 'of your credentials'}, database {settings.firestore_database}"
-
-
-def _end(run: WorkflowRun, log: str) -> None:
-    if run.status not in _UNSUCCESSFUL:
-        return
-    print(f"\nThe function's log:\n{log}", file=sys.stderr)  # noqa: T201 - the command's own voice
-    raise typer.Exit(ExitCode.RUN_FAILED)

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from autopilot.core.clock import Clock
-from autopilot.core.limits import cut_error
+from autopilot.core.limits import cut_error, text_of
 from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.shutdown import Shutdown
 from autopilot.core.step_runner import StepRunner
@@ -108,8 +108,10 @@ class Attempt:
             return _Outcome(RunStatus.SUCCESS, {"result": self._encode(await self._within_deadline(body))}, None)
         except (asyncio.CancelledError, KeyboardInterrupt) as cancellation:
             return _Outcome(RunStatus.CANCELLED, {}, cancellation)
+        except GeneratorExit:
+            raise  # nothing waits for this any more, and nothing may be awaited
         except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever an author's code raises fails its run
-            told = {"error": cut_error(str(failure)), "error_type": type(failure).__name__}
+            told = {"error": cut_error(text_of(failure)), "error_type": type(failure).__name__}
             return _Outcome(RunStatus.FAILED, told, failure)
 
     async def _within_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from autopilot.core.limits import text_of
 from autopilot.core.step_runner import StepRunner
 from autopilot.errors import MapFailed
 from autopilot.models import Completion
@@ -118,7 +119,7 @@ class FanOut(Generic[T]):
         try:
             return MapItem(index=index, key=key, status="success", value=await execute(index))
         except Exception as error:  # noqa: BLE001 - not swallowed: the completion policy decides what it means
-            told = str(error)[:MAX_ITEM_ERROR]
+            told = text_of(error)[:MAX_ITEM_ERROR]
             return MapItem(index=index, key=key, status="failed", error=told, error_type=type(error).__name__)
 
     def _is_settled(self) -> bool:

@@ -19,13 +19,17 @@ UNSAVED_RUNS = 100
 class _OpenRun:
     """A run of this instance that the run log does not have as it is here."""
 
+    run: WorkflowRun
+    """The run as it began, later as it ended."""
     recorded: RunStatus | None
     """The status under which the run log counts it; None: not at all."""
     counted: RunStatus | None
     """The status under which this history counts it now."""
     base: RunStatus | None
     """The status under which it counted before anything that happened here."""
-    ended: WorkflowRun | None = None
+    has_ended: bool = False
+    is_unsaved: bool = False
+    """Whether it ended and could not be saved."""
 
 
 class RunHistory:
@@ -66,28 +70,37 @@ class RunHistory:
         self._hydrated_latest = latest
         for run in self._open.values():
             run.counted = run.base = run.recorded
-            if run.ended is not None:
-                self._count(run, run.ended.status)
+            if run.has_ended:
+                self._count(run, run.run.status)
 
-    def begin(self, run_id: str, *, recorded: RunStatus | None, counted: RunStatus | None = None) -> None:
+    def begin(self, run: WorkflowRun, *, recorded: RunStatus | None, counted: RunStatus | None = None) -> None:
         """An attempt at a run begins here.
 
         Args:
             recorded: the status under which the run log has it; None when its start could not be recorded.
             counted: the status under which it is counted in what was read before; None for a run that is new.
         """
-        self._open[run_id] = _OpenRun(recorded=recorded, counted=counted, base=counted)
+        self._open[run.id] = _OpenRun(run, recorded=recorded, counted=counted, base=counted)
+
+    def under_way(self, run_id: str) -> WorkflowRun | None:
+        """The run, if it began here and the run log does not have its ending yet."""
+        opened = self._open.get(run_id)
+        return opened.run if opened is not None else None
 
     def end(self, run: WorkflowRun) -> None:
         """A run that began here has ended, or suspends."""
         opened = self._open[run.id]
-        opened.ended = run
+        opened.run, opened.has_ended = run, True
         self._count(opened, run.status)
         self._recent.append(run)
 
     def saved(self, run_id: str) -> None:
         """The run log has the run as it is here."""
         self._open.pop(run_id, None)
+
+    def not_saved(self, run_id: str) -> None:
+        """The run ended here and could not be saved: it is one of :meth:`unsaved` until it is."""
+        self._open[run_id].is_unsaved = True
 
     def withdraw(self, run_id: str) -> None:
         """Another attempt has taken over the run: nothing of it counts here."""
@@ -97,8 +110,8 @@ class RunHistory:
         self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)
 
     def unsaved(self) -> list[WorkflowRun]:
-        """The runs that ended here and could not be saved, oldest first."""
-        return [run.ended for run in self._open.values() if run.ended is not None]
+        """The runs that ended here and could not be saved, those that began first first."""
+        return [opened.run for opened in self._open.values() if opened.is_unsaved]
 
     def drop_oldest_unsaved(self) -> list[WorkflowRun]:
         """Give up the oldest unsaved runs over :data:`UNSAVED_RUNS`, and say which."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -13,7 +14,7 @@ def run_id_of(workflow_id: str, identity: str) -> str:
     return hashlib.sha256(f"{workflow_id}\n{identity}".encode(errors="backslashreplace")).hexdigest()[:32]
 
 
-def payload_hash(payload: Any) -> str:
+def payload_hash(payload: Mapping[Any, Any]) -> str:
     """A digest of a payload as it was sent, whatever the order of its keys.
 
     Of what was sent and not of what validation made of it, so that a delivery repeated after a deployment that
@@ -22,5 +23,7 @@ def payload_hash(payload: Any) -> str:
     Raises:
         ValueError: the payload is not JSON.
     """
-    text = json.dumps(payload, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    # By way of its JSON, in which every key is text: keys that are not could not be sorted.
+    as_sent = json.loads(json.dumps(dict(payload), allow_nan=False))
+    text = json.dumps(as_sent, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

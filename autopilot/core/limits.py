@@ -64,6 +64,14 @@ def result_text(result: Any) -> str:
     return text
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says. It may be an error of anyone's code, which can fail at saying it."""
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
+        return f"(its message cannot be read: {type(failure).__name__})"
+
+
 def cut_error(text: str) -> str:
     """``text`` within :data:`ERROR_LIMIT`; a cut is marked with the size it had. Always valid Unicode."""
     encoded = text.encode(errors="backslashreplace")

@@ -5,7 +5,8 @@ written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,15 +15,15 @@ import structlog
 
 from autopilot.core.history import RunHistory
 from autopilot.core.journal import RunHold, RunJournal, RunStart, StepRecord
+from autopilot.core.limits import text_of
 from autopilot.core.run_log import RunLogService, read_past
 from autopilot.errors import JournalRequired, PayloadConflict, RunNotFound, RunStartFailed, RunSuperseded
-from autopilot.models import RunStatus, WorkflowRun
+from autopilot.models import RunStats, RunStatus, WorkflowRun
 
-HYDRATION_SECONDS = 10.0
-"""What reading the past may take. A run never waits longer for it."""
+STORE_SECONDS = 10.0
+"""What reading the past, or writing down a start or an ending, may take at most: a run never waits longer for it."""
 
-SAVE_SECONDS = 10.0
-"""What writing down a start or an ending may take."""
+_HYDRATION_TRIES = 3
 
 T = TypeVar("T")
 
@@ -46,6 +47,8 @@ class RunOutcome:
     """Why this attempt ended before the run did; another one can go on at once."""
     hold: RunHold | None = None
     """The attempt's hold on the run; None without a journal, or when nothing is to be executed."""
+    interruption: BaseException | None = None
+    """What interrupted the run and is to be raised again: a cancellation, or KeyboardInterrupt."""
 
 
 class RunRecorder:
@@ -56,6 +59,7 @@ class RunRecorder:
         run_log: gives the run log, at each use.
         journal: gives the journal, at each use; None when there is only a run log.
         new_id: gives random ids.
+        store_seconds: how long a call of run log or journal is waited for.
     """
 
     def __init__(
@@ -65,19 +69,23 @@ class RunRecorder:
         run_log: Callable[[], RunLogService],
         journal: Callable[[], RunJournal] | None,
         new_id: Callable[[], str],
+        store_seconds: float = STORE_SECONDS,
     ) -> None:
         self._workflow_id = workflow_id
         self._run_log = run_log
         self._journal = journal
         self._new_id = new_id
+        self._store_seconds = store_seconds
+        self._writes: set[asyncio.Future[None]] = set()
+        self._writes_begun = 0
         self.history = RunHistory()
         self.is_hydrated = False
 
     async def hydrate(self) -> None:
         """Read the past into the history; a failure is logged as ``run_log_hydration_skipped``."""
         try:
-            async with asyncio.timeout(HYDRATION_SECONDS):
-                self.history.hydrate(*await read_past(self._run_log(), self._workflow_id))
+            async with asyncio.timeout(self._store_seconds):
+                self.history.hydrate(*await self._read_past())
         except Exception as error:  # noqa: BLE001 - the run boundary: runs go on without their past
             log.warning("run_log_hydration_skipped", workflow=self._workflow_id, error=reason_of(error))
             return
@@ -90,13 +98,42 @@ class RunRecorder:
             successful_runs=known["successful"],
         )
 
-    async def start(self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, required: bool) -> RunOutcome:
+    async def _read_past(self) -> tuple[RunStats, WorkflowRun | None]:
+        # Runs that are under way do not stop for this. What is read while one of them is being written may count it
+        # or not, and nothing tells which: such an answer is dropped.
+        for _ in range(_HYDRATION_TRIES):
+            while self._writes:
+                await asyncio.wait(set(self._writes))
+            begun = self._writes_begun
+            past = await read_past(self._run_log(), self._workflow_id)
+            if self._writes_begun == begun:
+                return past
+        raise _PastUnsettled("this instance's own runs were being written each time")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        done = asyncio.get_running_loop().create_future()
+        self._writes.add(done)
+        self._writes_begun += 1
+        try:
+            yield
+        finally:
+            self._writes.discard(done)
+            done.set_result(None)
+
+    async def start(
+        self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, is_identified: bool, required: bool
+    ) -> RunOutcome:
         """Record that ``run`` exists, unless its id is taken: then take that run over if nobody holds it any more.
 
-        A failure is logged as ``run_log_start_failed``.
+        A failure is logged as ``run_log_start_failed``. Without a journal, or with one that is away, a repeated
+        trigger is found as far as the run log has the run's ending, or this instance has the run.
+
+        Args:
+            is_identified: whether the run's id stands for the identity of its trigger.
 
         Returns:
-            ``hold`` is set when there is something to execute; ``replayed`` when the run is over or held elsewhere.
+            ``replayed`` when the run was there before, and is over or held elsewhere.
 
         Raises:
             RunStartFailed: it is ``required`` and could not be recorded.
@@ -104,28 +141,26 @@ class RunRecorder:
             StoreError: the run is there, and could not be taken over.
         """
         if self._journal is None:
-            self.history.begin(run.id, recorded=None)
-            return RunOutcome(run=run)
+            return await self._start_unrecorded(run, look_up=is_identified)
         owner, nonce = self._new_id(), self._new_id()
         start = RunStart(run=run, owner=owner, nonce=nonce, lease=lease, counter_shards=counter_shards)
         try:
-            async with asyncio.timeout(SAVE_SECONDS):
-                found = await self._journal().start_run(start)
+            with self._writing():
+                async with asyncio.timeout(self._store_seconds):
+                    found = await self._journal().start_run(start)
         except Exception as error:  # the run boundary: a run goes on without its start, unless that is required
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             if required:
                 raise RunStartFailed(self._workflow_id, run.id) from error
-            self.history.begin(run.id, recorded=None)
-            return RunOutcome(run=run)
+            return await self._start_unrecorded(run, look_up=False)
         if found.created:
-            self.history.begin(run.id, recorded=run.status)
+            self.history.begin(run, recorded=run.status)
             hold = RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, nonce=nonce)
             return RunOutcome(run=found.run, start_recorded=True, hold=hold)
-        if found.run.payload_hash not in {None, run.payload_hash}:
-            raise PayloadConflict(run.id)
+        replay = _replay(run, found.run, start_recorded=True, persisted=True)
         if found.is_due:
             return await self.claim(run.id, lease=lease, version=found.version)
-        return _replay(found.run)
+        return replay
 
     async def claim(self, run_id: str, *, lease: timedelta, reopen: bool = False, version: object = None) -> RunOutcome:
         """Take over a run as its next attempt; logs ``workflow_run_claimed``.
@@ -140,30 +175,52 @@ class RunRecorder:
         """
         if self._journal is None:
             raise JournalRequired("resuming a run")
-        async with asyncio.timeout(SAVE_SECONDS):
-            found = await self._journal().claim_run(
-                self._workflow_id,
-                run_id,
-                owner=self._new_id(),
-                nonce=self._new_id(),
-                lease=lease,
-                reopen=reopen,
-                version=version,
-            )
+        with self._writing():
+            async with asyncio.timeout(self._store_seconds):
+                found = await self._journal().claim_run(
+                    self._workflow_id,
+                    run_id,
+                    owner=self._new_id(),
+                    nonce=self._new_id(),
+                    lease=lease,
+                    reopen=reopen,
+                    version=version,
+                )
         if found is None:
             raise RunNotFound(self._workflow_id, run_id)
         if found.hold is None:
-            return _replay(found.run)
-        self.history.begin(run_id, recorded=found.run.status, counted=found.before)
+            return _replay(found.run, found.run, start_recorded=True, persisted=True)
+        self.history.begin(found.run, recorded=found.run.status, counted=found.before)
         log.info("workflow_run_claimed", workflow=self._workflow_id, run_id=run_id, attempt=found.run.attempt)
         return RunOutcome(run=found.run, start_recorded=True, hold=found.hold)
 
     async def read_steps(self, hold: RunHold) -> list[StepRecord]:
-        """What earlier attempts recorded; nothing, without asking, for the first."""
+        """What earlier attempts recorded; nothing, without asking, for the first.
+
+        Raises:
+            StoreError: the journal failed.
+        """
         if hold.attempt == 1 or self._journal is None:
             return []
-        async with asyncio.timeout(SAVE_SECONDS):
+        async with asyncio.timeout(self._store_seconds):
             return await self._journal().read_steps(hold)
+
+    async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> RunOutcome:
+        stored = await self._find(run) if look_up else None
+        if stored is not None and stored.status.is_terminal:
+            return _replay(run, stored, persisted=True)
+        if (known := self.history.under_way(run.id)) is not None:
+            return _replay(run, known)
+        self.history.begin(run, recorded=None)
+        return RunOutcome(run=run)
+
+    async def _find(self, run: WorkflowRun) -> WorkflowRun | None:
+        try:
+            async with asyncio.timeout(self._store_seconds):
+                return await self._run_log().get_run(run.workflow_id, run.id)
+        except Exception as error:  # noqa: BLE001 - the run boundary: a run goes on without its run log
+            log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
+            return None
 
     async def finish(self, outcome: RunOutcome, error: BaseException | None = None) -> RunOutcome:
         """Take the ending of an attempt into the history and save it.
@@ -205,12 +262,14 @@ class RunRecorder:
 
     async def _save(self, run: WorkflowRun) -> bool:
         try:
-            async with asyncio.timeout(SAVE_SECONDS):
-                await self._run_log().save_run(run)
+            with self._writing():
+                async with asyncio.timeout(self._store_seconds):
+                    await self._run_log().save_run(run)
         except RunSuperseded:
             raise
         except Exception as error:  # noqa: BLE001 - the run boundary: the run is saved again at the next invocation
             log.warning("run_log_persist_failed", workflow=run.workflow_id, run_id=run.id, error=reason_of(error))
+            self.history.not_saved(run.id)
             self._drop_what_is_too_much()
             return False
         self.history.saved(run.id)
@@ -231,13 +290,27 @@ class RunRecorder:
         )
 
 
-def _replay(run: WorkflowRun) -> RunOutcome:
-    return RunOutcome(run=run, replayed=True, start_recorded=True, persisted=True)
-
-
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong, for a log."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class _PastUnsettled(Exception):
+    """What the run log says of the past cannot be told from what this instance was writing."""
+
+
+def _replay(
+    run: WorkflowRun, known: WorkflowRun, *, start_recorded: bool = False, persisted: bool = False
+) -> RunOutcome:
+    """The outcome of a trigger whose run is known already.
+
+    Raises:
+        PayloadConflict: that run was started with another payload.
+    """
+    if known.payload_hash not in {None, run.payload_hash}:
+        raise PayloadConflict(run.id)
+    return RunOutcome(run=known, replayed=True, start_recorded=start_recorded, persisted=persisted)
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

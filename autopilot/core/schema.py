@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, from_json
 
 from autopilot.core.limits import payload_text, result_text
 from autopilot.errors import PayloadError, PayloadInvalid, ResultInvalid, WorkflowInvalid
+
+_NESTED_TOO_DEEPLY = "it is nested more than 200 deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class WorkflowSchema:
             ResultInvalid: it is not of the declared type, or not JSON.
             ResultTooLarge: it is over the limit.
         """
-        return json.loads(encode_json(result, self._result_adapter))
+        return from_json(encode_json(result, self._result_adapter))
 
     def payload_json_schema(self) -> dict[str, Any]:
         """The JSON Schema of the payload."""
@@ -109,7 +111,13 @@ def encode_json(result: Any, adapter: TypeAdapter[Any] | None) -> str:
         raise ResultInvalid(told) from None
     except PydanticSerializationError as error:
         raise ResultInvalid(str(error)) from error
-    return result_text(result)
+    text = result_text(result)
+    try:
+        # It is answered as JSON too, by a serialiser that goes less deep than Python's: what this parser takes fits.
+        from_json(text)
+    except ValueError as error:
+        raise ResultInvalid(_NESTED_TOO_DEEPLY) from error
+    return text
 
 
 def type_arguments(cls: type, generic: type, defaults: tuple[Any, ...]) -> tuple[Any, ...]:

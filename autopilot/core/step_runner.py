@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from autopilot.core.clock import Clock
 from autopilot.core.journal import RunHold, RunJournal, StepRecord
-from autopilot.core.limits import cut_error
+from autopilot.core.limits import cut_error, text_of
 from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.schema import encode_json
 from autopilot.core.step_keys import UsedKeys, full_key, inside
@@ -217,7 +217,7 @@ class StepRunner:
 
     async def _record_failure(self, key: str, tries: int, began: datetime, error: Exception) -> None:
         status = StepStatus.INTERRUPTED if isinstance(error, StepInterrupted) else StepStatus.FAILED
-        failure = {"error": cut_error(str(error)), "error_type": type(error).__name__}
+        failure = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
         await self._record(self._step(key, status, tries, began, **failure))
 
     def _step(self, key: str, status: StepStatus, tries: int, began: datetime, **told: str) -> StepRecord:

@@ -41,7 +41,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX runs_of_workflow ON runs (workflow_id, started_at, id)",
         "CREATE INDEX runs_of_workflow_in_status ON runs (workflow_id, status, started_at, id)",
         # Partial: a run that never pauses, has no due time or is kept for good costs these indexes nothing.
-        "CREATE INDEX runs_paused ON runs (started_at, id) WHERE status = 'paused'",
+        "CREATE INDEX runs_paused ON runs (started_at, workflow_id, id) WHERE status = 'paused'",
         "CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL",
         "CREATE INDEX runs_expiring ON runs (expires_at) WHERE expires_at IS NOT NULL",
         """

@@ -54,7 +54,10 @@ def test_a_run_that_did_not_fail_ends_with_0(autopilot: Command, status: str) ->
 
 @pytest.mark.slow
 def test_a_run_that_was_not_recorded_says_so(autopilot: Command) -> None:
-    assert "this run was not recorded" in autopilot("run", "greet", "--payload", '{"do": "forget"}').stdout
+    ended = autopilot("run", "greet", "--payload", '{"do": "forget"}')
+
+    assert (ended.returncode, "this run was not recorded" in ended.stdout) == (0, True)
+    assert "The function's log:" in ended.stderr
 
 
 @pytest.mark.slow

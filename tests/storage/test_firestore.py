@@ -133,13 +133,13 @@ async def test_what_a_run_was_given_is_not_sent_again_when_it_ends(store: Firest
 
 
 async def test_a_record_that_differs_only_in_its_large_parts_is_written(store: FirestoreStore, wire: Wire) -> None:
-    run = ended(a_run(trigger_data={}))
-    await store.save_run(run.model_copy(update={"result": 1}))
-    await store.save_run(run)
+    run = ended(a_run())
+    for result in ("x" * 10_000, "y" * 10_000, None):
+        await store.save_run(run.model_copy(update={"result": result}))
+        saved = await store.get_run("demo", "run-1")
 
-    saved = await store.get_run("demo", "run-1")
-
-    assert saved == run
+        assert saved is not None
+        assert saved.result == result
 
 
 async def test_malformed_names_never_reach_firestore(store: FirestoreStore, wire: Wire) -> None:
@@ -380,10 +380,15 @@ def shape_of(sent: Any) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ..
 # Clients, loops, processes
 
 
-async def test_a_dead_port_is_told_within_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{unused.getsockname()[1]}")
+@pytest.mark.parametrize("listens", (False, True), ids=("dead", "silent"))
+async def test_a_server_that_does_not_answer_is_told_within_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, *, listens: bool
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:
+            server.listen()
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{server.getsockname()[1]}")
         store = FirestoreStore(project="nobody", deadline=timedelta(seconds=0.3))
         begun = time.monotonic()
 
@@ -410,11 +415,12 @@ def test_one_store_serves_one_event_loop_after_the_other(store: FirestoreStore) 
     assert len(store._clients._clients) == 1
 
 
-async def test_a_closed_store_opens_again(store: FirestoreStore) -> None:
+async def test_a_closed_store_opens_again(store: FirestoreStore, wire: Wire) -> None:
     await store.save_run(ended(a_run()))
     store.close()
 
     assert await store.get_run("demo", "run-1") == ended(a_run())
+    assert wire.connections == 2
 
 
 FORK = """

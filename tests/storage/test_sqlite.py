@@ -1,0 +1,351 @@
+"""What is SQLite's own: its file, its locks, its thread. What every store promises is in tests/contract."""
+
+# ruff: noqa: ASYNC240 - a test may wait for its own small files
+
+import asyncio
+import gc
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from autopilot.core.journal import RunStart, StartOutcome
+from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
+from autopilot.models import RunStatus
+from autopilot.storage import Store
+from autopilot.storage import sqlite_rows as rows
+from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite_schema import SCHEMA_VERSION
+from tests.clock import FakeClock
+from tests.runs import MakeRun
+
+OpenStore = Callable[[Path], SQLiteStore]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def open_store(clock: FakeClock) -> Iterator[OpenStore]:
+    """Opens stores that give up soon, and closes them."""
+    stores: list[SQLiteStore] = []
+
+    def open_(path: Path) -> SQLiteStore:
+        stores.append(SQLiteStore(path, clock=clock, deadline=timedelta(milliseconds=200)))
+        return stores[-1]
+
+    yield open_
+    for store in stores:
+        store.close()
+
+
+async def total(store: Store) -> int:
+    return (await store.get_stats("digest"))["total"]
+
+
+def test_one_store_serves_several_threads_and_event_loops(path: Path, make_run: MakeRun) -> None:
+    runs = [make_run() for _ in range(40)]
+    with closing(SQLiteStore(path)) as store:
+
+        async def save_tenth(number: int) -> None:
+            await asyncio.gather(*(store.save_run(run) for run in runs[number * 10 : number * 10 + 10]))
+
+        threads = [threading.Thread(target=asyncio.run, args=(save_tenth(number),)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert asyncio.run(total(store)) == 40
+
+
+def test_one_store_serves_event_loops_one_after_the_other(path: Path, make_run: MakeRun) -> None:
+    with closing(SQLiteStore(path)) as store:
+        for _ in range(3):
+            asyncio.run(store.save_run(make_run()))
+
+        assert asyncio.run(total(store)) == 3
+
+
+async def test_nothing_is_made_before_the_first_use(path: Path, open_store: OpenStore) -> None:
+    threads = threading.active_count()
+
+    store = open_store(path)
+
+    assert not path.exists()
+    assert threading.active_count() == threads
+    assert await store.get_latest_run("digest") is None
+    assert path.exists()
+
+
+async def test_commits_are_on_the_disk_when_they_are_acknowledged(path: Path, open_store: OpenStore) -> None:
+    database = open_store(path)._database
+
+    def pragma(name: str) -> Callable[[sqlite3.Connection], object]:
+        return lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert await database.read("looking", pragma("journal_mode")) == "wal"
+    assert await database.read("looking", pragma("synchronous")) == 2  # FULL
+
+
+async def test_a_closed_store_opens_again(path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
+    store = open_store(path)
+    await store.save_run(make_run())
+    store.close()
+    store.close()
+
+    await store.save_run(make_run())
+
+    assert await total(store) == 2
+
+
+async def test_closing_leaves_one_file_and_no_thread(path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
+    threads = threading.active_count()
+    store = open_store(path)
+    await store.save_run(make_run())
+    assert threading.active_count() == threads + 1
+
+    store.close()
+
+    assert threading.active_count() == threads
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_a_store_that_is_dropped_ends_its_thread(path: Path, make_run: MakeRun) -> None:
+    threads = threading.active_count()
+    store = SQLiteStore(path)
+    await store.save_run(make_run())
+
+    del store
+    gc.collect()
+
+    assert threading.active_count() == threads
+
+
+async def test_a_locked_database_is_unavailable_until_the_lock_is_gone(
+    path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    store = open_store(path)
+    run = make_run()
+    await store.save_run(run)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreUnavailable, match=r"runs\.db: saving run .*: it is locked by another process"):
+            await store.save_run(make_run())
+        assert await store.get_run("digest", run.id) == run, "readers do not wait for writers"
+
+        other.execute("ROLLBACK")
+    await store.save_run(make_run())
+    assert await total(store) == 2
+
+
+async def test_calls_that_wait_their_turn_keep_their_own_deadline(
+    path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    store = open_store(path)
+    await store.save_run(make_run())
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(2):  # and not ten deadlines one after the other, which are more
+            failures = await asyncio.gather(*(store.save_run(make_run()) for _ in range(20)), return_exceptions=True)
+
+    assert all(isinstance(failure, StoreUnavailable) for failure in failures)
+    assert await total(store) == 1
+
+
+@pytest.mark.parametrize("cancellations", (1, 3))
+async def test_a_cancelled_save_ends_after_its_commit(
+    path: Path, clock: FakeClock, make_run: MakeRun, cancellations: int
+) -> None:
+    run = make_run()
+    with (
+        closing(SQLiteStore(path, clock=clock)) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        await store.get_paused_runs()
+        other.execute("BEGIN IMMEDIATE")
+        saving = asyncio.create_task(store.save_run(run))
+        for _ in range(cancellations):
+            await asyncio.sleep(0)
+            saving.cancel()
+        await asyncio.wait((saving,), timeout=0.05)
+        assert not saving.done()
+
+        other.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+
+        assert saving.cancelled()
+        assert await store.get_run("digest", run.id) == run
+
+
+async def test_a_cancelled_save_that_failed_says_so(path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
+    store = open_store(path)
+    await store.get_paused_runs()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        saving = asyncio.create_task(store.save_run(make_run()))
+        await asyncio.sleep(0)
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await saving
+
+    assert isinstance(cancelled.value.__cause__, StoreUnavailable)
+
+
+async def test_a_newer_database_is_refused_and_both_versions_are_said(path: Path, open_store: OpenStore) -> None:
+    store = open_store(path)
+    await store.get_paused_runs()
+    store.close()
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = path.read_bytes()
+
+    with pytest.raises(StoreVersionUnsupported) as raised:
+        await store.get_paused_runs()
+
+    assert (raised.value.found, raised.value.supported) == (SCHEMA_VERSION + 1, SCHEMA_VERSION)
+    store.close()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ("CREATE TABLE contacts (name TEXT)", "PRAGMA user_version = 1", "PRAGMA application_id = 77"),
+)
+async def test_the_database_of_another_application_is_refused_and_not_touched(
+    path: Path, open_store: OpenStore, make_run: MakeRun, statement: str
+) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(statement)
+    before = path.read_bytes()
+
+    with pytest.raises(StoreUnavailable, match=r"runs\.db.*another application"):
+        await open_store(path).save_run(make_run())
+
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_a_file_that_is_no_database_is_refused_and_not_touched(
+    path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    path.write_bytes(b"Dear diary, " * 1000)
+
+    with pytest.raises(StoreUnavailable, match="it is not an SQLite database"):
+        await open_store(path).save_run(make_run())
+
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+async def test_a_damaged_database_is_unavailable_and_mended_by_its_repair(
+    path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    store = open_store(path)
+    run = make_run()
+    await store.save_run(run)
+    store.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+
+    with pytest.raises(StoreUnavailable, match="it is damaged"):
+        await store.get_run("digest", run.id)
+
+    path.write_bytes(whole)
+    assert await store.get_run("digest", run.id) == run
+
+
+async def test_a_path_that_is_a_directory_is_refused(tmp_path: Path, open_store: OpenStore) -> None:
+    with pytest.raises(StoreUnavailable, match="Is a directory"):
+        await open_store(tmp_path).get_paused_runs()
+
+
+async def test_a_folder_that_is_a_file_is_refused(path: Path, open_store: OpenStore) -> None:
+    path.write_text("a file")
+
+    with pytest.raises(StoreUnavailable, match=r"runs\.db"):
+        await open_store(path / "folder" / "runs.db").get_paused_runs()
+
+
+async def test_a_run_expires_at_the_microsecond_of_the_stores_clock(
+    path: Path, open_store: OpenStore, make_run: MakeRun, clock: FakeClock
+) -> None:
+    store = open_store(path)
+    old = make_run(id="same", expires_at=clock.now() + timedelta(days=1))
+    await store.save_run(old)
+    start = RunStart(run=make_run(id="same"), owner="me", nonce="n", lease=timedelta(minutes=1))
+    clock.advance(timedelta(days=1) - timedelta(microseconds=1))
+    assert await store.start_run(start) == StartOutcome(run=old, created=False)
+
+    clock.advance(timedelta(microseconds=1))
+
+    assert await store.start_run(start) == StartOutcome(run=start.run, created=True)
+
+
+async def test_opening_removes_finished_runs_that_have_expired(
+    path: Path, open_store: OpenStore, make_run: MakeRun, clock: FakeClock
+) -> None:
+    store = open_store(path)
+    expired = make_run(expires_at=clock.now() + timedelta(days=1))
+    unfinished = make_run(expires_at=clock.now() + timedelta(days=1), status=RunStatus.PAUSED)
+    kept = make_run(expires_at=clock.now() + timedelta(days=3))
+    for run in (expired, unfinished, kept):
+        await store.save_run(run)
+    clock.advance(timedelta(days=2))
+    assert await store.get_run("digest", expired.id) == expired
+
+    store.close()
+
+    assert await store.list_runs("digest") == ([kept, unfinished], None)
+    assert await total(store) == 3, "statistics are of a lifetime"
+
+
+async def test_opening_removes_no_more_than_a_bounded_number(
+    path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    store = open_store(path)
+    await store.save_run(make_run(expires_at=datetime(2001, 1, 1, tzinfo=UTC)))
+    store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
+        copied = ", ".join("'copy-' || value" if column == "id" else column for column in columns)
+        series = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1499)"
+        connection.execute(f"{series} INSERT INTO runs SELECT {copied} FROM runs, n")
+
+    counts = []
+    for _ in range(2):
+        await store.get_paused_runs()
+        with closing(sqlite3.connect(path)) as connection:
+            counts += connection.execute("SELECT count(*) FROM runs").fetchone()
+        store.close()
+
+    assert counts == [500, 0]
+
+
+async def test_every_statement_that_reads_runs_is_served_by_an_index(path: Path, open_store: OpenStore) -> None:
+    lists = [
+        rows.list_runs_statement(in_status=in_status, after_position=after_position)
+        for in_status in (True, False)
+        for after_position in (True, False)
+    ]
+    statements = [*lists, rows.GET_RUN, rows.GET_LATEST_RUN, rows.GET_PAUSED_RUNS, rows.HAS_EXPIRED, rows.GET_COUNTS]
+
+    def plans(connection: sqlite3.Connection) -> dict[str, str]:
+        return {
+            statement: "; ".join(
+                step[3]
+                for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
+            )
+            for statement in statements
+        }
+
+    for statement, plan in (await open_store(path)._database.read("explaining", plans)).items():
+        assert "INDEX" in plan or "PRIMARY KEY" in plan, f"{statement}: {plan}"
+        assert "TEMP B-TREE" not in plan, f"{statement}: {plan}"
