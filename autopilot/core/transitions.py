@@ -45,16 +45,28 @@ def stats_of(by_status: Mapping[str, int]) -> RunStats:
     )
 
 
-def may_claim(run: WorkflowRun, *, is_due: bool, reopen: bool) -> bool:
+def is_due(run: WorkflowRun, now: datetime) -> bool:
+    """Whether at ``now``, the store's time, nobody holds a run that is not over: its lease, sleep or wait has ended.
+
+    A run that is recorded as running without a lease is held by nobody who could be fenced off.
+    """
+    if run.status.is_terminal:
+        return False
+    if run.due_at is None:
+        return run.status is RunStatus.RUNNING
+    return run.due_at <= now
+
+
+def may_claim(run: WorkflowRun, *, due: bool, reopen: bool) -> bool:
     """Whether a new attempt may take over a run.
 
     Args:
-        is_due: by the store's time its lease, its sleep or its wait is over.
+        due: what :func:`is_due` says by the store's time.
         reopen: a person asks for it: then a run that failed or was cancelled may be taken too.
     """
     if run.status.is_terminal:
         return reopen and run.status in {RunStatus.FAILED, RunStatus.CANCELLED}
-    return is_due
+    return due
 
 
 def claimed(run: WorkflowRun, *, due_at: datetime) -> WorkflowRun:
