@@ -9,7 +9,7 @@ from autopilot.storage.sqlite import SQLiteStore
 from tests.clock import FakeClock
 from tests.runs import MakeRun, run_factory
 
-pytest_plugins = ["tests.emulator"]
+pytest_plugins = ["tests.emulator", "tests.log_events"]
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
-"""BaseWorkflow, sentence by sentence of its contract: hydration, the run, its records and its events."""
+"""BaseWorkflow, sentence by sentence of its contract: the run, its records and its events."""
 
 import asyncio
-from collections.abc import Iterator, MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
-from structlog.testing import capture_logs
 
 from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.core import run_log as run_log_module
@@ -17,220 +15,18 @@ from autopilot.core.run_log import get_run_log_service, reset_run_log_service
 from autopilot.errors import ConfigInvalid, RunSuperseded, StoreUnavailable, WorkflowInvalid
 from autopilot.models import RunStats
 from tests.clock import FakeClock
-from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, raising, returning, until
-from tests.runs import MakeRun
+from tests.log_events import Events, named
+from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, raising, returning
 
 AWAY = StoreUnavailable("memory", "any call", "away")
+
+# Not rendered: the default rendering of a traceback takes its time.
+pytestmark = pytest.mark.usefixtures("events")
 
 
 @pytest.fixture
 def run_log() -> ScriptedRunLog:
     return ScriptedRunLog()
-
-
-@pytest.fixture
-def events() -> Iterator[list[MutableMapping[str, Any]]]:
-    with capture_logs() as captured:
-        yield captured
-
-
-def named(events: list[MutableMapping[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [{k: v for k, v in event.items() if k != "event"} for event in events if event["event"] == name]
-
-
-class TestHydration:
-    async def test_a_cold_instance_knows_its_past_before_its_first_run(
-        self, run_log: ScriptedRunLog, make_run: MakeRun
-    ) -> None:
-        past = [make_run(), make_run(status=RunStatus.FAILED), make_run(status=RunStatus.SKIPPED), make_run()]
-        for run in past:
-            await run_log.save_run(run)
-        seen: list[tuple[int, float, WorkflowRun | None]] = []
-
-        async def work(ctx: RunContext, payload: dict[str, Any]) -> None:
-            seen.append((workflow.total_runs, workflow.success_rate, workflow.last_run))
-
-        workflow = Digest(work, run_log=run_log)
-        await workflow.run(TriggerType.MANUAL, {})
-
-        assert seen == [(3, 66.7, past[-1])]
-
-    async def test_it_is_logged_with_what_it_found(
-        self, run_log: ScriptedRunLog, make_run: MakeRun, events: list[MutableMapping[str, Any]]
-    ) -> None:
-        await run_log.save_run(make_run())
-        await run_log.save_run(make_run(status=RunStatus.FAILED))
-
-        await Digest(run_log=run_log).run(TriggerType.MANUAL, {})
-
-        assert named(events, "run_log_hydrated") == [
-            {"log_level": "info", "workflow": "digest", "total_runs": 2, "successful_runs": 1}
-        ]
-
-    async def test_its_two_reads_are_sent_together(self) -> None:
-        both = asyncio.Barrier(2)
-
-        class MeetingRunLog(ScriptedRunLog):
-            async def _called(self, method: str) -> None:
-                await super()._called(method)
-                if method in {"get_stats", "get_latest_run"}:
-                    await both.wait()
-
-        run_log = MeetingRunLog()
-        async with asyncio.timeout(5):
-            await Digest(run_log=run_log).run(TriggerType.MANUAL, {})
-
-        assert sorted(run_log.calls) == ["get_latest_run", "get_stats", "save_run"]
-
-    async def test_it_happens_once_however_many_runs_begin_at_once(self, run_log: ScriptedRunLog) -> None:
-        workflow = Digest(run_log=run_log)
-
-        await asyncio.gather(*(workflow.run(TriggerType.MANUAL, {}) for _ in range(20)))
-
-        assert run_log.calls.count("get_stats") == run_log.calls.count("get_latest_run") == 1
-        assert workflow.total_runs == 20
-
-    async def test_a_direct_setup_is_not_repeated_by_the_first_run(self, run_log: ScriptedRunLog) -> None:
-        workflow = Digest(run_log=run_log)
-
-        await workflow.setup()
-        await workflow.run(TriggerType.MANUAL, {})
-
-        assert run_log.calls.count("get_stats") == 1
-
-    @pytest.mark.parametrize("method", ("get_stats", "get_latest_run"))
-    async def test_a_failure_of_either_read_is_logged_and_never_blocks(
-        self, run_log: ScriptedRunLog, events: list[MutableMapping[str, Any]], method: str
-    ) -> None:
-        run_log.failing[method] = RuntimeError("not today")
-
-        run = await Digest(run_log=run_log).run(TriggerType.MANUAL, {})
-
-        assert run.status is RunStatus.SUCCESS
-        assert named(events, "run_log_hydration_skipped") == [
-            {"log_level": "warning", "workflow": "digest", "error": "RuntimeError: not today"}
-        ]
-        assert not named(events, "run_log_hydrated")
-
-    async def test_the_next_invocation_tries_again_and_counts_exactly(
-        self, run_log: ScriptedRunLog, make_run: MakeRun
-    ) -> None:
-        await run_log.save_run(make_run())
-        workflow = Digest(run_log=run_log)
-        run_log.failing["get_stats"] = AWAY
-        await workflow.run(TriggerType.MANUAL, {})
-        assert workflow.total_runs == 1
-
-        run_log.failing.clear()
-        await workflow.run(TriggerType.MANUAL, {})
-
-        assert (workflow.total_runs, workflow.success_rate) == (3, 100.0)
-
-    async def test_a_run_log_that_hangs_leaves_the_run_its_time(
-        self, run_log: ScriptedRunLog, events: list[MutableMapping[str, Any]]
-    ) -> None:
-        run_log.hanging = {"get_stats", "save_run"}
-
-        async with asyncio.timeout(5):
-            run = await PatientDigest(run_log=run_log).run(TriggerType.MANUAL, {})
-
-        assert run.status is RunStatus.SUCCESS
-        assert named(events, "run_log_hydration_skipped")[0]["error"] == "TimeoutError"
-        assert named(events, "run_log_persist_failed")[0]["error"] == "TimeoutError"
-
-    async def test_a_late_one_counts_the_runs_under_way_and_unsaved_once(
-        self, run_log: ScriptedRunLog, make_run: MakeRun
-    ) -> None:
-        await run_log.save_run(make_run())
-        run_log.failing = {"get_stats": AWAY, "save_run": AWAY}
-        is_released = asyncio.Event()
-
-        async def work(ctx: RunContext, payload: dict[str, Any]) -> None:
-            if payload:
-                await is_released.wait()
-
-        workflow = Digest(work, run_log=run_log)
-        await workflow.run(TriggerType.MANUAL, {})
-        under_way = asyncio.create_task(workflow.run(TriggerType.MANUAL, {"wait": True}))
-        await until(lambda: workflow.executed == 2)
-        del run_log.failing["get_stats"]
-
-        await workflow.run(TriggerType.MANUAL, {})
-        assert workflow.total_runs == 3
-        run_log.failing.clear()
-        is_released.set()
-        await under_way
-        await workflow.run(TriggerType.MANUAL, {})
-
-        assert workflow.total_runs == 5
-        assert workflow.stats == await run_log.get_stats("digest")
-
-    async def test_what_is_read_while_a_run_is_being_saved_is_read_again(self, run_log: ScriptedRunLog) -> None:
-        class SlowToAnswer(ScriptedRunLog):
-            """Commits at once and says so late, as a database far away does."""
-
-            answering = asyncio.Event()
-
-            async def save_run(self, run: WorkflowRun) -> None:
-                await super().save_run(run)
-                await self.answering.wait()
-
-        slow = SlowToAnswer()
-        slow.failing["get_stats"] = AWAY
-        workflow = Digest(run_log=slow)
-        first = asyncio.create_task(workflow.run(TriggerType.MANUAL, {}))
-        await until(lambda: bool(slow.runs))
-        slow.failing.clear()
-        second = asyncio.create_task(workflow.run(TriggerType.MANUAL, {}))
-        for _ in range(20):
-            await asyncio.sleep(0)
-        slow.answering.set()
-        await asyncio.gather(first, second)
-
-        assert workflow.total_runs == 2
-        assert workflow.stats == await slow.get_stats("digest")
-
-
-class TestSetup:
-    async def test_an_authors_setup_runs_once_on_the_first_invocation(self, run_log: ScriptedRunLog) -> None:
-        called: list[int] = []
-
-        class Prepared(Digest):
-            async def setup(self) -> None:
-                await super().setup()
-                called.append(self.total_runs)
-
-        workflow = Prepared(run_log=run_log)
-        assert called == []
-        run_log.failing["get_stats"] = AWAY
-        await workflow.run(TriggerType.MANUAL, {})
-        run_log.failing.clear()
-        await workflow.run(TriggerType.MANUAL, {})
-        await workflow.run(TriggerType.MANUAL, {})
-
-        assert called == [0]
-        assert run_log.calls.count("get_stats") == 2
-
-    @pytest.mark.parametrize("error", (ValueError("no model"), SystemExit(3)))
-    async def test_one_that_raises_fails_its_run_and_is_called_again(
-        self, run_log: ScriptedRunLog, error: BaseException
-    ) -> None:
-        class Prepared(Digest):
-            broken = True
-
-            async def setup(self) -> None:
-                await super().setup()
-                if self.broken:
-                    raise error
-
-        workflow = Prepared(run_log=run_log)
-        failed = await workflow.run(TriggerType.MANUAL, {})
-        workflow.broken = False
-        after = await workflow.run(TriggerType.MANUAL, {})
-
-        assert (failed.status, failed.error_type) == (RunStatus.FAILED, type(error).__name__)
-        assert (after.status, workflow.executed) == (RunStatus.SUCCESS, 1)
-        assert [run.status for run in run_log.saved] == ["failed", "success"]
 
 
 class TestARun:
@@ -267,7 +63,7 @@ class TestARun:
         assert run.completed_at is not None
         assert run_log.saved == [run]
 
-    async def test_the_log_tells_saving_before_completion(self, events: list[MutableMapping[str, Any]]) -> None:
+    async def test_the_log_tells_saving_before_completion(self, events: Events) -> None:
         class TellingRunLog(ScriptedRunLog):
             async def save_run(self, run: WorkflowRun) -> None:
                 await super().save_run(run)
@@ -285,9 +81,7 @@ class TestARun:
             ("duration_ms", run.duration_ms),
         }
 
-    async def test_a_failed_run_is_one_error_with_its_exception(
-        self, run_log: ScriptedRunLog, events: list[MutableMapping[str, Any]]
-    ) -> None:
+    async def test_a_failed_run_is_one_error_with_its_exception(self, run_log: ScriptedRunLog, events: Events) -> None:
         error = LookupError("no feed")
 
         await Digest(raising(error), run_log=run_log).run(TriggerType.MANUAL, {})
@@ -297,7 +91,7 @@ class TestARun:
 
     @pytest.mark.parametrize("result", (None, "done"))
     async def test_a_failing_save_is_logged_kept_and_made_good_by_the_next_invocation(
-        self, run_log: ScriptedRunLog, events: list[MutableMapping[str, Any]], result: Any
+        self, run_log: ScriptedRunLog, events: Events, result: Any
     ) -> None:
         workflow = Digest(returning(result), run_log=run_log)
         run_log.failing["save_run"] = AWAY
@@ -333,7 +127,7 @@ class TestARun:
         assert len(run_log.saved) == len({run.id for run in run_log.saved}) == 20
 
     async def test_a_superseded_one_counts_nothing_and_is_not_saved_again(
-        self, run_log: ScriptedRunLog, events: list[MutableMapping[str, Any]]
+        self, run_log: ScriptedRunLog, events: Events
     ) -> None:
         workflow = Digest(run_log=run_log, new_id=lambda: "run-1")
         run_log.failing["save_run"] = RunSuperseded("run-1", 1, 2)
@@ -347,7 +141,7 @@ class TestARun:
         await workflow.run(TriggerType.MANUAL, {})
         assert len(run_log.saved) == 2
 
-    async def test_a_bare_run_log_needs_nothing_else(self, events: list[MutableMapping[str, Any]]) -> None:
+    async def test_a_bare_run_log_needs_nothing_else(self, events: Events) -> None:
         class Bare:
             async def save_run(self, run: WorkflowRun) -> None: ...
             async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None: ...
@@ -410,7 +204,7 @@ class TestTheView:
 
 class TestTheDefaultStore:
     async def test_run_log_and_journal_are_those_of_the_settings(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[MutableMapping[str, Any]]
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events
     ) -> None:
         monkeypatch.setenv("AUTOPILOT_SQLITE_PATH", str(tmp_path / "runs.db"))
         reset_run_log_service()
@@ -442,7 +236,7 @@ class TestTheDefaultStore:
         assert [len(log.saved) for log in logs] == [1, 1]
 
     async def test_a_failed_start_is_logged_and_the_run_goes_on(
-        self, run_log: ScriptedRunLog, monkeypatch: pytest.MonkeyPatch, events: list[MutableMapping[str, Any]]
+        self, run_log: ScriptedRunLog, monkeypatch: pytest.MonkeyPatch, events: Events
     ) -> None:
         monkeypatch.setattr(run_log_module, "get_run_log_service", lambda: run_log)
         monkeypatch.setattr("autopilot.core.journal.get_run_journal", raising_at_once)
@@ -527,7 +321,7 @@ class TestTheEdges:
         class Blocking(BaseWorkflow):
             manifest = WorkflowManifest(name="blocking")
 
-            def execute(self, ctx: RunContext, payload: dict[str, Any]) -> Any: ...  # type: ignore[override]
+            def execute(self, ctx: RunContext, payload: dict[str, Any]) -> Any: ...
 
         for cls, reason in ((Nameless, "manifest"), (Idle, "async def execute"), (Blocking, "async def execute")):
             with pytest.raises(WorkflowInvalid, match=reason):
@@ -541,7 +335,7 @@ class TestTheEdges:
             seen.append(await ctx.last_success())
 
         workflow = Digest(work, run_log=run_log, clock=clock)
-        first = await workflow.run("http", {})
+        first = await workflow.run("http", {})  # type: ignore[arg-type]
         assert seen == [first.id, "digest", 1, TriggerType.HTTP, first.started_at, clock.now(), None]
 
         workflow.work = raising(ValueError())

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,6 +212,7 @@ class TestWhatIsNew:
 
         assert [len(listed(report)) for report in reports] == [0, 100, 100]
         assert listed(reports[2])[0] == MAX_ENTRIES + 199
+        assert reports[2].feeds[0].waiting == 0
 
     async def test_runs_with_other_feeds_do_not_make_it_forget(self, digest: Digest, web: WebServer) -> None:
         web.pages |= {"/a": Reply(200, rss([1])), "/b": Reply(200, rss([2]))}
@@ -269,7 +271,6 @@ class TestBrokenFeeds:
             ),
             (Reply(200, b'{"version": "https://jsonfeed.org/version/1"}'), "it is not an RSS or Atom feed"),
             (Reply(200, b"\x00\xff\xfe\x80" * 1000), "it is not an RSS or Atom feed"),
-            (Reply(200, b"/etc/passwd"), "it is not an RSS or Atom feed"),
             (Reply(200, b"http://127.0.0.1/"), "it is not an RSS or Atom feed"),
             (
                 Reply(200, b"<rss version='2.0'><channel><title>x"),
@@ -436,6 +437,13 @@ class TestHostileFeeds:
         assert "Entry 1" in report.digest
         assert "root:" not in report.digest
         assert len(report.digest) < 1000
+
+    def test_a_body_that_is_the_name_of_a_file_is_not_opened(self, tmp_path: Path) -> None:
+        file = tmp_path / "feed.xml"
+        file.write_bytes(rss([1]))
+
+        with pytest.raises(FeedUnreadable):
+            parse_feed(str(file).encode(), address="https://news.example/", content_type="text/xml")
 
     @pytest.mark.parametrize("encoding", ("utf-8", "utf-16", "iso-8859-1", "windows-1252"))
     def test_feeds_are_read_in_the_encoding_they_say(self, encoding: str) -> None:
