@@ -12,6 +12,7 @@ from google.api_core import exceptions as google
 from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.clock import Clock, SystemClock
+from autopilot.models import WorkflowRun
 from autopilot.storage.firestore import FirestoreStore
 
 PASSING_ERRORS = (
@@ -50,6 +51,11 @@ class Wire:
         client = AsyncClient(project=self.project)
         client._firestore_api_internal = _Tapped(client._firestore_api, self)
         return client
+
+    async def steps_of(self, run: WorkflowRun) -> dict[str, Any]:
+        """The snapshots of the steps and fences of a run, by id."""
+        steps = AsyncClient(project=self.project).collection("runs", f"{run.workflow_id}~{run.id}", "steps")
+        return {snapshot.id: snapshot async for snapshot in steps.stream()}
 
 
 class _Tapped:
