@@ -67,6 +67,7 @@ $(CHECKOV): requirements-checkov.txt
 
 .PHONY: bench
 bench: setup ## Measure, and print tables
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements-bench.txt
 	@$(PYTHON) -m benchmarks
 
 .PHONY: lock

@@ -7,7 +7,10 @@ What a workflow's author imports::
 
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.context import RunContext
+from autopilot.core.fan_out import MapItem, MapResult
+from autopilot.errors import MapFailed, NonRetryable, StepInterrupted, StepTimeout
 from autopilot.models import (
+    Completion,
     Retry,
     RunStatus,
     Schedule,
@@ -19,10 +22,17 @@ from autopilot.models import (
 
 __all__ = [
     "BaseWorkflow",
+    "Completion",
+    "MapFailed",
+    "MapItem",
+    "MapResult",
+    "NonRetryable",
     "Retry",
     "RunContext",
     "RunStatus",
     "Schedule",
+    "StepInterrupted",
+    "StepTimeout",
     "Trigger",
     "TriggerType",
     "WorkflowManifest",

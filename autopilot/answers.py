@@ -15,7 +15,9 @@ from autopilot.errors import (
     PayloadConflict,
     PayloadInvalid,
     PayloadTooLarge,
+    RunNotFound,
     RunStartFailed,
+    RunStateConflict,
     StoreError,
 )
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
@@ -32,6 +34,8 @@ _ERRORS: tuple[tuple[type[AutopilotError], int, str], ...] = (
     (PayloadInvalid, 422, "payload_invalid"),
     (ConfigInvalid, 503, "config_invalid"),
     (ConfigurationError, 503, "configuration_error"),
+    (RunNotFound, 404, "run_not_found"),
+    (RunStateConflict, 409, "run_state_conflict"),
     (RunStartFailed, 503, "start_not_recorded"),
     (StoreError, 503, "store_unavailable"),
 )
@@ -47,7 +51,7 @@ def error_response(
 ) -> Response:
     """An error in the one shape that all of them have."""
     if status == 503:
-        headers = {"Retry-After": str(RETRY_SECONDS), **(headers or {})}
+        headers = {"Retry-After": str(RETRY_SECONDS)} | dict(headers or {})
     return json_response({"error": {"code": code, "message": message, "details": details}}, status, headers)
 
 
@@ -67,14 +71,17 @@ def answer_run(outcome: RunOutcome, manifest: WorkflowManifest, now: datetime) -
     it is not over: it waits, or works elsewhere          202
     it failed for good                                    500
     its start was recorded and its ending was not         503
+    this attempt ended before it did                      503
     =================================================  ======
     """
     run = outcome.run
-    headers = {
-        "Autopilot-Run-Id": run.id,
-        "Autopilot-Run-Status": run.status.value,
-        "Autopilot-Persisted": "true" if outcome.persisted else "false",
-    }
+    headers = _run_headers(outcome)
+    if outcome.released is not None:
+        message = f"run {run.id} is not over: {outcome.released}; deliver the trigger again to go on"
+        return error_response(503, "attempt_ended", message, headers=headers | {"Retry-After": "1"})
+    if outcome.superseded:
+        message = f"another attempt has taken over run {run.id}; its outcome counts"
+        return error_response(503, "attempt_superseded", message, headers=headers)
     if outcome.replayed and run.status.is_terminal:
         headers["Autopilot-Replayed"] = "true"
     if outcome.start_recorded and not outcome.persisted:
@@ -86,6 +93,19 @@ def answer_run(outcome: RunOutcome, manifest: WorkflowManifest, now: datetime) -
     if manifest.answer == "result":
         return _answer_result(run, headers)
     return json_response(run, 500 if run.status is RunStatus.FAILED else 200, headers)
+
+
+def answer_continued(outcome: RunOutcome) -> Response:
+    """The answer to a continuation of a run that is over: 200 however it ended, since there is nothing to go on with."""
+    return json_response(outcome.run, 200, _run_headers(outcome))
+
+
+def _run_headers(outcome: RunOutcome) -> dict[str, str]:
+    return {
+        "Autopilot-Run-Id": outcome.run.id,
+        "Autopilot-Run-Status": outcome.run.status.value,
+        "Autopilot-Persisted": "true" if outcome.persisted else "false",
+    }
 
 
 def _answer_result(run: WorkflowRun, headers: dict[str, str]) -> Response:
@@ -100,6 +120,8 @@ def _details(error: AutopilotError) -> Any:
             return error.details
         case PayloadTooLarge():
             return {"size": error.size, "limit": error.limit}
+        case RunStateConflict():
+            return {"run_id": error.run_id, "status": error.status}
         case PayloadConflict():
             return {"run_id": error.run_id}
         case ConfigInvalid():

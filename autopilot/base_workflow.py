@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import inspect
+import random as system_random
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -19,24 +20,30 @@ from typing_extensions import TypeVar
 from autopilot.context import RunContext
 from autopilot.core import journal as journal_module
 from autopilot.core import run_log as run_log_module
-from autopilot.core.admission import skip_reason
+from autopilot.core.admission import skip_reason, why_not_to_go_on
+from autopilot.core.attempt import Attempt, ended_run, released_run
 from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.history import success_rate
 from autopilot.core.identity import payload_hash, run_id_of
-from autopilot.core.journal import RunJournal
-from autopilot.core.limits import cut_error, text_of
+from autopilot.core.journal import RunHold, RunJournal, StepRecord
 from autopilot.core.recorder import STORE_SECONDS, RunOutcome, RunRecorder
 from autopilot.core.run_log import RunLogService
 from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
-from autopilot.errors import RunDeadlineExceeded, WorkflowInvalid
-from autopilot.models import Retry, RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
+from autopilot.core.step_runner import StepProbe, StepRunner
+from autopilot.errors import RunStateConflict, StoreError, WorkflowInvalid
+from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config
 
 PayloadT = TypeVar("PayloadT", default=dict[str, Any])
 ResultT = TypeVar("ResultT", default=Any)
 
-LEASE_MARGIN = timedelta(seconds=15)
-"""By how much an attempt's lease outlasts the deadline of its invocation."""
+LEASE_MARGIN = timedelta(seconds=2)
+"""By how much an attempt's lease outlasts the deadline of its invocation.
+
+Little, since after a crash nobody works on the run until the lease is over; and little is enough: an attempt that is
+still at work then is fenced off, whatever the clocks say.
+"""
 
 
 class NoConfig(BaseModel):
@@ -59,6 +66,8 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             the settings name, run log and journal both.
         clock: what the engine knows of time.
         new_id: gives random ids.
+        random: gives numbers from 0 to 1, for the pauses between tries.
+        probe: is called around every step's body.
 
     Raises:
         WorkflowInvalid: the class cannot be used as it is written.
@@ -76,18 +85,49 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         run_log: RunLogService | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] = random_id,
+        random: Callable[[], float] = system_random.random,
+        probe: StepProbe = StepProbe(),  # noqa: B008 - it has no state
     ) -> None:
         _check_class(type(self))
-        self._given_run_log = run_log
-        self._clock = clock or SystemClock()
-        self._new_id = new_id
         self._schema = WorkflowSchema(
             self.workflow_id, *type_arguments(type(self), BaseWorkflow, (dict[str, Any], Any))
         )
+        self._equip(
+            run_log=(lambda: run_log) if run_log is not None else _process_run_log,
+            journal=None if run_log is not None else _process_journal,
+            clock=clock or SystemClock(),
+            new_id=new_id,
+            random=random,
+            probe=probe,
+            shutdown=PROCESS_SHUTDOWN,
+        )
+
+    def _equip(
+        self,
+        *,
+        run_log: Callable[[], RunLogService],
+        journal: Callable[[], RunJournal] | None,
+        clock: Clock,
+        new_id: Callable[[], str],
+        random: Callable[[], float],
+        probe: StepProbe,
+        shutdown: Shutdown,
+    ) -> None:
+        """Give this instance what it works with; it knows nothing of the past then.
+
+        Apart from the constructor, so that the test kit can equip a workflow whatever its own constructor takes.
+        """
+        self._run_log = run_log
+        self._journal = journal
+        self._clock = clock
+        self._new_id = new_id
+        self._random = random
+        self._probe = probe
+        self._shutdown = shutdown
         self._recorder = RunRecorder(
             self.workflow_id,
-            run_log=self._run_log,
-            journal=None if run_log is not None else self._journal,
+            run_log=run_log,
+            journal=journal,
             new_id=new_id,
             store_seconds=_store_seconds(self.manifest.timeout_seconds),
         )
@@ -157,25 +197,48 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         Raises:
             RunStartFailed: with ``require_start``, the start could not be recorded.
         """
-        began = self._clock.monotonic()
-        timeout = min(self.manifest.timeout_seconds, request_timeout_seconds or self.manifest.timeout_seconds)
         trigger = trigger or Trigger()
         payload = self._schema.validate_payload(trigger_data)
-        config = load_config(self.Config, self.workflow_id)
-        await self._recorder.save_unsaved()
-        setup_error = await self._set_up()
+        time = self._invocation_time(request_timeout_seconds)
+        ready = await self._make_ready()
         run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
         with bound_contextvars(workflow=self.workflow_id, run_id=run.id):
-            started = await self._start(run, trigger, timedelta(seconds=timeout), required=require_start)
+            started = await self._start(run, trigger, time.lease, required=require_start)
             if started.replayed:
                 return started
             if started.run.status.is_terminal:
-                return await self._recorder.finish(started, None)
-            deadline = began + timeout - _store_seconds(timeout)
-            ended, error = await self._attempt(started.run, payload, config, setup_error, deadline)
-            outcome = await self._recorder.finish(replace(started, run=ended), error)
-        is_interruption = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
-        return replace(outcome, interruption=error) if is_interruption else outcome
+                return await self._recorder.finish(started)
+            return await self._work_on(started, ready, time)
+
+    async def resume(
+        self, run_id: str, *, reopen: bool = False, request_timeout_seconds: float | None = None
+    ) -> RunOutcome:
+        """Go on with a run at its first unrecorded step, as a new attempt, if nobody holds it.
+
+        Args:
+            reopen: a person's retry: also of a run that failed or was cancelled. Steps that failed or were
+                interrupted begin again.
+            request_timeout_seconds: when the platform ends the request, if sooner than the manifest's timeout.
+
+        Returns:
+            ``replayed``: nothing was executed, since the run is over or another attempt holds it.
+
+        Raises:
+            RunNotFound: this workflow has no such run.
+            RunStateConflict: with ``reopen``: it has not ended, or it succeeded or was skipped.
+            ConfigInvalid: the workflow's configuration is missing or wrong; the run was left as it is.
+            JournalRequired: the workflow was given a run log only.
+            StoreError: the run could not be taken over.
+        """
+        time = self._invocation_time(request_timeout_seconds)
+        ready = await self._make_ready()
+        with bound_contextvars(workflow=self.workflow_id, run_id=run_id):
+            claimed = await self._recorder.claim(run_id, lease=time.lease, reopen=reopen)
+            if not claimed.replayed:
+                return await self._work_on(claimed, ready, time)
+        if reopen:
+            raise RunStateConflict(run_id, claimed.run.status, "retried")
+        return claimed
 
     @property
     def workflow_id(self) -> str:
@@ -211,11 +274,17 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         """The JSON Schema of the payload."""
         return self._schema.payload_json_schema()
 
-    def _run_log(self) -> RunLogService:
-        return self._given_run_log or run_log_module.get_run_log_service()
+    def _invocation_time(self, request_timeout_seconds: float | None) -> "_InvocationTime":
+        seconds = float(self.manifest.timeout_seconds)
+        if request_timeout_seconds is not None:
+            seconds = min(seconds, request_timeout_seconds)
+        deadline = self._clock.monotonic() + seconds - _store_seconds(seconds)
+        return _InvocationTime(deadline=deadline, lease=timedelta(seconds=seconds) + LEASE_MARGIN)
 
-    def _journal(self) -> RunJournal:
-        return journal_module.get_run_journal()
+    async def _make_ready(self) -> "_Readiness":
+        config = load_config(self.Config, self.workflow_id)
+        await self._recorder.save_unsaved()
+        return _Readiness(config=config, setup_error=await self._set_up())
 
     async def _set_up(self) -> BaseException | None:
         async with self._lock():
@@ -250,13 +319,13 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         )
         if (skip := skip_reason(self.manifest, trigger, now)) is None:
             return run
-        return self._ended(run, RunStatus.SKIPPED, 0, error=skip.reason, error_type=skip.kind)
+        return self._ended(run, RunStatus.SKIPPED, error=skip.reason, error_type=skip.kind)
 
-    async def _start(self, run: WorkflowRun, trigger: Trigger, timeout: timedelta, *, required: bool) -> RunOutcome:
+    async def _start(self, run: WorkflowRun, trigger: Trigger, lease: timedelta, *, required: bool) -> RunOutcome:
         try:
             return await self._recorder.start(
                 run,
-                lease=timeout + LEASE_MARGIN,
+                lease=lease,
                 counter_shards=self.manifest.counter_shards,
                 is_identified=trigger.identity is not None,
                 required=required,
@@ -265,36 +334,60 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             # A random id is ours alone, so the run may be recorded whatever became of its start. An id that stands
             # for a trigger may be another instance's run.
             if trigger.identity is None:
-                self._recorder.history.begin(run, recorded=None, created=True)
-                await self._recorder.finish(RunOutcome(run=self._ended(run, RunStatus.CANCELLED, 0)), error)
+                self._recorder.history.begin(run, recorded=None)
+                await self._recorder.finish(RunOutcome(run=self._ended(run, RunStatus.CANCELLED)), error)
             raise
 
-    async def _attempt(
-        self,
-        run: WorkflowRun,
-        payload: ValidPayload,
-        config: BaseModel,
-        setup_error: BaseException | None,
-        deadline: float,
-    ) -> tuple[WorkflowRun, BaseException | None]:
-        began = self._clock.monotonic()
-        error: BaseException | None
-        try:
-            if setup_error is not None:
-                raise setup_error
-            result = self._schema.encode_result(await self._execute(run, payload, config, deadline))
-        except (asyncio.CancelledError, KeyboardInterrupt) as cancellation:
-            status, told, error = RunStatus.CANCELLED, {}, cancellation
-        except GeneratorExit:
-            raise  # nothing waits for this any more, and nothing may be awaited
-        except BaseException as failure:  # noqa: BLE001 - the run boundary: an author's code fails its run
-            status, error = RunStatus.FAILED, failure
-            told = {"error": cut_error(text_of(failure)), "error_type": type(failure).__name__}
-        else:
-            status, told, error = RunStatus.SUCCESS, {"result": result}, None
-        return self._ended(run, status, self._clock.monotonic() - began, **told), error
+    def _ended(self, run: WorkflowRun, status: RunStatus, **told: Any) -> WorkflowRun:
+        return ended_run(run, self.manifest, status, self._clock.now(), 0.0, **told)
 
-    async def _execute(self, run: WorkflowRun, payload: ValidPayload, config: BaseModel, deadline: float) -> ResultT:
+    async def _work_on(self, outcome: RunOutcome, ready: "_Readiness", time: "_InvocationTime") -> RunOutcome:
+        """Execute an attempt of the run, and record how it ended."""
+        run, steps, refusal = outcome.run, None, ready.setup_error
+        if self._journal is not None and outcome.hold is not None:
+            try:
+                recorded = await self._recorder.read_steps(outcome.hold)
+            except StoreError as error:
+                released = released_run(run, self._clock.now(), 0.0)
+                return await self._recorder.finish(replace(outcome, run=released, released=str(error)), error)
+            refusal = refusal or why_not_to_go_on(run, self.manifest, recorded, self._clock.now())
+            steps = self._step_runner(self._journal(), outcome.hold, run, recorded, time.deadline)
+        attempt = Attempt(
+            run,
+            self.manifest,
+            encode=self._schema.encode_result,
+            steps=steps,
+            shutdown=self._shutdown,
+            clock=self._clock,
+            random=self._random,
+            deadline=time.deadline,
+        )
+        ending = (
+            await attempt.execute(lambda: self._execute(run, ready.config, steps))
+            if refusal is None
+            else attempt.refuse(refusal)
+        )
+        outcome = replace(outcome, run=ending.run, released=ending.released)
+        outcome = await self._recorder.finish(outcome, ending.error)
+        is_interruption = isinstance(ending.error, asyncio.CancelledError | KeyboardInterrupt)
+        return replace(outcome, interruption=ending.error if is_interruption and ending.released is None else None)
+
+    def _step_runner(
+        self, journal: RunJournal, hold: RunHold, run: WorkflowRun, recorded: list[StepRecord], deadline: float
+    ) -> StepRunner:
+        return StepRunner(
+            journal=journal,
+            hold=hold,
+            run=run,
+            steps=recorded,
+            expires_at=run.started_at + self.manifest.max_age + self.manifest.retention,
+            clock=self._clock,
+            random=self._random,
+            deadline=deadline,
+            probe=self._probe,
+        )
+
+    async def _execute(self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None) -> ResultT:
         ctx = RunContext(
             run=run,
             config=config,
@@ -303,32 +396,39 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             ),
             run_log=self._run_log(),
             clock=self._clock,
+            steps=steps,
         )
-        seconds = max(0.0, deadline - self._clock.monotonic())
-        timeout = asyncio.timeout(seconds)
-        try:
-            async with timeout:
-                return await self.execute(ctx, payload.value)
-        except TimeoutError as error:
-            if timeout.expired():
-                raise RunDeadlineExceeded(round(seconds, 3)) from error
-            raise
-
-    def _ended(self, run: WorkflowRun, status: RunStatus, seconds: float, **told: Any) -> WorkflowRun:
-        now = self._clock.now()
-        return run.model_copy(
-            update={
-                "status": status,
-                "completed_at": now,
-                "duration_ms": round(seconds * 1000),
-                "due_at": None,
-                "expires_at": now + self.manifest.retention,
-                **told,
-            }
-        )
+        # From the record, in the first attempt too: it must mean the same to every attempt.
+        payload: PayloadT = self._schema.validate_payload(run.trigger_data).value
+        return await self.execute(ctx, payload)
 
 
-_AVAILABLE = {"retry": Retry(), "after_last_attempt": "fail", "overlap": "allow", "pause_after_failures": None}
+@dataclass(frozen=True, slots=True)
+class _InvocationTime:
+    """The time of one invocation."""
+
+    deadline: float
+    """When the attempt must end, by the clock's ``monotonic()``."""
+    lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    """What an invocation needs beside its payload."""
+
+    config: BaseModel
+    setup_error: BaseException | None
+
+
+def _process_run_log() -> RunLogService:
+    return run_log_module.get_run_log_service()
+
+
+def _process_journal() -> RunJournal:
+    return journal_module.get_run_journal()
+
+
+_AVAILABLE = {"after_last_attempt": "fail", "overlap": "allow", "pause_after_failures": None}
 """Fields of a manifest that have a meaning, and the one value that the engine knows so far: what it would not do, it
 refuses, rather than leave it undone without a word."""
 

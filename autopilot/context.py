@@ -1,16 +1,25 @@
 """What ``execute`` is given: the run it is part of and the means to work with."""
 
-from datetime import datetime
-from typing import Any, Generic
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar, overload
 
 from structlog.typing import FilteringBoundLogger
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
+from autopilot.core.fan_out import FanOut, MapResult
 from autopilot.core.run_log import RunLogService
-from autopilot.models import RunStatus, TriggerType, WorkflowRun
+from autopilot.core.step_keys import current_step
+from autopilot.core.step_runner import NO_RETRY, Semantics, StepOptions, StepRunner
+from autopilot.errors import JournalRequired, StepError
+from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun
 
-ConfigT = TypeVar("ConfigT", default=Any)
+ConfigT = TypeVarWithDefault("ConfigT", default=Any)
+ItemT = TypeVar("ItemT")
+T = TypeVar("T")
+
+EVERY_ITEM = Completion()
 
 
 class RunContext(Generic[ConfigT]):
@@ -27,7 +36,14 @@ class RunContext(Generic[ConfigT]):
     """
 
     def __init__(
-        self, *, run: WorkflowRun, config: ConfigT, log: FilteringBoundLogger, run_log: RunLogService, clock: Clock
+        self,
+        *,
+        run: WorkflowRun,
+        config: ConfigT,
+        log: FilteringBoundLogger,
+        run_log: RunLogService,
+        clock: Clock,
+        steps: StepRunner | None,
     ) -> None:
         self.run_id = run.id
         self.workflow_id = run.workflow_id
@@ -38,6 +54,7 @@ class RunContext(Generic[ConfigT]):
         self.log = log
         self._run_log = run_log
         self._clock = clock
+        self._steps = steps
 
     def now(self) -> datetime:
         """The time by the clock that the engine goes by: aware UTC."""
@@ -51,3 +68,169 @@ class RunContext(Generic[ConfigT]):
         """
         runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
         return runs[0] if runs else None
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        body: Callable[..., Awaitable[T]],
+        /,
+        *args: Any,
+        key: str | int | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        body: Callable[..., T],
+        /,
+        *args: Any,
+        key: str | int | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    async def step(
+        self,
+        name: str,
+        body: Callable[..., Any],
+        /,
+        *args: Any,
+        key: str | int | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Execute ``body(*args, **kwargs)`` once in the life of the run, and return its recorded result.
+
+        The result is written down, as JSON, before this returns; a run that is resumed gets it from the record and
+        does not execute the body again. The first call, too, returns the value as it is read back from its JSON, so
+        that a first execution and a resume cannot differ. A plain function runs in a thread.
+
+        A step that raises is recorded as failed, for people to see; a resume executes it again.
+
+        Args:
+            name: unique in the run, or in the step or item that this step is part of.
+            key: tells several uses of one name apart.
+            retry: how often a raised exception is answered with another try, here and now, within the deadline.
+            semantics: ``at_least_once``: if the instance dies in the body, a resume executes it again.
+                ``at_most_once``: its start is recorded before the body begins, and if it is then cut off, by a crash
+                or by ``timeout``, it is never begun again and :class:`~autopilot.errors.StepInterrupted` is raised. A
+                raised exception is a definite end, and may be retried. Only a person's retry of the run begins an
+                interrupted step again.
+            timeout: of one try. A plain function cannot be stopped: it is left to itself and its result is dropped.
+            returns: the result's type. Default: the body's return annotation; without one, any JSON value.
+
+        Raises:
+            StepNameInvalid, StepNameReused: the name or key cannot be used.
+            StepTimeout, StepInterrupted: see above.
+            ResultInvalid, ResultTooLarge: the result cannot be recorded; it is not tried again.
+            JournalRequired: the workflow has a run log only.
+        """
+        steps = self._journalled("ctx.step")
+        options = StepOptions(retry=retry, semantics=semantics, timeout=timeout, returns=returns)
+        return await steps.execute(steps.use_key(name, key), body, args, kwargs, options)
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        body: Callable[[ItemT], Awaitable[T]],
+        items: Iterable[ItemT],
+        /,
+        *,
+        max_concurrency: int = 10,
+        completion: Completion = EVERY_ITEM,
+        key: Callable[[ItemT], str | int] | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+    ) -> MapResult[T]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        body: Callable[[ItemT], T],
+        items: Iterable[ItemT],
+        /,
+        *,
+        max_concurrency: int = 10,
+        completion: Completion = EVERY_ITEM,
+        key: Callable[[ItemT], str | int] | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+    ) -> MapResult[T]: ...
+
+    async def map(
+        self,
+        name: str,
+        body: Callable[[ItemT], Any],
+        items: Iterable[ItemT],
+        /,
+        *,
+        max_concurrency: int = 10,
+        completion: Completion = EVERY_ITEM,
+        key: Callable[[ItemT], str | int] | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+    ) -> MapResult[Any]:
+        """Execute ``body(item)`` as a step for each item, ``max_concurrency`` at once.
+
+        Steps inside the body are part of their item. If some items fail or are left unfinished and ``completion``
+        allows it, which ones is recorded too, so that a resume comes to the same result.
+
+        Args:
+            name: of the fan-out; an item's step is ``name[key]``.
+            completion: when the whole is good enough; default: every item must succeed.
+            key: gives an item's key. Default: its index, which must then mean the same item on a resume.
+            retry, semantics, timeout, returns: of each item's step.
+
+        Raises:
+            MapFailed: the completion policy is out of reach; ``result`` has what every item came to.
+        """
+        if max_concurrency < 1:
+            raise ValueError(f"max_concurrency: it must be at least 1, not {max_concurrency}")
+        steps = self._journalled("ctx.map")
+        listed = list(items)
+        own_key = steps.use_key(name, None)
+        keys = [steps.use_key(name, index if key is None else key(item)) for index, item in enumerate(listed)]
+        options = StepOptions(retry=retry, semantics=semantics, timeout=timeout, returns=returns)
+
+        async def execute(index: int) -> Any:
+            return await steps.execute(keys[index], body, (listed[index],), {}, options)
+
+        return await FanOut[Any](steps, own_key, keys, completion).run(execute, max_concurrency)
+
+    @property
+    def idempotency_key(self) -> str:
+        """Within a step's body: a key for calls to other systems, the same in every try and attempt of this step.
+
+        Raises:
+            StepError: not within a step.
+        """
+        key = current_step()
+        if key is None:
+            raise StepError("?", "ctx.idempotency_key belongs to a step: read it in the step's body")
+        return self._journalled("ctx.idempotency_key").idempotency_key(key)
+
+    def _journalled(self, call: str) -> StepRunner:
+        if self._steps is None:
+            raise JournalRequired(call)
+        return self._steps

@@ -11,13 +11,14 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from autopilot.answers import answer_error, answer_run, error_response, json_response
+from autopilot.answers import answer_continued, answer_error, answer_run, error_response, json_response
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.history import success_rate
-from autopilot.core.recorder import reason_of
+from autopilot.core.recorder import RunOutcome, reason_of
 from autopilot.core.run_log import read_past
+from autopilot.core.shutdown import PROCESS_SHUTDOWN
 from autopilot.errors import AutopilotError, SettingsInvalid, WorkflowInvalid
 from autopilot.http_trigger import RequestRefused, read_trigger
 from autopilot.observability import configure_logging, request_context
@@ -99,6 +100,7 @@ class WorkflowFunction:
             return answer_error(error)
         with request_context(request.headers, settings):
             try:
+                PROCESS_SHUTDOWN.install()
                 return await self._route(request)
             except RequestRefused as refused:
                 return error_response(refused.status, refused.code, str(refused))
@@ -120,6 +122,10 @@ class WorkflowFunction:
                 return await _by_method(request, GET=self._describe, POST=lambda: self._run(request))
             case ["runs", run_id]:
                 return await _by_method(request, GET=lambda: self._show_run(run_id))
+            case ["runs", run_id, "continue"]:
+                return await _by_method(request, POST=lambda: self._resume(run_id, reopen=False))
+            case ["runs", run_id, "retry"]:
+                return await _by_method(request, POST=lambda: self._resume(run_id, reopen=True))
             case _:
                 return error_response(404, "not_found", "there is nothing at this path")
 
@@ -133,9 +139,21 @@ class WorkflowFunction:
             require_start=asked.trigger.identity is not None or workflow.manifest.durability == "required",
             request_timeout_seconds=self._settings.request_timeout_seconds,
         )
+        return self._answer(outcome)
+
+    async def _resume(self, run_id: str, *, reopen: bool) -> Response:
+        workflow = self._workflow
+        outcome = await workflow.resume(
+            run_id, reopen=reopen, request_timeout_seconds=self._settings.request_timeout_seconds
+        )
+        if not reopen and outcome.run.status.is_terminal and outcome.persisted:
+            return answer_continued(outcome)
+        return self._answer(outcome)
+
+    def _answer(self, outcome: RunOutcome) -> Response:
         if outcome.interruption is not None and not _is_own_cancellation(outcome.interruption):
             raise outcome.interruption
-        return answer_run(outcome, workflow.manifest, self._clock.now())
+        return answer_run(outcome, self._workflow.manifest, self._clock.now())
 
     async def _describe(self) -> Response:
         workflow = self._workflow

@@ -19,7 +19,18 @@ The tree::
     │   ├── RunDeadlineExceeded     the invocation's time is used up
     │   ├── RunSuperseded           a newer attempt has taken the run over
     │   ├── RunStartFailed          the start could not be recorded, so nothing was run
+    │   ├── RunNotFound
+    │   ├── RunStateConflict        what was asked does not go with the run's status
+    │   ├── RunTooOld               older than the manifest's max_age
+    │   ├── CrashLoop               taken over again and again without a new step
     │   └── JournalRequired         durable calls need the journal, and there is none
+    ├── StepError                   a step cannot be executed or recorded
+    │   ├── StepNameInvalid
+    │   ├── StepNameReused          a second use of a name without a key of its own
+    │   ├── StepTimeout             its body took too long
+    │   ├── StepInterrupted         cut off, and at most once: nobody knows whether it took effect
+    │   ├── StepResultUnreadable    recorded under another type than the code has now
+    │   └── MapFailed               a fan-out did not reach its completion policy
     ├── StoreError                  the database
     │   ├── StoreUnavailable        away, locked or too slow: trying again can help
     │   ├── StoreVersionUnsupported written by a newer Autopilot
@@ -31,6 +42,7 @@ store; an HTTP status is chosen at the edge, in :mod:`autopilot.answers`.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 
@@ -114,7 +126,11 @@ class PayloadConflict(PayloadError):
         self.run_id = run_id
 
 
-class ResultError(AutopilotError):
+class NonRetryable(Exception):
+    """Raised by authors, or subclassed: trying again cannot help."""
+
+
+class ResultError(AutopilotError, NonRetryable):
     """What the workflow's code returned cannot be recorded."""
 
 
@@ -148,10 +164,11 @@ class RunDeadlineExceeded(RunError, TimeoutError):
 
 
 class RunSuperseded(RunError):
-    """A newer attempt holds the run; nothing was changed."""
+    """A newer attempt holds the run, or a newer run has its id; nothing was changed."""
 
     def __init__(self, run_id: str, attempt: int, stored_attempt: int) -> None:
-        super().__init__(f"run {run_id}: attempt {attempt} was superseded by attempt {stored_attempt}")
+        newer_run = " of a newer run" if stored_attempt <= attempt else ""
+        super().__init__(f"run {run_id}: attempt {attempt} was superseded by attempt {stored_attempt}{newer_run}")
         self.run_id = run_id
         self.attempt = attempt
         self.stored_attempt = stored_attempt
@@ -170,8 +187,104 @@ class JournalRequired(RunError):
     """A durable call needs the journal, and the workflow was given a bare run log."""
 
     def __init__(self, call: str) -> None:
-        super().__init__(f"{call} needs the journal; this workflow was given a run log and nothing else")
+        super().__init__(
+            f"{call} needs the journal, and this run is in none: the workflow was given a run log and nothing else, or "
+            "the start of the run could not be recorded"
+        )
         self.call = call
+
+
+class RunNotFound(RunError):
+    """The workflow has no such run."""
+
+    def __init__(self, workflow: str, run_id: str) -> None:
+        super().__init__(f"workflow {workflow} has no run {run_id[:128]}")
+        self.workflow = workflow
+        self.run_id = run_id
+
+
+class RunStateConflict(RunError):
+    """What was asked does not go with the status that the run has."""
+
+    def __init__(self, run_id: str, status: str, asked: str) -> None:
+        super().__init__(f"run {run_id} is {status}: it cannot be {asked}")
+        self.run_id = run_id
+        self.status = status
+        self.asked = asked
+
+
+class RunTooOld(RunError):
+    """The run is older than its workflow's ``max_age`` and is not gone on with."""
+
+    def __init__(self, age: timedelta, max_age: timedelta) -> None:
+        super().__init__(f"the run is {age} old; max_age is {max_age}")
+        self.age = age
+        self.max_age = max_age
+
+
+class CrashLoop(RunError):
+    """The run was taken over again and again, and no attempt recorded a new step: it would go on for ever."""
+
+    def __init__(self, claims: int) -> None:
+        super().__init__(f"taken over {claims} times in a row without a new step")
+        self.claims = claims
+
+
+class StepError(AutopilotError):
+    """A step cannot be executed or recorded. ``key`` is the step's full key."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"step {key}: {message}")
+        self.key = key
+
+
+class StepNameInvalid(StepError, ValueError):
+    """A name or key of a step that cannot be one."""
+
+
+class StepNameReused(StepError):
+    """A name is used a second time in its scope, at once or later, without a ``key`` of its own."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key, "this name was used before in this run; give each use its own key=")
+
+
+class StepTimeout(StepError, TimeoutError):
+    """A step's body took longer than its timeout."""
+
+    def __init__(self, key: str, seconds: float) -> None:
+        super().__init__(key, f"stopped after {seconds:g} s, its timeout")
+        self.seconds = seconds
+
+
+class StepInterrupted(StepError, NonRetryable):
+    """An at-most-once step was cut off. Whether it took effect is unknown, so it is not begun again."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key, "it was cut off, and may be begun at most once; whether it took effect is unknown")
+
+
+class StepResultUnreadable(StepError, NonRetryable):
+    """A recorded result does not fit the type that the code declares now."""
+
+
+class MapFailed(StepError):
+    """A fan-out did not reach its completion policy. ``result`` has what every item came to."""
+
+    def __init__(self, key: str, message: str, result: Any) -> None:
+        super().__init__(key, message)
+        self.result = result
+
+
+class AttemptStopped(BaseException):
+    """This attempt must end here; the run goes on in another one, or belongs to another already.
+
+    No ``Exception``, so that an author's ``except Exception`` does not hold it up.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class StoreError(AutopilotError):

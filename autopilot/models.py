@@ -106,6 +106,19 @@ class TriggerType(StrEnum):
     """Autopilot itself, going on with a run that waited or was orphaned."""
 
 
+class StepStatus(StrEnum):
+    """Where a step stands."""
+
+    STARTED = "started"
+    """Its body may be running, or was cut off. Recorded for steps that must not be begun twice."""
+    SUCCESS = "success"
+    """Its result is recorded, for good."""
+    FAILED = "failed"
+    """Its last try raised. Recorded for people; a resume executes the step again."""
+    INTERRUPTED = "interrupted"
+    """It was cut off and must not be begun twice: nobody knows whether it took effect."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -124,6 +137,16 @@ class Trigger(_Frozen):
     )
     schedule: str | None = Field(default=None, description="The name of the schedule whose tick this is.")
     scheduled_for: UtcDatetime | None = Field(default=None, description="The time of the tick.")
+
+
+class Completion(_Frozen):
+    """When a fan-out is good enough. Without any field every item must succeed."""
+
+    min_successful: int | None = Field(
+        default=None, ge=1, description="Enough successes: what is still under way is cancelled, the rest not begun."
+    )
+    tolerated_failures: int | None = Field(default=None, ge=0, description="Failed items that are let pass.")
+    tolerated_failure_share: float | None = Field(default=None, ge=0, le=1, description="The same, as a share of all.")
 
 
 class Schedule(_Frozen):
@@ -213,6 +236,9 @@ class WorkflowManifest(_Frozen):
     )
     retry: Retry = Retry()
     after_last_attempt: Literal["fail", "pause"] = "fail"
+    max_idle_claims: int = Field(
+        default=10, ge=1, le=1000, description="Takeovers of a run in a row, without a new step, before it fails."
+    )
     overlap: Literal["allow", "skip", "queue", "cancel_running"] = "allow"
     pause_after_failures: int | None = Field(default=None, ge=1)
     retention: timedelta = Field(
@@ -280,6 +306,9 @@ class WorkflowRun(_Frozen):
     version: str | None = Field(default=None, description="The manifest's version that ran last.")
     fingerprint: str | None = Field(default=None, description="A digest of the workflow's source that ran last.")
     payload_hash: str | None = Field(default=None, description="A digest of the payload as it was sent.")
+    reopened_attempt: int | None = Field(
+        default=None, ge=2, description="The attempt that a person last reopened the run with, after it had ended."
+    )
     rerun_of: RunId | None = Field(default=None, description="The run of whose payload this is a new run.")
     expires_at: UtcDatetime | None = Field(
         default=None, description="When a finished run may be removed. None keeps it."

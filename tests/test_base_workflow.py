@@ -14,7 +14,7 @@ from autopilot.core import run_log as run_log_module
 from autopilot.core.history import RECENT_RUNS
 from autopilot.core.run_log import get_run_log_service, reset_run_log_service
 from autopilot.errors import ConfigInvalid, RunSuperseded, StoreUnavailable, WorkflowInvalid
-from autopilot.models import Retry, RunStats
+from autopilot.models import RunStats
 from tests.clock import FakeClock
 from tests.log_events import Events, named
 from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, raising, returning
@@ -335,7 +335,6 @@ class TestTheEdges:
             ("after_last_attempt", "pause"),
             ("overlap", "queue"),
             ("pause_after_failures", 3),
-            ("retry", Retry(attempts=2)),
         ),
     )
     def test_a_manifest_that_asks_for_what_is_not_there_yet_is_refused(self, field: str, value: Any) -> None:

@@ -1,9 +1,11 @@
-"""Whether a trigger leads to an execution, or to a run that is only recorded as skipped."""
+"""Whether a trigger leads to an execution, and whether a run that was taken over may go on."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from autopilot.models import Schedule, Trigger, WorkflowManifest
+from autopilot.core.journal import StepRecord
+from autopilot.errors import CrashLoop, RunError, RunTooOld
+from autopilot.models import Schedule, StepStatus, Trigger, WorkflowManifest, WorkflowRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,17 @@ def skip_reason(manifest: WorkflowManifest, trigger: Trigger, now: datetime) -> 
         f"the tick of {trigger.scheduled_for.isoformat()} came {lateness.total_seconds():.0f} s late; "
         f"schedule {schedule.name} allows {schedule.max_lateness.total_seconds():.0f} s",
     )
+
+
+def why_not_to_go_on(
+    run: WorkflowRun, manifest: WorkflowManifest, steps: list[StepRecord], now: datetime
+) -> RunError | None:
+    """Why a run that an attempt has taken over must end instead; None for one that may go on."""
+    if now - run.started_at > manifest.max_age:
+        return RunTooOld(now - run.started_at, manifest.max_age)
+    progressed = [step.attempt for step in steps if step.status is StepStatus.SUCCESS]
+    idle = run.attempt - max([run.reopened_attempt or 1, *progressed])
+    return CrashLoop(idle) if idle > manifest.max_idle_claims else None
 
 
 def _schedule_of(manifest: WorkflowManifest, trigger: Trigger) -> Schedule | None:

@@ -73,15 +73,14 @@ class RunHistory:
             if run.has_ended:
                 self._count(run, run.run.status)
 
-    def begin(self, run: WorkflowRun, *, recorded: RunStatus | None, created: bool) -> None:
-        """A run begins here.
+    def begin(self, run: WorkflowRun, *, recorded: RunStatus | None, counted: RunStatus | None = None) -> None:
+        """An attempt at a run begins here.
 
         Args:
             recorded: the status under which the run log has it; None when its start could not be recorded.
-            created: False for a run that another invocation created, which is counted already.
+            counted: the status under which it is counted in what was read before; None for a run that is new.
         """
-        base = None if created else recorded
-        self._open[run.id] = _OpenRun(run, recorded=recorded, counted=base, base=base)
+        self._open[run.id] = _OpenRun(run, recorded=recorded, counted=counted, base=counted)
 
     def under_way(self, run_id: str) -> WorkflowRun | None:
         """The run, if it began here and the run log does not have its ending yet."""
@@ -93,6 +92,8 @@ class RunHistory:
         opened = self._open[run.id]
         opened.run, opened.has_ended = run, True
         self._count(opened, run.status)
+        if run.attempt > 1:
+            self._forget(run.id)
         self._recent.append(run)
 
     def saved(self, run_id: str) -> None:
@@ -108,7 +109,7 @@ class RunHistory:
         opened = self._open.pop(run_id, None)
         if opened is not None:
             self._count(opened, opened.base)
-        self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)
+        self._forget(run_id)
 
     def unsaved(self) -> list[WorkflowRun]:
         """The runs that ended here and could not be saved, those that began first first."""
@@ -120,6 +121,9 @@ class RunHistory:
         for run in dropped:
             self.saved(run.id)
         return dropped
+
+    def _forget(self, run_id: str) -> None:
+        self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)
 
     def _count(self, run: _OpenRun, status: RunStatus | None) -> None:
         for changed, by in count_changes(run.counted, status).items():

@@ -5,8 +5,8 @@ written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,10 +14,17 @@ from typing import Any, TypeVar
 import structlog
 
 from autopilot.core.history import RunHistory
-from autopilot.core.journal import RunJournal, RunStart
+from autopilot.core.journal import RunHold, RunJournal, RunStart, StepRecord
 from autopilot.core.limits import text_of
 from autopilot.core.run_log import RunLogService, read_past
-from autopilot.errors import PayloadConflict, RunStartFailed, RunSuperseded
+from autopilot.errors import (
+    JournalRequired,
+    PayloadConflict,
+    RunNotFound,
+    RunStartFailed,
+    RunSuperseded,
+    StoreUnavailable,
+)
 from autopilot.models import RunStats, RunStatus, WorkflowRun
 from autopilot.observability import traceback_text
 
@@ -44,6 +51,10 @@ class RunOutcome:
     """The run log has the run as it is here."""
     superseded: bool = False
     """A newer attempt holds the run: what was done here is not part of it."""
+    released: str | None = None
+    """Why this attempt ended before the run did; another one can go on at once."""
+    hold: RunHold | None = None
+    """The attempt's hold on the run; None without a journal, or when nothing is to be executed."""
     interruption: BaseException | None = None
     """What interrupted the run and is to be raised again: a cancellation, or KeyboardInterrupt."""
 
@@ -121,7 +132,7 @@ class RunRecorder:
     async def start(
         self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, is_identified: bool, required: bool
     ) -> RunOutcome:
-        """Record that ``run`` exists, unless its id is taken: then the outcome is the record of that run.
+        """Record that ``run`` exists, unless its id is taken: then take that run over if nobody holds it any more.
 
         A failure is logged as ``run_log_start_failed``. Without a journal, or with one that is away, a repeated
         trigger is found as far as the run log has the run's ending, or this instance has the run.
@@ -129,28 +140,89 @@ class RunRecorder:
         Args:
             is_identified: whether the run's id stands for the identity of its trigger.
 
+        Returns:
+            ``replayed`` when the run was there before, and is over or held elsewhere.
+
         Raises:
             RunStartFailed: it is ``required`` and could not be recorded.
             PayloadConflict: the run that has the id was started with another payload.
+            StoreError: the run is there, and could not be taken over.
         """
         if self._journal is None:
             return await self._start_unrecorded(run, look_up=is_identified)
-        start = RunStart(
-            run=run, owner=self._new_id(), nonce=self._new_id(), lease=lease, counter_shards=counter_shards
-        )
+        owner, nonce = self._new_id(), self._new_id()
+        start = RunStart(run=run, owner=owner, nonce=nonce, lease=lease, counter_shards=counter_shards)
         try:
             with self._writing():
                 async with asyncio.timeout(self._store_seconds):
-                    recorded = await self._journal().start_run(start)
+                    found = await self._journal().start_run(start)
         except Exception as error:  # the run boundary: a run goes on without its start, unless that is required
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             if required:
                 raise RunStartFailed(self._workflow_id, run.id) from error
             return await self._start_unrecorded(run, look_up=False)
-        if recorded.created:
-            self.history.begin(run, recorded=run.status, created=True)
-            return RunOutcome(run=recorded.run, start_recorded=True)
-        return _replay(run, recorded.run, start_recorded=True, persisted=True)
+        if found.created:
+            self.history.begin(run, recorded=run.status)
+            hold = RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, nonce=nonce)
+            return RunOutcome(run=found.run, start_recorded=True, hold=hold)
+        replay = _replay(run, found.run, start_recorded=True, persisted=True)
+        if found.is_due:
+            return await self.claim(run.id, lease=lease, version=found.version)
+        return replay
+
+    async def claim(self, run_id: str, *, lease: timedelta, reopen: bool = False, version: object = None) -> RunOutcome:
+        """Take over a run as its next attempt; logs ``workflow_run_claimed``.
+
+        Returns:
+            ``hold`` is set when it was taken over; ``replayed`` when it is over or held elsewhere.
+
+        Raises:
+            JournalRequired: there is only a run log.
+            RunNotFound: there is no such run.
+            StoreError: the journal failed.
+        """
+        if self._journal is None:
+            raise JournalRequired("resuming a run")
+        with self._writing():
+            async with self._answering(f"claiming run {run_id}"):
+                found = await self._journal().claim_run(
+                    self._workflow_id,
+                    run_id,
+                    owner=self._new_id(),
+                    nonce=self._new_id(),
+                    lease=lease,
+                    reopen=reopen,
+                    version=version,
+                )
+        if found is None:
+            raise RunNotFound(self._workflow_id, run_id)
+        if found.hold is None:
+            return _replay(found.run, found.run, start_recorded=True, persisted=True)
+        self.history.begin(found.run, recorded=found.run.status, counted=found.before)
+        log.info("workflow_run_claimed", workflow=self._workflow_id, run_id=run_id, attempt=found.run.attempt)
+        return RunOutcome(run=found.run, start_recorded=True, hold=found.hold)
+
+    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+        """What earlier attempts recorded; nothing, without asking, for the first.
+
+        Raises:
+            StoreError: the journal failed.
+        """
+        if hold.attempt == 1 or self._journal is None:
+            return []
+        async with self._answering(f"reading the steps of run {hold.run_id}"):
+            return await self._journal().read_steps(hold)
+
+    @asynccontextmanager
+    async def _answering(self, doing: str) -> AsyncIterator[None]:
+        timeout = asyncio.timeout(self._store_seconds)
+        try:
+            async with timeout:
+                yield
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise StoreUnavailable("journal", doing, f"no answer within {self._store_seconds:g} s") from error
 
     async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> RunOutcome:
         stored = await self._find(run) if look_up else None
@@ -158,7 +230,7 @@ class RunRecorder:
             return _replay(run, stored, persisted=True)
         if (known := self.history.under_way(run.id)) is not None:
             return _replay(run, known)
-        self.history.begin(run, recorded=None, created=True)
+        self.history.begin(run, recorded=None)
         return RunOutcome(run=run)
 
     async def _find(self, run: WorkflowRun) -> WorkflowRun | None:
@@ -169,22 +241,33 @@ class RunRecorder:
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             return None
 
-    async def finish(self, outcome: RunOutcome, error: BaseException | None) -> RunOutcome:
-        """Take a run that ended into the history and save it, then log ``workflow_run_completed``.
+    async def finish(self, outcome: RunOutcome, error: BaseException | None = None) -> RunOutcome:
+        """Take the ending of an attempt into the history and save it.
 
-        Once begun, it goes on to its end even when the caller is cancelled.
+        The last thing logged is ``workflow_run_completed``, or ``workflow_run_released`` for a run that goes on in
+        another attempt. Once begun, this goes on to its end even when the caller is cancelled.
         """
         return await uninterrupted(self._finish(outcome, error))
 
     async def _finish(self, outcome: RunOutcome, error: BaseException | None) -> RunOutcome:
-        run = outcome.run
+        run, released = outcome.run, outcome.released
         self.history.end(run)
         try:
             outcome = replace(outcome, persisted=await self._save(run))
         except RunSuperseded as newer:
             self._give_up(newer)
-            outcome = replace(outcome, superseded=True)
-        _log_completed(run, error)
+            outcome = replace(outcome, superseded=True, released=None)
+        if released is None:
+            _log_completed(run, error)
+        elif not outcome.superseded:
+            log.warning(
+                "workflow_run_released",
+                workflow=run.workflow_id,
+                run_id=run.id,
+                attempt=run.attempt,
+                duration_ms=run.duration_ms,
+                reason=released,
+            )
         return outcome
 
     async def save_unsaved(self) -> None:
@@ -259,7 +342,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as error:
             cancellation = error
     if cancellation is not None:
-        raise cancellation
+        raise cancellation from (None if task.cancelled() else task.exception())
     return task.result()
 
 

@@ -88,28 +88,37 @@ class WorkflowSchema:
             ResultInvalid: it is not of the declared type, or not JSON.
             ResultTooLarge: it is over the limit.
         """
-        try:
-            if self._result_adapter is not None:
-                valid = self._result_adapter.validate_python(result)
-                result = self._result_adapter.dump_python(valid, mode="json", by_alias=True)
-            elif isinstance(result, BaseModel):
-                result = result.model_dump(mode="json", by_alias=True)
-        except ValidationError as error:
-            told = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'result'}: {fault['msg']}" for fault in _faults(error)
-            )
-            raise ResultInvalid(told) from None
-        except PydanticSerializationError as error:
-            raise ResultInvalid(str(error)) from error
-        try:
-            # It is answered as JSON too, by a serialiser that goes less deep than Python's: what this parser takes fits.
-            return from_json(result_text(result))
-        except ValueError as error:
-            raise ResultInvalid(_NESTED_TOO_DEEPLY) from error
+        return from_json(encode_json(result, self._result_adapter))
 
     def payload_json_schema(self) -> dict[str, Any]:
         """The JSON Schema of the payload."""
         return self._payload_adapter.json_schema()
+
+
+def encode_json(result: Any, adapter: TypeAdapter[Any] | None) -> str:
+    """The JSON text of what an author's code returned; of the adapter's type, or any JSON value.
+
+    Raises:
+        ResultInvalid: it is not of that type, or not JSON.
+        ResultTooLarge: it is over the limit.
+    """
+    try:
+        if adapter is not None:
+            result = adapter.dump_python(adapter.validate_python(result), mode="json", by_alias=True)
+        elif isinstance(result, BaseModel):
+            result = result.model_dump(mode="json", by_alias=True)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'result'}: {fault['msg']}" for fault in _faults(error))
+        raise ResultInvalid(told) from None
+    except PydanticSerializationError as error:
+        raise ResultInvalid(str(error)) from error
+    text = result_text(result)
+    try:
+        # It is answered as JSON too, by a serialiser that goes less deep than Python's: what this parser takes fits.
+        from_json(text)
+    except ValueError as error:
+        raise ResultInvalid(_NESTED_TOO_DEEPLY) from error
+    return text
 
 
 def type_arguments(cls: type, generic: type, defaults: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun
@@ -11,18 +12,20 @@ def replaces(run: WorkflowRun, stored: WorkflowRun | None) -> bool:
     """Whether ``run`` is to be written over ``stored``; False: the call is a repetition and changes nothing.
 
     Raises:
-        RunSuperseded: ``stored`` is of a newer attempt.
+        RunSuperseded: ``stored`` is of a newer attempt, or of a run that took the place of this one.
     """
-    return stored is None or (follows(run, attempt=stored.attempt, status=stored.status) and run != stored)
+    return stored is None or (
+        follows(run, started_at=stored.started_at, attempt=stored.attempt, status=stored.status) and run != stored
+    )
 
 
-def follows(run: WorkflowRun, *, attempt: int, status: RunStatus) -> bool:
-    """Whether ``run`` may come after a record of the same run by ``attempt`` and in ``status``.
+def follows(run: WorkflowRun, *, started_at: datetime, attempt: int, status: RunStatus) -> bool:
+    """Whether ``run`` may come after a record under the same id by ``attempt`` and in ``status``.
 
     Raises:
-        RunSuperseded: the record is of a newer attempt.
+        RunSuperseded: the record is of a newer attempt, or of a run that began later and took an expired one's place.
     """
-    if run.attempt < attempt:
+    if run.started_at < started_at or run.attempt < attempt:
         raise RunSuperseded(run.id, run.attempt, attempt)
     return run.attempt > attempt or run.status.is_terminal or not status.is_terminal
 
@@ -41,4 +44,47 @@ def stats_of(by_status: Mapping[str, int]) -> RunStats:
         total=sum(count for status, count in counted.items() if status != RunStatus.SKIPPED),
         successful=counted[RunStatus.SUCCESS],
         by_status=counted,
+    )
+
+
+def is_due(run: WorkflowRun, now: datetime) -> bool:
+    """Whether at ``now``, the store's time, nobody holds a run that is not over: its lease, sleep or wait has ended.
+
+    A run that is recorded as running without a lease is held by nobody who could be fenced off.
+    """
+    if run.status.is_terminal:
+        return False
+    if run.due_at is None:
+        return run.status is RunStatus.RUNNING
+    return run.due_at <= now
+
+
+def may_claim(run: WorkflowRun, *, due: bool, reopen: bool) -> bool:
+    """Whether a new attempt may take over a run.
+
+    Args:
+        due: what :func:`is_due` says by the store's time.
+        reopen: a person asks for it: then a run that failed or was cancelled may be taken too.
+    """
+    if run.status.is_terminal:
+        return reopen and run.status in {RunStatus.FAILED, RunStatus.CANCELLED}
+    return due
+
+
+def claimed(run: WorkflowRun, *, due_at: datetime) -> WorkflowRun:
+    """A run as its next attempt holds it; ``due_at`` is the end of the lease."""
+    attempt = run.attempt + 1
+    return run.model_copy(
+        update={
+            "status": RunStatus.RUNNING,
+            "attempt": attempt,
+            "due_at": due_at,
+            "waiting_for": None,
+            "completed_at": None,
+            "result": None,
+            "error": None,
+            "error_type": None,
+            "expires_at": None,
+            "reopened_attempt": attempt if run.status.is_terminal else run.reopened_attempt,
+        }
     )

@@ -1,15 +1,17 @@
 """The embedded store: one SQLite file, shared by any number of processes of one machine."""
 
 import sqlite3
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from autopilot.core.clock import Clock, SystemClock, to_microseconds
 from autopilot.core.cursor import decode_cursor, encode_cursor
-from autopilot.core.journal import RunStart, StartOutcome
+from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
 from autopilot.core.limits import check_page_size
-from autopilot.core.transitions import count_changes, replaces, stats_of
+from autopilot.core.transitions import claimed, count_changes, is_due, may_claim, replaces, stats_of
+from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage import sqlite_rows as rows
 from autopilot.storage.sqlite_connection import Database
@@ -58,16 +60,82 @@ class SQLiteStore:
 
         def begin(connection: sqlite3.Connection) -> StartOutcome:
             if connection.execute(rows.CREATE_RUN, row).rowcount == 0:
-                *found, owner = connection.execute(rows.GET_RUN_AND_OWNER, (run.workflow_id, run.id)).fetchone()
+                *found, owner, _ = connection.execute(rows.GET_RUN_AND_CLAIM, (run.workflow_id, run.id)).fetchone()
                 stored = rows.run_of(found)
-                expired = stored.expires_at is not None and stored.expires_at <= now
-                if owner == start.owner or not expired:
-                    return StartOutcome(run=stored, created=owner == start.owner)
+                if owner == start.owner:
+                    return StartOutcome(run=stored, created=True)
+                if not _is_expired(stored, now):
+                    return StartOutcome(run=stored, created=False, is_due=is_due(stored, now))
                 connection.execute(rows.PUT_RUN_AND_CLAIM, row)
             _count(connection, run, before=None)
             return StartOutcome(run=run, created=True)
 
         return await self._database.write(f"starting run {run.id}", begin)
+
+    async def claim_run(
+        self,
+        workflow_id: str,
+        run_id: str,
+        *,
+        owner: str,
+        nonce: str,
+        lease: timedelta,
+        reopen: bool = False,
+        version: object = None,
+    ) -> ClaimOutcome | None:
+        if not (is_workflow_name(workflow_id) and is_run_id(run_id)):
+            return None
+        now = self._clock.now()
+
+        def claim(connection: sqlite3.Connection) -> ClaimOutcome | None:
+            found = connection.execute(rows.GET_RUN_AND_CLAIM, (workflow_id, run_id)).fetchone()
+            if found is None:
+                return None
+            *columns, stored_owner, stored_nonce = found
+            stored = rows.run_of(columns)
+            if _is_expired(stored, now):
+                return None
+            hold = RunHold(
+                workflow_id=workflow_id,
+                run_id=run_id,
+                attempt=stored.attempt,
+                owner=owner,
+                nonce=stored_nonce or nonce,
+            )
+            if stored_owner == owner:  # the same claim, once more
+                return ClaimOutcome(run=stored, before=stored.status, hold=hold)
+            if not may_claim(stored, due=is_due(stored, now), reopen=reopen):
+                return ClaimOutcome(run=stored, before=stored.status, hold=None)
+            run = claimed(stored, due_at=now + lease)
+            connection.execute(
+                rows.PUT_RUN_AND_CLAIM, (*rows.run_row(run), owner, hold.nonce, lease // timedelta(microseconds=1))
+            )
+            _count(connection, run, before=stored.status)
+            return ClaimOutcome(run=run, before=stored.status, hold=replace(hold, attempt=run.attempt))
+
+        return await self._database.write(f"claiming run {run_id}", claim)
+
+    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+        def fetch(connection: sqlite3.Connection) -> list[StepRecord]:
+            found = connection.execute(rows.GET_STEPS, (hold.workflow_id, hold.run_id, hold.nonce))
+            return [rows.step_of(row) for row in found]
+
+        return await self._database.read(f"reading the steps of run {hold.run_id}", fetch)
+
+    async def record_step(
+        self, hold: RunHold, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
+    ) -> StepRecord:
+        row = rows.step_row(hold, step, expires_at)
+
+        def record(connection: sqlite3.Connection) -> StepRecord:
+            _check_holder(connection, hold)
+            if connection.execute(rows.PUT_STEP, row).rowcount:
+                return step
+            return rows.step_of(
+                connection.execute(rows.GET_STEP, (hold.workflow_id, hold.run_id, hold.nonce, step.key)).fetchone()
+            )
+
+        return await self._database.write(f"recording step {step.key} of run {hold.run_id}", record)
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):
@@ -122,16 +190,30 @@ class SQLiteStore:
         return await self._database.read(doing, fetch)
 
 
+def _is_expired(run: WorkflowRun, now: datetime) -> bool:
+    return run.expires_at is not None and run.expires_at <= now
+
+
 def _count(connection: sqlite3.Connection, run: WorkflowRun, *, before: RunStatus | None) -> None:
     for status, change in count_changes(before, run.status).items():
         connection.execute(rows.ADD_TO_COUNT, (run.workflow_id, status.value, change))
+
+
+def _check_holder(connection: sqlite3.Connection, hold: RunHold) -> None:
+    holder = connection.execute(rows.GET_HOLDER, (hold.workflow_id, hold.run_id)).fetchone()
+    if holder != (hold.attempt, hold.owner, hold.nonce):
+        raise RunSuperseded(hold.run_id, hold.attempt, hold.attempt if holder is None else holder[0])
 
 
 def _remove_expired(connection: sqlite3.Connection, *, clock: Clock) -> None:
     # When the database is opened, since no process of ours runs in between; and a bounded number, each batch a commit
     # of its own, so that neither the first call nor other processes wait long. What is left goes the next time.
     now = to_microseconds(clock.now())
-    for _ in range(_EXPIRED_BATCHES):
-        if connection.execute(rows.HAS_EXPIRED, (now,)).fetchone() is None:
-            return
-        connection.execute(rows.DELETE_EXPIRED, (now, _EXPIRED_BATCH))
+    for has_expired, delete in (
+        (rows.HAS_EXPIRED, rows.DELETE_EXPIRED),
+        (rows.HAS_EXPIRED_STEPS, rows.DELETE_EXPIRED_STEPS),
+    ):
+        for _ in range(_EXPIRED_BATCHES):
+            if connection.execute(has_expired, (now,)).fetchone() is None:
+                break
+            connection.execute(delete, (now, _EXPIRED_BATCH))

@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from autopilot.core.clock import from_microseconds, to_microseconds
-from autopilot.models import WorkflowRun
+from autopilot.core.journal import RunHold, StepRecord
+from autopilot.models import StepStatus, WorkflowRun
 from autopilot.storage.encoding import decode_json, encode_texts
 
 _RUN = (
     "workflow_id, id, status, trigger_type, trigger_data, started_at, completed_at, duration_ms, result, error, "
-    "error_type, attempt, due_at, waiting_for, version, fingerprint, payload_hash, rerun_of, expires_at"
+    "error_type, attempt, due_at, waiting_for, version, fingerprint, payload_hash, rerun_of, expires_at, "
+    "reopened_attempt"
 )
 _CLAIM = "owner, nonce, lease"
 
@@ -31,7 +33,7 @@ CREATE_RUN = f"{PUT_RUN_AND_CLAIM.partition(' DO UPDATE')[0]} DO NOTHING"
 """Write a run and its claim unless the id is taken; ``rowcount`` tells."""
 
 GET_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
-GET_RUN_AND_OWNER = f"SELECT {_RUN}, owner FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
+GET_RUN_AND_CLAIM = f"SELECT {_RUN}, owner, nonce FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
 GET_LATEST_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? ORDER BY started_at DESC, id DESC LIMIT 1"  # noqa: S608
 GET_PAUSED_RUNS = (
     f"SELECT {_RUN} FROM runs WHERE status = 'paused' "  # noqa: S608
@@ -47,6 +49,24 @@ GET_COUNTS = "SELECT status, runs FROM run_counts WHERE workflow_id = ?"
 _EXPIRED = "expires_at <= ? AND status IN ('success', 'failed', 'skipped', 'cancelled')"
 HAS_EXPIRED = f"SELECT 1 FROM runs WHERE {_EXPIRED} LIMIT 1"  # noqa: S608
 DELETE_EXPIRED = f"DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs WHERE {_EXPIRED} LIMIT ?)"  # noqa: S608
+
+
+_STEP = "key, status, attempt, tries, started_at, ended_at, result, error, error_type"
+GET_HOLDER = "SELECT attempt, owner, nonce FROM runs WHERE workflow_id = ? AND id = ?"
+GET_STEPS = f"SELECT {_STEP} FROM steps WHERE workflow_id = ? AND run_id = ? AND nonce = ?"  # noqa: S608
+GET_STEP = f"{GET_STEPS} AND key = ?"
+PUT_STEP = f"""
+    INSERT INTO steps ({_STEP}, expires_at, workflow_id, run_id, nonce)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (workflow_id, run_id, nonce, key) DO UPDATE SET
+        status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
+        started_at = excluded.started_at, ended_at = excluded.ended_at, result = excluded.result,
+        error = excluded.error, error_type = excluded.error_type, expires_at = excluded.expires_at
+    WHERE steps.status <> 'success'
+"""  # noqa: S608 - our own names
+"""Write a step unless it has succeeded; ``rowcount`` tells."""
+HAS_EXPIRED_STEPS = "SELECT 1 FROM steps WHERE expires_at <= ? LIMIT 1"
+DELETE_EXPIRED_STEPS = "DELETE FROM steps WHERE rowid IN (SELECT rowid FROM steps WHERE expires_at <= ? LIMIT ?)"
 
 
 def list_runs_statement(*, in_status: bool, after_position: bool) -> str:
@@ -86,6 +106,7 @@ def run_row(run: WorkflowRun) -> tuple[Any, ...]:
         run.payload_hash,
         run.rerun_of,
         _integer(run.expires_at),
+        run.reopened_attempt,
     )
 
 
@@ -111,6 +132,41 @@ def run_of(row: Sequence[Any]) -> WorkflowRun:
         payload_hash=row[16],
         rerun_of=row[17],
         expires_at=_time(row[18]),
+        reopened_attempt=row[19],
+    )
+
+
+def step_row(hold: RunHold, step: StepRecord, expires_at: datetime) -> tuple[Any, ...]:
+    """The parameters of :data:`PUT_STEP`."""
+    return (
+        step.key,
+        step.status.value,
+        step.attempt,
+        step.tries,
+        to_microseconds(step.started_at),
+        _integer(step.ended_at),
+        step.result,
+        step.error,
+        step.error_type,
+        to_microseconds(expires_at),
+        hold.workflow_id,
+        hold.run_id,
+        hold.nonce,
+    )
+
+
+def step_of(row: Sequence[Any]) -> StepRecord:
+    """The step of a row of :data:`GET_STEPS`."""
+    return StepRecord(
+        key=row[0],
+        status=StepStatus(row[1]),
+        attempt=row[2],
+        tries=row[3],
+        started_at=from_microseconds(row[4]),
+        ended_at=_time(row[5]),
+        result=row[6],
+        error=row[7],
+        error_type=row[8],
     )
 
 

@@ -53,6 +53,28 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN reopened_attempt INTEGER",
+        """
+        CREATE TABLE steps (
+            workflow_id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            nonce TEXT NOT NULL,  -- of the run: a predecessor with its id has other steps
+            key TEXT NOT NULL,
+            status TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            tries INTEGER NOT NULL,
+            started_at INTEGER NOT NULL,
+            ended_at INTEGER,
+            result TEXT,  -- JSON
+            error TEXT,
+            error_type TEXT,
+            expires_at INTEGER NOT NULL,
+            PRIMARY KEY (workflow_id, run_id, nonce, key)
+        )
+        """,
+        "CREATE INDEX steps_expiring ON steps (expires_at)",
+    ),
 )
 """The statements that lead from each version to the next. What was released is never changed, only added to."""
 

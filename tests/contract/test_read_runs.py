@@ -79,6 +79,7 @@ async def test_every_field_comes_back_as_it_was_saved(store: Store) -> None:
         version="2.1",
         fingerprint="f" * 32,
         payload_hash="p" * 32,
+        reopened_attempt=2,
         rerun_of="an-older-run",
         expires_at=datetime(2027, 3, 1, tzinfo=UTC),
     )

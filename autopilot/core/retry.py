@@ -1,0 +1,27 @@
+"""Whether and when something that failed is tried again."""
+
+from collections.abc import Callable
+
+from autopilot.errors import NonRetryable
+from autopilot.models import Retry
+
+
+def is_final(error: BaseException, retry: Retry) -> bool:
+    """Whether trying again is pointless: the error says so, or the policy names its type or one of its bases."""
+    if not isinstance(error, Exception) or isinstance(error, NonRetryable):
+        return True
+    return any(base.__name__ in retry.not_on for base in type(error).__mro__)
+
+
+def retry_delay(retry: Retry, tries: int, random: Callable[[], float]) -> float | None:
+    """The pause in seconds after ``tries`` failed tries, or None when there is to be no other.
+
+    Args:
+        random: gives a number from 0 to 1.
+    """
+    if tries >= retry.attempts:
+        return None
+    longest = min(
+        retry.first_delay.total_seconds() * retry.multiplier ** min(tries - 1, 64), retry.max_delay.total_seconds()
+    )
+    return random() * longest
