@@ -88,7 +88,7 @@ def _run(*command: str, cwd: Path = ROOT) -> Ended:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
         stdin=subprocess.DEVNULL,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.terraform.configuration import FOLDER, Configuration
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_it_is_formatted() -> None:

@@ -12,7 +12,7 @@ from autopilot.storage.firestore_documents import COLLECTIONS
 from tests.terraform import inventory
 from tests.terraform.configuration import FOLDER, ROOT, Configuration
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 Plan = dict[str, Any]
 
