@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -112,5 +113,11 @@ def config_variables(config_type: type[BaseModel], workflow_id: str) -> dict[str
 
 def _process_environment() -> Mapping[str, str]:
     if "K_SERVICE" not in os.environ:
-        load_dotenv(Path(".env"))
+        _load_env_file(Path.cwd())
     return os.environ
+
+
+@cache
+def _load_env_file(folder: Path) -> None:
+    # Once: a workflow's configuration is asked for at each of its runs.
+    load_dotenv(folder / ".env")

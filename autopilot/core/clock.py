@@ -1,8 +1,8 @@
 """Time and randomness, passed in: whoever owns these owns every decision that depends on them."""
 
 import asyncio
+import os
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -41,7 +41,7 @@ class SystemClock:
 
 def random_id() -> str:
     """32 hexadecimal digits that nobody else has: ids of runs, marks of owners, nonces."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def to_microseconds(time: datetime) -> int:

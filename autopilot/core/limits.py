@@ -13,6 +13,9 @@ PAYLOAD_LIMIT = 256 * 1024
 RESULT_LIMIT = 384 * 1024
 ERROR_LIMIT = 8 * 1024
 
+PAGE_LIMIT = 1000
+"""Runs in one page of a list."""
+
 _CUT = "\n... [cut: {size:,} bytes in all]"
 
 
@@ -79,3 +82,13 @@ def cut_error(text: str) -> str:
         return encoded.decode()
     mark = _CUT.format(size=len(encoded))
     return encoded[: ERROR_LIMIT - len(mark.encode())].decode(errors="ignore") + mark
+
+
+def check_page_size(limit: int) -> None:
+    """Refuse a page that no list gives.
+
+    Raises:
+        ValueError: ``limit`` is not 1 to :data:`PAGE_LIMIT`.
+    """
+    if not 1 <= limit <= PAGE_LIMIT:
+        raise ValueError(f"limit: it must be 1 to {PAGE_LIMIT:,}, not {limit}")

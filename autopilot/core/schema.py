@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
+from typing_extensions import get_original_bases
 
 from autopilot.core.limits import payload_text, result_text
 from autopilot.errors import PayloadError, PayloadInvalid, ResultInvalid, WorkflowInvalid
@@ -121,11 +122,17 @@ def encode_json(result: Any, adapter: TypeAdapter[Any] | None) -> str:
 
 
 def type_arguments(cls: type, generic: type, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The types with which ``cls`` or its nearest base parametrises ``generic``; ``defaults`` when none does."""
-    for base in cls.__mro__:
-        for original in getattr(base, "__orig_bases__", ()) if "__orig_bases__" in vars(base) else ():
-            if get_origin(original) is generic:
-                return get_args(original)
+    """The types with which ``cls``, or the base that it has them from, parametrises ``generic``.
+
+    ``defaults`` when none does. Classes in between may have type parameters of their own.
+    """
+    for base in get_original_bases(cls):
+        origin = get_origin(base) or base
+        if origin is generic:
+            return get_args(base) or defaults
+        if isinstance(origin, type) and issubclass(origin, generic):
+            given = dict(zip(getattr(origin, "__parameters__", ()), get_args(base), strict=False))
+            return tuple(given.get(argument, argument) for argument in type_arguments(origin, generic, defaults))
     return defaults
 
 

@@ -15,6 +15,7 @@ from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import RunStart, StartOutcome
+from autopilot.core.limits import check_page_size
 from autopilot.core.transitions import count_changes, follows, stats_of
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage.firestore_calls import Calls, guarded
@@ -44,8 +45,6 @@ from autopilot.storage.firestore_queries import (
     after_position,
     bind_query,
 )
-
-_MAX_PAGE = 1000
 
 
 class FirestoreStore:
@@ -162,8 +161,7 @@ class FirestoreStore:
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        if not 1 <= limit <= _MAX_PAGE:
-            raise ValueError(f"limit: it must be 1 to {_MAX_PAGE:,}, not {limit}")
+        check_page_size(limit)
         position = None if start_after is None else decode_cursor(start_after, workflow_id, status)
         if not is_workflow_name(workflow_id):
             return [], None

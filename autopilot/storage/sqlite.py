@@ -8,13 +8,13 @@ from pathlib import Path
 from autopilot.core.clock import Clock, SystemClock, to_microseconds
 from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
+from autopilot.core.limits import check_page_size
 from autopilot.core.transitions import claimed, count_changes, is_due, may_claim, replaces, stats_of
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage import sqlite_rows as rows
 from autopilot.storage.sqlite_connection import Database
 
-_MAX_PAGE = 1000
 _EXPIRED_BATCH = 200
 _EXPIRED_BATCHES = 5
 
@@ -137,8 +137,7 @@ class SQLiteStore:
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        if not 1 <= limit <= _MAX_PAGE:
-            raise ValueError(f"limit: it must be 1 to {_MAX_PAGE:,}, not {limit}")
+        check_page_size(limit)
         position = None if start_after is None else decode_cursor(start_after, workflow_id, status)
         if not is_workflow_name(workflow_id):
             return [], None

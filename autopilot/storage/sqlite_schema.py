@@ -80,6 +80,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
+# One statement, one moment: another process may be creating the tables between two of them.
+_HEADER = """
+    SELECT (SELECT application_id FROM pragma_application_id),
+           (SELECT user_version FROM pragma_user_version),
+           (SELECT count(*) FROM sqlite_master)
+"""
+
 
 def check_ownership(connection: sqlite3.Connection, store: str) -> int:
     """The schema version of a database that is ours or empty. Nothing is written.
@@ -88,12 +95,9 @@ def check_ownership(connection: sqlite3.Connection, store: str) -> int:
         StoreUnavailable: it belongs to another application.
         StoreVersionUnsupported: a newer Autopilot wrote it.
     """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application_id != APPLICATION_ID:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application_id or version or tables:
-            raise StoreUnavailable(store, "opening", "it is the database of another application; choose another file")
+    application_id, version, tables = connection.execute(_HEADER).fetchone()
+    if application_id != APPLICATION_ID and (application_id or version or tables):
+        raise StoreUnavailable(store, "opening", "it is the database of another application; choose another file")
     if version > SCHEMA_VERSION:
         raise StoreVersionUnsupported(store, version, SCHEMA_VERSION)
     return int(version)

@@ -110,6 +110,15 @@ async def test_an_expired_run_is_replaced_and_stays_counted(store: Store, make_r
     assert (await store.get_stats("digest"))["by_status"] == {"success": 1, "skipped": 1}
 
 
+async def test_a_repeated_start_of_a_run_that_has_expired_already_counts_once(store: Store, make_run: MakeRun) -> None:
+    start = start_of(make_run(status=RunStatus.SKIPPED, expires_at=LONG_AGO))
+
+    for _ in range(2):
+        assert await store.start_run(start) == StartOutcome(run=start.run, created=True)
+
+    assert (await store.get_stats("digest"))["by_status"] == {"skipped": 1}
+
+
 async def test_an_expired_run_is_replaced_by_one_of_many(store: Store, make_run: MakeRun) -> None:
     await store.save_run(make_run(id="same", expires_at=LONG_AGO))
     run = make_run(id="same", status=RunStatus.RUNNING)

@@ -74,12 +74,12 @@ def test_one_store_serves_event_loops_one_after_the_other(path: Path, make_run: 
 
 
 async def test_nothing_is_made_before_the_first_use(path: Path, open_store: OpenStore) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
 
     store = open_store(path)
 
     assert not path.exists()
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= before
     assert await store.get_latest_run("digest") is None
     assert path.exists()
 
@@ -106,26 +106,27 @@ async def test_a_closed_store_opens_again(path: Path, open_store: OpenStore, mak
 
 
 async def test_closing_leaves_one_file_and_no_thread(path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     store = open_store(path)
     await store.save_run(make_run())
-    assert threading.active_count() == threads + 1
+    (thread,) = set(threading.enumerate()) - before
 
     store.close()
 
-    assert threading.active_count() == threads
+    assert not thread.is_alive()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 async def test_a_store_that_is_dropped_ends_its_thread(path: Path, make_run: MakeRun) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     store = SQLiteStore(path)
     await store.save_run(make_run())
+    (thread,) = set(threading.enumerate()) - before
 
     del store
     gc.collect()
 
-    assert threading.active_count() == threads
+    assert not thread.is_alive()
 
 
 async def test_a_locked_database_is_unavailable_until_the_lock_is_gone(
@@ -158,6 +159,55 @@ async def test_calls_that_wait_their_turn_keep_their_own_deadline(
 
     assert all(isinstance(failure, StoreUnavailable) for failure in failures)
     assert await total(store) == 1
+
+
+async def test_a_call_whose_turn_comes_after_its_deadline_is_not_made(
+    path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    store = open_store(path)
+    go_on = threading.Event()
+    first = asyncio.create_task(store._database.read("holding the thread", lambda _: go_on.wait(10)))
+    late = asyncio.create_task(store.save_run(make_run()))
+    await asyncio.wait((late,), timeout=0.3)  # the deadline is 0.2 s
+    go_on.set()
+
+    with pytest.raises(StoreUnavailable, match="the calls before it took too long"):
+        await late
+
+    assert await first
+    assert await total(store) == 0
+
+
+async def test_after_an_error_of_the_database_the_next_call_has_a_new_connection(
+    path: Path, open_store: OpenStore
+) -> None:
+    database = open_store(path)._database
+    await database.read("marking the connection", lambda connection: connection.execute("CREATE TEMP TABLE mark (x)"))
+
+    with pytest.raises(StoreUnavailable, match="no such table: nowhere"):
+        await database.read("failing", lambda connection: connection.execute("SELECT * FROM nowhere"))
+
+    with pytest.raises(StoreUnavailable, match="no such table: mark"):
+        await database.read("looking", lambda connection: connection.execute("SELECT * FROM mark"))
+
+
+@pytest.mark.parametrize("lock", ("EXCLUSIVE", "IMMEDIATE"))  # for the second, the switch to WAL fails without waiting
+async def test_opening_waits_for_whoever_is_making_the_file(
+    path: Path, clock: FakeClock, make_run: MakeRun, lock: str
+) -> None:
+    with (
+        closing(SQLiteStore(path, clock=clock)) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute(f"BEGIN {lock}")
+        saving = asyncio.create_task(store.save_run(make_run()))
+        await asyncio.wait((saving,), timeout=0.05)
+        assert not saving.done()
+
+        other.execute("ROLLBACK")
+        await saving
+
+        assert await total(store) == 1
 
 
 @pytest.mark.parametrize("cancellations", (1, 3))

@@ -1,0 +1,157 @@
+"""The history against a model: a run log that counts, and instances that lose sight of it."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from autopilot import RunStatus, WorkflowRun
+from autopilot.core.history import RECENT_RUNS, UNSAVED_RUNS, RunHistory, success_rate
+from autopilot.core.transitions import stats_of
+from autopilot.models import TriggerType
+from tests.clock import FakeClock
+from tests.runs import run_factory
+
+ENDINGS = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.PAUSED)
+
+
+class HistoryBesideARunLog(RuleBasedStateMachine):
+    """One history, the run log beside it, and other instances that write to the run log too.
+
+    ``view`` says under which status each run should count here: those of the last hydration, and those since.
+    """
+
+    begun = Bundle("begun")
+    ended = Bundle("ended")
+
+    @initialize()
+    def start(self) -> None:
+        self.history = RunHistory()
+        self.stored: dict[str, RunStatus] = {}
+        self.view: dict[str, RunStatus] = {}
+        self.others = 0
+        self.runs = 0
+        self.known: list[WorkflowRun] = []
+
+    def make_run(self, status: RunStatus) -> WorkflowRun:
+        self.runs += 1
+        return WorkflowRun(
+            id=f"run-{self.runs}",
+            workflow_id="digest",
+            status=status,
+            trigger_type=TriggerType.HTTP,
+            started_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.runs),
+        )
+
+    @rule(status=st.sampled_from(ENDINGS))
+    def another_instance_has_a_run(self, status: RunStatus) -> None:
+        self.others += 1
+        self.stored[f"other-{self.others}"] = status
+
+    @rule(target=begun, recorded=st.sampled_from((RunStatus.RUNNING, None)))
+    def a_run_begins(self, recorded: RunStatus | None) -> WorkflowRun:
+        run = self.make_run(RunStatus.RUNNING)
+        self.history.begin(run, recorded=recorded, created=True)
+        if recorded is not None:
+            self.stored[run.id] = recorded
+        return run
+
+    @rule(target=begun)
+    def a_run_that_another_instance_created_is_resumed(self) -> WorkflowRun:
+        run = self.make_run(RunStatus.RUNNING)
+        self.stored[run.id] = run.status
+        self.view[run.id] = run.status
+        self.resync()
+        self.history.begin(run, recorded=run.status, created=False)
+        return run
+
+    @rule(target=ended, run=consumes(begun), status=st.sampled_from(ENDINGS))
+    def a_run_ends(self, run: WorkflowRun, status: RunStatus) -> WorkflowRun:
+        over = run.model_copy(update={"status": status})
+        self.history.end(over)
+        self.history.not_saved(over.id)
+        self.view[over.id] = status
+        self.known.append(over)
+        return over
+
+    @rule(run=consumes(ended))
+    def a_run_is_saved(self, run: WorkflowRun) -> None:
+        self.stored[run.id] = run.status
+        self.history.saved(run.id)
+
+    @rule(run=consumes(ended))
+    def a_run_was_taken_over(self, run: WorkflowRun) -> None:
+        self.history.withdraw(run.id)
+        self.known.remove(run)
+        self.view.pop(run.id)
+        if run.id in self.stored:
+            self.stored[run.id] = RunStatus.SUCCESS
+        self.resync()
+
+    @rule()
+    def resync(self) -> None:
+        """Hydrate: from here on the view is what is stored, and this instance's runs as they ended."""
+        self.history.hydrate(stats_of(Counter(self.stored.values())), None)
+        unsaved = {run.id: run.status for run in self.history.unsaved()}
+        self.view = self.stored | unsaved
+
+    @invariant()
+    def it_counts_each_run_once(self) -> None:
+        assert self.history.stats == stats_of(Counter(self.view.values()))
+
+    @invariant()
+    def it_lists_its_own_runs_newest_first(self) -> None:
+        assert self.history.recent_runs == self.known[::-1][:RECENT_RUNS]
+
+
+TestHistoryBesideARunLog = HistoryBesideARunLog.TestCase
+TestHistoryBesideARunLog.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
+    make_run, history = run_factory(FakeClock()), RunHistory()
+    runs = [make_run() for _ in range(UNSAVED_RUNS + 2)]
+    for run in runs:
+        history.begin(run, recorded=None, created=True)
+        history.end(run)
+        history.not_saved(run.id)
+
+    assert history.drop_oldest_unsaved() == runs[:2]
+    assert history.unsaved() == runs[2:]
+    assert history.drop_oldest_unsaved() == []
+
+
+def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
+    make_run, history = run_factory(FakeClock()), RunHistory()
+    run = make_run(status=RunStatus.RUNNING)
+    assert history.under_way(run.id) is None
+
+    history.begin(run, recorded=None, created=True)
+    assert history.under_way(run.id) == run
+    over = run.model_copy(update={"status": RunStatus.FAILED})
+    history.end(over)
+    assert history.under_way(run.id) == over
+    assert history.unsaved() == []
+    history.saved(run.id)
+
+    assert history.under_way(run.id) is None
+
+
+def test_the_last_run_is_the_one_that_started_last_hydrated_or_own() -> None:
+    make_run, history = run_factory(FakeClock()), RunHistory()
+    older, old, new = make_run(), make_run(), make_run()
+    history.hydrate(stats_of({}), old)
+    for run in (older, new):
+        assert history.last_run == old
+        history.begin(run, recorded=None, created=True)
+        history.end(run)
+
+    assert history.last_run == new
+
+
+def test_success_rate_is_in_percent_to_one_decimal() -> None:
+    assert success_rate({"total": 0, "successful": 0}) == 0.0
+    assert success_rate({"total": 3, "successful": 2}) == 66.7
+    assert success_rate({"total": 1000, "successful": 999}) == 99.9

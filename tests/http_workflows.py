@@ -1,0 +1,92 @@
+"""Workflows that tests serve as functions."""
+
+import asyncio
+import sys
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, SecretStr
+
+from autopilot import BaseWorkflow, RunContext, WorkflowManifest
+
+
+class Order(BaseModel):
+    item: str
+    count: int = 1
+
+
+class Receipt(BaseModel):
+    text: str
+
+
+class Shop(BaseWorkflow[Order, Receipt]):
+    manifest = WorkflowManifest(name="shop", display_name="The shop", tags=("tests",))
+
+    async def execute(self, ctx: RunContext, payload: Order) -> Receipt:
+        if payload.item == "nothing":
+            raise LookupError("there is no such item")
+        return Receipt(text=f"{payload.count} x {payload.item}")
+
+
+class PlainShop(Shop):
+    """Answers with the receipt itself."""
+
+    manifest = WorkflowManifest(name="plain_shop", answer="result")
+
+
+class CarefulShop(Shop):
+    manifest = WorkflowManifest(name="careful_shop", durability="required")
+
+
+class ClosedShop(Shop):
+    manifest = WorkflowManifest(name="closed_shop", enabled=False)
+
+
+class SecretConfig(BaseModel):
+    token: SecretStr
+    limit: int
+
+
+class GuardedShop(Shop):
+    manifest = WorkflowManifest(name="guarded_shop")
+    Config: ClassVar[type[BaseModel]] = SecretConfig
+
+
+class Echo(BaseWorkflow):
+    """Any JSON object in, the same out."""
+
+    manifest = WorkflowManifest(name="echo")
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> Any:
+        return {"payload": payload, "trigger": ctx.trigger_type}
+
+
+class Waiting(BaseWorkflow):
+    """Goes on when the event of this class is set."""
+
+    manifest = WorkflowManifest(name="waiting")
+    may_go_on: ClassVar[asyncio.Event]
+    began: ClassVar[asyncio.Event]
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> None:
+        self.began.set()
+        await self.may_go_on.wait()
+
+
+class OwnCancellation(BaseWorkflow):
+    """Awaits a task that it cancelled, and does not catch what comes of it."""
+
+    manifest = WorkflowManifest(name="own_cancellation")
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> None:
+        task = asyncio.ensure_future(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+
+class Modules(BaseWorkflow):
+    """Tells which of these modules its process has imported."""
+
+    manifest = WorkflowManifest(name="modules")
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> list[str]:
+        return [name for name in payload["names"] if name in sys.modules]

@@ -1,0 +1,132 @@
+"""Imports point downwards only."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("autopilot.errors", "autopilot.models", "autopilot.settings", "autopilot.observability"),
+    ("autopilot.core",),
+    ("autopilot.storage",),
+    ("autopilot.base_workflow", "autopilot.context"),
+    ("autopilot",),
+    ("functions", "autopilot.api"),
+    ("autopilot.entry_point", "autopilot.http_trigger", "autopilot.answers", "autopilot.local_server", "autopilot.cli"),
+    ("autopilot.__main__", "main"),
+)
+"""From the bottom; the package itself is what an author imports of the layers below it."""
+
+UPWARDS = {
+    # The stores that the settings name: their drivers are imported where they are used.
+    ("autopilot.core.run_log", "autopilot.storage"),
+    ("autopilot.core.journal", "autopilot.storage"),
+}
+"""What is sanctioned, each an import inside a function."""
+
+
+def modules() -> dict[str, Path]:
+    paths = [*ROOT.glob("autopilot/**/*.py"), *ROOT.glob("functions/**/*.py"), ROOT / "main.py"]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each module that is imported, and whether that is inside a function."""
+    tree = ast.parse(path.read_text())
+    at_the_top = set(tree.body)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, node not in at_the_top) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where a thing comes from"
+            assert node.module is not None
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if whole in modules() else node.module, node not in at_the_top
+
+
+def layer(module: str) -> int:
+    best = max((name for names in LAYERS for name in names if module == name or module.startswith(f"{name}.")), key=len)
+    assert best != "autopilot" or module == "autopilot", f"{module} is in no layer: add it where it belongs"
+    return next(number for number, names in enumerate(LAYERS) if best in names)
+
+
+def ours(name: str) -> bool:
+    return name.partition(".")[0] in {"autopilot", "functions", "main"}
+
+
+def test_every_import_points_downwards() -> None:
+    upwards = {
+        (module, imported)
+        for module, path in modules().items()
+        for imported, _ in imports(path)
+        if ours(imported) and layer(imported) > layer(module)
+    }
+
+    assert upwards == UPWARDS
+
+
+def test_what_points_upwards_is_imported_inside_a_function() -> None:
+    for module, upwards in UPWARDS:
+        assert {inside for name, inside in imports(modules()[module]) if name == upwards} == {True}
+
+
+def test_no_module_imports_another_in_a_circle() -> None:
+    edges = {
+        module: {name for name, inside in imports(path) if ours(name) and not inside and name != module}
+        for module, path in modules().items()
+    }
+    while ends := {module for module, needs in edges.items() if not needs & edges.keys()}:
+        edges = {module: needs for module, needs in edges.items() if module not in ends}
+
+    assert edges == {}
+
+
+def test_autopilot_knows_nothing_of_a_bundle() -> None:
+    bundled = {
+        (module, name)
+        for module, path in modules().items()
+        if module.startswith("autopilot")
+        for name, _ in imports(path)
+        if name.partition(".")[0] in {"functions", "main"}
+    }
+
+    assert bundled == set()
+
+
+def test_functions_import_what_is_public_and_nothing_else_of_the_package() -> None:
+    inner = {
+        (module, name)
+        for module, path in modules().items()
+        if module.startswith("functions")
+        for name, _ in imports(path)
+        if name.startswith("autopilot.") and name != "autopilot.errors"
+    }
+
+    assert inner == set()
+
+
+def test_only_the_stores_know_a_database() -> None:
+    drivers = {
+        module
+        for module, path in modules().items()
+        for name, _ in imports(path)
+        if name == "sqlite3" or name.startswith("google.")
+    }
+
+    assert drivers
+    assert all(module.startswith("autopilot.storage.") for module in drivers)
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        module
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+
+    # The local server hands this process's environment on to the one it starts; the command has it spare local
+    # addresses the proxy.
+    assert readers == {"autopilot.settings", "autopilot.local_server", "autopilot.cli.run"}

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, Json, SecretStr
+
+from autopilot.errors import ConfigInvalid, SettingsInvalid
+from autopilot.settings import Settings, config_variables, function_target, load_config, load_settings
+
+
+def test_nothing_set_is_sqlite_in_the_working_directory() -> None:
+    settings = load_settings({})
+
+    assert settings == Settings()
+    assert (settings.store, settings.sqlite_path) == ("sqlite", Path(".autopilot/autopilot.db"))
+    assert (settings.firestore_database, settings.environment, settings.in_cloud) == ("(default)", "local", False)
+
+
+def test_every_variable_is_read() -> None:
+    settings = load_settings(
+        {
+            "AUTOPILOT_STORE": "firestore",
+            "AUTOPILOT_SQLITE_PATH": "/data/runs.db",
+            "AUTOPILOT_FIRESTORE_DATABASE": "runs",
+            "AUTOPILOT_ENVIRONMENT": "production",
+            "GOOGLE_CLOUD_PROJECT": "acme",
+            "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
+            "K_SERVICE": "digest",
+            "K_REVISION": "digest-001",
+            "CLOUD_RUN_TIMEOUT_SECONDS": "540",
+        }
+    )
+
+    assert settings.model_dump() == {
+        "store": "firestore",
+        "sqlite_path": Path("/data/runs.db"),
+        "firestore_database": "runs",
+        "environment": "production",
+        "project": "acme",
+        "firestore_emulator_host": "127.0.0.1:8080",
+        "service": "digest",
+        "revision": "digest-001",
+        "request_timeout_seconds": 540.0,
+    }
+
+
+def test_an_empty_variable_is_unset() -> None:
+    assert load_settings({"AUTOPILOT_STORE": "", "K_SERVICE": "", "CLOUD_RUN_TIMEOUT_SECONDS": ""}) == Settings()
+
+
+def test_a_timeout_of_zero_is_none() -> None:
+    assert load_settings({"CLOUD_RUN_TIMEOUT_SECONDS": "0"}).request_timeout_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    (
+        ({"AUTOPILOT_STORE": "postgres"}, "AUTOPILOT_STORE: Input should be 'sqlite' or 'firestore', not 'postgres'"),
+        ({"CLOUD_RUN_TIMEOUT_SECONDS": "soon"}, "CLOUD_RUN_TIMEOUT_SECONDS: .* not 'soon'"),
+        ({"CLOUD_RUN_TIMEOUT_SECONDS": "-1"}, "CLOUD_RUN_TIMEOUT_SECONDS: Input should be greater than 0, not '-1'"),
+        ({"K_SERVICE": "digest"}, "AUTOPILOT_STORE: .*sqlite cannot be used on Cloud Run"),
+    ),
+)
+def test_what_cannot_work_is_told_by_its_variable(variables: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsInvalid, match=told):
+        load_settings(variables)
+
+
+def test_a_dotenv_file_is_read_and_what_is_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("AUTOPILOT_ENVIRONMENT=from-file\nAUTOPILOT_SQLITE_PATH=from-file.db\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOPILOT_ENVIRONMENT", "set")
+    monkeypatch.setenv("AUTOPILOT_SQLITE_PATH", "restored after the test")
+    monkeypatch.delenv("AUTOPILOT_SQLITE_PATH")
+
+    settings = load_settings()
+
+    assert (settings.environment, settings.sqlite_path) == ("set", Path("from-file.db"))
+
+
+def test_a_dotenv_file_is_not_read_in_the_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("AUTOPILOT_ENVIRONMENT=from-file\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("K_SERVICE", "digest")
+    monkeypatch.setenv("AUTOPILOT_STORE", "firestore")
+
+    assert load_settings().environment == "local"
+
+
+def test_the_function_being_served_is_the_frameworks_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNCTION_TARGET", "digest")
+    assert function_target() == "digest"
+
+    monkeypatch.setenv("FUNCTION_TARGET", "")
+    assert function_target() is None
+
+
+class DigestConfig(BaseModel):
+    webhook: SecretStr
+    limit: int = 5
+    feeds: Json[list[str]] = []
+
+
+class TestConfig:
+    def test_fields_are_read_from_variables_of_the_workflow(self) -> None:
+        config = load_config(
+            DigestConfig,
+            "digest",
+            environ={"DIGEST_WEBHOOK": "https://w", "DIGEST_LIMIT": "7", "DIGEST_FEEDS": '["a"]'},
+        )
+
+        assert (config.webhook.get_secret_value(), config.limit, config.feeds) == ("https://w", 7, ["a"])
+        assert config_variables(DigestConfig, "digest")["webhook"] == "DIGEST_WEBHOOK"
+
+    def test_every_fault_is_told_with_its_field_and_variable_and_no_value(self) -> None:
+        with pytest.raises(ConfigInvalid) as caught:
+            load_config(DigestConfig, "digest", environ={"DIGEST_LIMIT": "s3cret", "DIGEST_WEBHOOK": ""})
+
+        assert [(field, variable) for field, variable, _ in caught.value.fields] == [
+            ("webhook", "DIGEST_WEBHOOK"),
+            ("limit", "DIGEST_LIMIT"),
+        ]
+        assert str(caught.value).startswith(
+            "configuration of workflow digest: webhook: Field required (set DIGEST_WEBHOOK)"
+        )
+        assert "s3cret" not in str(caught.value)
+        assert "\n" not in str(caught.value)
