@@ -154,10 +154,11 @@ class RunDeadlineExceeded(RunError, TimeoutError):
 
 
 class RunSuperseded(RunError):
-    """A newer attempt holds the run; nothing was changed."""
+    """A newer attempt holds the run, or a newer run has its id; nothing was changed."""
 
     def __init__(self, run_id: str, attempt: int, stored_attempt: int) -> None:
-        super().__init__(f"run {run_id}: attempt {attempt} was superseded by attempt {stored_attempt}")
+        newer_run = " of a newer run" if stored_attempt <= attempt else ""
+        super().__init__(f"run {run_id}: attempt {attempt} was superseded by attempt {stored_attempt}{newer_run}")
         self.run_id = run_id
         self.attempt = attempt
         self.stored_attempt = stored_attempt

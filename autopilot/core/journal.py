@@ -1,6 +1,6 @@
 """The journal: what an unfinished run resumes from. It is the other view of the run log's documents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class StartOutcome:
     """Whether this start created it."""
     is_due: bool = False
     """By the store's time nobody holds the run that was there before, and it is not over: it can be claimed."""
-    version: object = None
+    version: object = field(default=None, compare=False, repr=False)
     """The stored record this was read from. Opaque; a claim that is given it need not read again."""
 
 
@@ -134,7 +134,7 @@ class RunJournal(Protocol):
             version: what a start or claim found; saves a read while it is still true.
 
         Returns:
-            None: there is no such run.
+            None: there is no such run, or it is past its ``expires_at``.
         """
         ...
 

@@ -12,18 +12,20 @@ def replaces(run: WorkflowRun, stored: WorkflowRun | None) -> bool:
     """Whether ``run`` is to be written over ``stored``; False: the call is a repetition and changes nothing.
 
     Raises:
-        RunSuperseded: ``stored`` is of a newer attempt.
+        RunSuperseded: ``stored`` is of a newer attempt, or of a run that took the place of this one.
     """
-    return stored is None or (follows(run, attempt=stored.attempt, status=stored.status) and run != stored)
+    return stored is None or (
+        follows(run, started_at=stored.started_at, attempt=stored.attempt, status=stored.status) and run != stored
+    )
 
 
-def follows(run: WorkflowRun, *, attempt: int, status: RunStatus) -> bool:
-    """Whether ``run`` may come after a record of the same run by ``attempt`` and in ``status``.
+def follows(run: WorkflowRun, *, started_at: datetime, attempt: int, status: RunStatus) -> bool:
+    """Whether ``run`` may come after a record under the same id by ``attempt`` and in ``status``.
 
     Raises:
-        RunSuperseded: the record is of a newer attempt.
+        RunSuperseded: the record is of a newer attempt, or of a run that began later and took an expired one's place.
     """
-    if run.attempt < attempt:
+    if run.started_at < started_at or run.attempt < attempt:
         raise RunSuperseded(run.id, run.attempt, attempt)
     return run.attempt > attempt or run.status.is_terminal or not status.is_terminal
 

@@ -2,7 +2,8 @@
 
 Each write is one batch: a guarded write of the run's document (it must not exist, or must be the version that was
 decided on) and, with it or not at all, the change of its workflow's counters. So a write that is repeated by anyone
-counts once, and no transaction is needed: a counter is never read to be written.
+counts once, and no transaction is needed: a counter is never read to be written. A claim is such a write, with the
+fence of the attempt before in the same batch; what is kept of steps is in firestore_steps.
 """
 
 import random as system_random
@@ -14,9 +15,9 @@ from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
 
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.cursor import decode_cursor, encode_cursor
-from autopilot.core.journal import RunStart, StartOutcome
+from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
 from autopilot.core.limits import check_page_size
-from autopilot.core.transitions import count_changes, follows, stats_of
+from autopilot.core.transitions import claimed, count_changes, follows, may_claim, stats_of
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage.firestore_calls import Calls, guarded
 from autopilot.storage.firestore_clients import LoopClients
@@ -24,6 +25,7 @@ from autopilot.storage.firestore_documents import (
     COUNTERS,
     ONLY_COUNTER,
     RUNS,
+    STEPS,
     WORKFLOWS,
     Fields,
     StoredRun,
@@ -32,6 +34,7 @@ from autopilot.storage.firestore_documents import (
     document_id,
     encode_claim,
     encode_counts,
+    encode_lease,
     encode_run,
     new_document,
     read_counts,
@@ -45,6 +48,7 @@ from autopilot.storage.firestore_queries import (
     after_position,
     bind_query,
 )
+from autopilot.storage.firestore_steps import StepDocuments, encode_fence, fence_id
 
 
 class FirestoreStore:
@@ -71,6 +75,7 @@ class FirestoreStore:
         self._calls = Calls(deadline=deadline, clock=self._clock, random=random)
         self._clients = LoopClients(connect or (lambda: AsyncClient(project=project, database=database)))
         self._memory = RunMemory()
+        self._steps = StepDocuments(self._clients, self._calls)
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         run = start.run
@@ -88,16 +93,74 @@ class FirestoreStore:
             self._memory.put(document, Remembered.of_stored(stored))
             return StartOutcome(run=stored.run, created=True)
         if stored is not None and not stored.is_expired:
-            return StartOutcome(run=stored.run, created=False)
+            return StartOutcome(run=stored.run, created=False, is_due=stored.is_due, version=stored)
+        counter = counter_of(run.id, start.counter_shards)
+        claim = encode_claim(owner=start.owner, nonce=start.nonce, lease=start.lease)
         await self._commit(
             run,
             fields,
-            write=fields | encode_claim(start),
+            write=fields | claim | {"counter": counter},
             over=None if stored is None else stored.update_time,
-            counter=counter_of(run.id, start.counter_shards),
+            counter=counter,
             counted=None,  # a run that expired stays counted, as if Firestore had removed it in time
         )
         return StartOutcome(run=run, created=True)
+
+    async def claim_run(
+        self,
+        workflow_id: str,
+        run_id: str,
+        *,
+        owner: str,
+        nonce: str,
+        lease: timedelta,
+        reopen: bool = False,
+        version: object = None,
+    ) -> ClaimOutcome | None:
+        if not is_workflow_name(workflow_id) or not is_run_id(run_id):
+            return None
+        document = document_id(workflow_id, run_id)
+
+        async def claim(tries: int) -> ClaimOutcome | None:
+            stored = version if tries == 0 and isinstance(version, StoredRun) else await self._read(document)
+            if stored is None or stored.is_expired:
+                return None
+            run, marked = stored.run, stored.nonce or nonce
+            if stored.owner == owner and run.status is RunStatus.RUNNING:  # our own claim, whose answer was lost
+                self._memory.put(document, Remembered.of_stored(stored))
+                return ClaimOutcome(run=run, before=stored.claimed_from or run.status, hold=_hold(run, owner, marked))
+            if not may_claim(run, due=stored.is_due, reopen=reopen):
+                return ClaimOutcome(run=run, before=run.status, hold=None)
+            return await self._take_over(stored, owner=owner, nonce=marked, lease=lease)
+
+        return await self._calls.settle(f"claiming run {run_id}", claim)
+
+    async def _take_over(self, stored: StoredRun, *, owner: str, nonce: str, lease: timedelta) -> ClaimOutcome:
+        before, now = stored.run.status, self._clock.now()
+        run = claimed(stored.run, due_at=now + lease)
+        fields = encode_run(run)
+        claim = encode_claim(owner=owner, nonce=nonce, lease=lease, claimed_from=before)
+        await self._commit(
+            run,
+            fields,
+            write=Remembered.of_stored(stored).differing(fields) | claim,
+            over=stored.update_time,
+            counter=stored.counter,
+            counted=before,
+            fence=(
+                fence_id(nonce, stored.run.attempt),
+                encode_fence(by_attempt=run.attempt, owner=owner, now=now),
+            ),
+        )
+        return ClaimOutcome(run=run, before=before, hold=_hold(run, owner, nonce))
+
+    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+        return await self._steps.read(hold)
+
+    async def record_step(
+        self, hold: RunHold, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
+    ) -> StepRecord:
+        return await self._steps.record(hold, step, expires_at=expires_at)
 
     async def save_run(self, run: WorkflowRun) -> None:
         fields = encode_run(run)
@@ -111,7 +174,11 @@ class FirestoreStore:
         if known is None:
             first = {"counter": ONLY_COUNTER}
             await self._commit(run, fields, write=fields | first, over=None, counter=ONLY_COUNTER, counted=None)
-        elif (write := known.differing(fields)) and follows(run, attempt=known.attempt, status=known.status):
+        elif (write := known.differing(fields)) and follows(
+            run, started_at=known.started_at, attempt=known.attempt, status=known.status
+        ):
+            if run.status is RunStatus.RUNNING and write.get("due_at") is not None:
+                write |= encode_lease(write["due_at"] - self._clock.now())
             await self._commit(
                 run, fields, write=write, over=known.update_time, counter=known.counter, counted=known.status
             )
@@ -127,6 +194,7 @@ class FirestoreStore:
         over: datetime | None,
         counter: str,
         counted: RunStatus | None,
+        fence: tuple[str, Fields] | None = None,
     ) -> None:
         """Write a run's document and move its count, at once or not at all; remember what was written.
 
@@ -135,6 +203,7 @@ class FirestoreStore:
             write: what of them and beside them is sent; in a document that exists the rest stays as it is.
             over: the version of the document that is written over; None: there must be none.
             counted: the status under which the run is counted so far.
+            fence: the id and the fields of the fence that is put up with this.
         """
         client = self._clients.current()
         batch = client.batch()
@@ -144,6 +213,9 @@ class FirestoreStore:
             batch.create(reference, new_document(write))
         else:
             batch.update(reference, changed_document(write), client.write_option(last_update_time=over))
+        if fence is not None:
+            name, about = fence
+            batch.set(reference.collection(STEPS).document(name), about)
         if changes := count_changes(counted, run.status):
             counters = client.collection(WORKFLOWS, run.workflow_id, COUNTERS)
             batch.set(counters.document(counter), encode_counts(changes), merge=True)
@@ -221,3 +293,7 @@ class FirestoreStore:
             return [stored.run async for snapshot in found if (stored := read_run(snapshot)) is not None]
 
         return await self._calls.settle(doing, find)
+
+
+def _hold(run: WorkflowRun, owner: str, nonce: str) -> RunHold:
+    return RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, nonce=nonce)

@@ -3,10 +3,16 @@
 ::
 
     runs/{workflow}~{run id}                  a run: all its fields, and what its journal needs
+    runs/{workflow}~{run id}/steps/{id}       its steps and fences: see firestore_steps
     workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
 
 A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
+
+Beside the run's own fields its document has ``nonce``, ``counter``, and of the attempt that holds it ``owner``,
+``claimed_from`` (the status in which it found the run; absent for the first), ``lease_ms`` and ``claimed_at``. The
+lease ends by the server's time, ``lease_ms`` after ``claimed_at``; ``due_at`` is when that is by the clock of the
+process that wrote it, for whoever looks for what is due.
 """
 
 import zlib
@@ -16,7 +22,7 @@ from typing import Any
 
 from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, DocumentSnapshot, Increment, Maximum
 
-from autopilot.core.journal import RunStart
+from autopilot.core.transitions import is_due
 from autopilot.errors import StoreVersionUnsupported
 from autopilot.models import RunStatus, WorkflowRun
 from autopilot.storage.encoding import decode_json, encode_texts
@@ -27,6 +33,7 @@ STORE = "firestore"
 SCHEMA_VERSION = 1
 
 RUNS = "runs"
+STEPS = "steps"
 WORKFLOWS = "workflows"
 COUNTERS = "counters"
 
@@ -49,6 +56,10 @@ class StoredRun:
 
     run: WorkflowRun
     owner: str | None
+    nonce: str | None
+    lease_ends_at: datetime | None
+    """By the server's time; None: the run never had one."""
+    claimed_from: RunStatus | None
     counter: str
     """The counter document that counts this run."""
     update_time: datetime
@@ -60,6 +71,14 @@ class StoredRun:
     def is_expired(self) -> bool:
         """Whether the run counts as absent: Firestore removes what has expired up to a day late."""
         return self.run.expires_at is not None and self.run.expires_at <= self.read_time
+
+    @property
+    def is_due(self) -> bool:
+        """Whether nobody holds the run and it is not over."""
+        run = self.run
+        if run.status is RunStatus.RUNNING and run.due_at is not None and self.lease_ends_at is not None:
+            run = run.model_copy(update={"due_at": self.lease_ends_at})
+        return is_due(run, self.read_time)
 
 
 def document_id(workflow_id: str, run_id: str) -> str:
@@ -89,15 +108,15 @@ def encode_run(run: WorkflowRun) -> Fields:
     }
 
 
-def encode_claim(start: RunStart) -> Fields:
-    """The fields by which a run is held. Its lease ends by the server's time: ``claimed_at`` plus ``lease_ms``."""
-    return {
-        "owner": start.owner,
-        "nonce": start.nonce,
-        "lease_ms": start.lease // _MILLISECOND,
-        "claimed_at": SERVER_TIMESTAMP,
-        "counter": counter_of(start.run.id, start.counter_shards),
-    }
+def encode_claim(*, owner: str, nonce: str, lease: timedelta, claimed_from: RunStatus | None = None) -> Fields:
+    """The fields by which an attempt holds a run from this commit on."""
+    found = None if claimed_from is None else claimed_from.value
+    return {"owner": owner, "nonce": nonce, "claimed_from": found} | encode_lease(lease)
+
+
+def encode_lease(lease: timedelta) -> Fields:
+    """The fields of a lease that begins with this commit."""
+    return {"lease_ms": max(0, lease // _MILLISECOND), "claimed_at": SERVER_TIMESTAMP}
 
 
 def encode_counts(changes: dict[RunStatus, int]) -> Fields:
@@ -119,7 +138,7 @@ def changed_document(fields: Fields) -> Fields:
 
 def decode_run(fields: Fields) -> WorkflowRun:
     """The run that a document's fields say."""
-    values = {name: _plain(fields[stored]) for name, stored in _FIELDS.items() if fields.get(stored) is not None}
+    values = {name: plain(fields[stored]) for name, stored in _FIELDS.items() if fields.get(stored) is not None}
     return WorkflowRun.model_validate(
         values | {"trigger_data": decode_json(fields["payload"]), "result": decode_json(fields.get("result"))}
     )
@@ -131,12 +150,16 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:
     Raises:
         StoreVersionUnsupported: a newer Autopilot wrote it.
     """
-    fields = _known_fields(snapshot)
+    fields = known_fields(snapshot)
     if fields is None:
         return None
+    claimed_at, claimed_from = plain(fields.get("claimed_at")), fields.get("claimed_from")
     return StoredRun(
         run=decode_run(fields),
         owner=fields.get("owner"),
+        nonce=fields.get("nonce"),
+        lease_ends_at=None if claimed_at is None else claimed_at + fields["lease_ms"] * _MILLISECOND,
+        claimed_from=None if claimed_from is None else RunStatus(claimed_from),
         counter=fields.get("counter", ONLY_COUNTER),
         update_time=snapshot.update_time,
         read_time=snapshot.read_time,
@@ -149,17 +172,22 @@ def read_counts(snapshot: DocumentSnapshot[Any]) -> dict[str, int]:
     Raises:
         StoreVersionUnsupported: a newer Autopilot counted in it.
     """
-    counts: dict[str, int] = (_known_fields(snapshot) or {}).get("counts", {})
+    counts: dict[str, int] = (known_fields(snapshot) or {}).get("counts", {})
     return counts
 
 
-def _known_fields(snapshot: DocumentSnapshot[Any]) -> Fields | None:
+def known_fields(snapshot: DocumentSnapshot[Any]) -> Fields | None:
+    """The fields of a document; None if there is no such document.
+
+    Raises:
+        StoreVersionUnsupported: a newer Autopilot wrote it.
+    """
     fields: Fields | None = snapshot.to_dict()
     if fields is not None and (found := fields.get("schema", SCHEMA_VERSION)) > SCHEMA_VERSION:
         raise StoreVersionUnsupported(STORE, found, SCHEMA_VERSION)
     return fields
 
 
-def _plain(value: Any) -> Any:
-    # Firestore's own subclass of datetime prints and pickles as no other does.
+def plain(value: Any) -> Any:
+    """A field's value, with a time as anyone's: Firestore's own subclass of datetime prints and pickles otherwise."""
     return datetime.combine(value.date(), value.time(), UTC) if isinstance(value, datetime) else value

@@ -19,6 +19,7 @@ class Remembered:
     """A run's document as this process last saw it. A hint: every write that builds on it is guarded."""
 
     attempt: int
+    started_at: datetime
     status: RunStatus
     """The status under which the run is counted."""
     counter: str
@@ -29,7 +30,7 @@ class Remembered:
     @classmethod
     def of(cls, run: WorkflowRun, fields: Fields, counter: str, update_time: datetime) -> Self:
         marks = {name: _mark(value) for name, value in fields.items()}
-        return cls(run.attempt, run.status, counter, update_time, marks)
+        return cls(run.attempt, run.started_at, run.status, counter, update_time, marks)
 
     @classmethod
     def of_stored(cls, stored: StoredRun) -> Self:

@@ -1,16 +1,16 @@
 """Every query that the Firestore store can issue, as data: the indexes it needs are derived from this list.
 
 A query that names more than one field needs a composite index; Firestore refuses it without one, and the emulator
-does not. Counter documents are read as a whole collection, which needs none.
+does not. Ids alone need none: so are the steps of a run read, and the counters of a workflow as a whole collection.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from google.cloud.firestore_v1 import AsyncClient, AsyncQuery, FieldFilter
+from google.cloud.firestore_v1 import AsyncClient, AsyncDocumentReference, AsyncQuery, FieldFilter
 
 from autopilot.core.cursor import RunPosition
-from autopilot.storage.firestore_documents import RUNS, document_id
+from autopilot.storage.firestore_documents import RUNS, STEPS, document_id
 
 Direction = Literal["ASCENDING", "DESCENDING"]
 
@@ -31,13 +31,14 @@ class StoreQuery:
 RUNS_OF_WORKFLOW = StoreQuery(collection=RUNS, equal=("workflow",), order=_NEWEST_FIRST)
 RUNS_OF_WORKFLOW_IN_STATUS = StoreQuery(collection=RUNS, equal=("workflow", "status"), order=_NEWEST_FIRST)
 RUNS_IN_STATUS = StoreQuery(collection=RUNS, equal=("status",), order=_NEWEST_FIRST)
+STEPS_OF_RUN = StoreQuery(collection=STEPS, equal=(), order=(("__name__", "ASCENDING"),))
 
-STORE_QUERIES = (RUNS_OF_WORKFLOW, RUNS_OF_WORKFLOW_IN_STATUS, RUNS_IN_STATUS)
+STORE_QUERIES = (RUNS_OF_WORKFLOW, RUNS_OF_WORKFLOW_IN_STATUS, RUNS_IN_STATUS, STEPS_OF_RUN)
 
 
-def bind_query(client: AsyncClient, query: StoreQuery, *values: str) -> AsyncQuery:
-    """The query with the values that its fields are compared with."""
-    bound = AsyncQuery(client.collection(query.collection))
+def bind_query(parent: AsyncClient | AsyncDocumentReference, query: StoreQuery, *values: str) -> AsyncQuery:
+    """The query on the collection of ``parent``, with the values that its fields are compared with."""
+    bound = AsyncQuery(parent.collection(query.collection))
     for field, value in zip(query.equal, values, strict=True):
         bound = bound.where(filter=FieldFilter(field, "==", value))
     for field, direction in query.order:
