@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot.storage",),
     ("autopilot.base_workflow", "autopilot.context"),
     ("autopilot",),
-    ("functions", "autopilot.api"),
+    ("functions", "autopilot.api", "autopilot.testing"),
     ("autopilot.entry_point", "autopilot.http_trigger", "autopilot.answers", "autopilot.local_server", "autopilot.cli"),
     ("autopilot.__main__", "main"),
 )
