@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from dotenv import load_dotenv
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autopilot.errors import ConfigInvalid, SettingsInvalid
@@ -119,5 +118,7 @@ def _process_environment() -> Mapping[str, str]:
 
 @cache
 def _load_env_file(folder: Path) -> None:
-    # Once: a workflow's configuration is asked for at each of its runs.
+    # Once: a workflow's configuration is asked for at each of its runs. In the cloud not even the import is needed.
+    from dotenv import load_dotenv
+
     load_dotenv(folder / ".env")
