@@ -11,11 +11,11 @@ from autopilot.core.transitions import count_changes
 from autopilot.models import RunStatus, WorkflowRun
 from autopilot.storage import sqlite_rows as rows
 
-_ADD_TO_COUNT = """
+ADD_TO_COUNT = """
     INSERT INTO run_counts (workflow_id, status, runs) VALUES (?, ?, ?)
     ON CONFLICT (workflow_id, status) DO UPDATE SET runs = runs + excluded.runs
 """
-_ADD_TO_ACTIVITY = """
+ADD_TO_ACTIVITY = """
     INSERT INTO activity (workflow_id, hour, status, duration_ms, runs) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (workflow_id, hour, status, duration_ms) DO UPDATE SET runs = runs + excluded.runs
 """
@@ -50,11 +50,11 @@ def put_run(
         return False
     connection.execute(rows.TAKE_POSITION)
     for status, by in count_changes(before.status if before else None, run.status).items():
-        connection.execute(_ADD_TO_COUNT, (run.workflow_id, status.value, by))
+        connection.execute(ADD_TO_COUNT, (run.workflow_id, status.value, by))
     for entry, by in activity_changes(activity_of(before), activity_of(run)).items():
         duration = _NO_DURATION if entry.duration_ms is None else entry.duration_ms
         place = (to_microseconds(entry.hour), entry.status.value, duration)
-        connection.execute(_ADD_TO_ACTIVITY, (run.workflow_id, *place, by))
+        connection.execute(ADD_TO_ACTIVITY, (run.workflow_id, *place, by))
     return True
 
 

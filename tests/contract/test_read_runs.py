@@ -225,6 +225,10 @@ async def test_a_cursor_of_another_list_is_refused(store: Store, make_run: MakeR
         await store.list_runs("digest", start_after=cursor, status=RunStatus.SUCCESS)
 
 
+LIST = ["digest", None, None, None, None]
+"""How a cursor names the list of all runs of the workflow."""
+
+
 def hostile_cursor(*fields: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
 
@@ -239,13 +243,15 @@ def hostile_cursor(*fields: Any) -> str:
         "!" * 20,
         "A" * 100_000,
         hostile_cursor(),
-        hostile_cursor("digest", None, 0),
-        hostile_cursor("digest", None, "0", "run"),
-        hostile_cursor("digest", None, True, "run"),
-        hostile_cursor("digest", None, 10**30, "run"),
-        hostile_cursor("digest", None, 0, "a/b"),
-        hostile_cursor("digest", None, 0, "__x__"),
-        hostile_cursor("digest", None, 0, ["run"]),
+        hostile_cursor(LIST, 0, "digest"),
+        hostile_cursor(LIST, "0", "digest", "run"),
+        hostile_cursor(LIST, True, "digest", "run"),
+        hostile_cursor(LIST, 10**30, "digest", "run"),
+        hostile_cursor(LIST, 0, "digest", "a/b"),
+        hostile_cursor(LIST, 0, "digest", "__x__"),
+        hostile_cursor(LIST, 0, "digest", ["run"]),
+        hostile_cursor(LIST, 0, "a/b", "run"),
+        hostile_cursor(LIST, 0, "other", "run"),
         base64.urlsafe_b64encode(b"[" * 500).decode(),
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
     ),
