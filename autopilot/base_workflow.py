@@ -38,8 +38,12 @@ from autopilot.settings import load_config
 PayloadT = TypeVar("PayloadT", default=dict[str, Any])
 ResultT = TypeVar("ResultT", default=Any)
 
-LEASE_MARGIN = timedelta(seconds=15)
-"""By how much an attempt's lease outlasts the deadline of its invocation."""
+LEASE_MARGIN = timedelta(seconds=2)
+"""By how much an attempt's lease outlasts the deadline of its invocation.
+
+Little, since after a crash nobody works on the run until the lease is over; and little is enough: an attempt that is
+still at work then is fenced off, whatever the clocks say.
+"""
 
 
 class NoConfig(BaseModel):
