@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autopilot.errors import CursorInvalid
-from autopilot.models import RunStatus, TriggerType, WorkflowRun
+from autopilot.models import RunAttempt, RunStatus, TriggerType, WorkflowRun
 from autopilot.storage import Store
 from tests.clock import FakeClock
 from tests.runs import MakeRun
+
+BEGAN = datetime(2026, 3, 1, 12, 0, 0, 654321, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 HOSTILE_IDS = (
     "",
@@ -74,6 +77,11 @@ async def test_every_field_comes_back_as_it_was_saved(store: Store) -> None:
         error="it broke\n  at line 3",
         error_type="ValueError",
         attempt=7,
+        attempts=(
+            RunAttempt(number=5, started_at=BEGAN, ended_at=BEGAN + SECOND, ending="released", revision="r-1"),
+            RunAttempt(number=6, started_at=BEGAN, ended_at=BEGAN + SECOND, ending=RunStatus.PAUSED),
+            RunAttempt(number=7, started_at=BEGAN),
+        ),
         due_at=datetime(2026, 3, 2, 12, 0, 0, 999999, tzinfo=UTC),
         waiting_for="approval",
         version="2.1",
