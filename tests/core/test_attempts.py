@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest
 from autopilot.core.transitions import ATTEMPTS_KEPT, cancelled, claimed
 from autopilot.models import RunAttempt
 from autopilot.storage import Store
