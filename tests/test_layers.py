@@ -22,6 +22,7 @@ UPWARDS = {
     # The stores that the settings name: their drivers are imported where they are used.
     ("autopilot.core.run_log", "autopilot.storage"),
     ("autopilot.core.journal", "autopilot.storage"),
+    ("autopilot.core.run_archive", "autopilot.storage"),
 }
 """What is sanctioned, each an import inside a function."""
 

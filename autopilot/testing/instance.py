@@ -146,10 +146,18 @@ class ObservedStore:
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         lease = lease if self._lease is None else self._lease
         claiming = self._store.claim_run(
-            workflow_id, run_id, owner=owner, nonce=nonce, lease=lease, reopen=reopen, version=version
+            workflow_id,
+            run_id,
+            owner=owner,
+            nonce=nonce,
+            lease=lease,
+            reopen=reopen,
+            version=version,
+            revision=revision,
         )
         return await self._commit("claim", claiming, self._claimed)
 

@@ -58,11 +58,19 @@ class FaultyStore(SQLiteStore):
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         return await self._call(
             "claim_run",
             lambda: super(FaultyStore, self).claim_run(
-                workflow_id, run_id, owner=owner, nonce=nonce, lease=lease, reopen=reopen, version=version
+                workflow_id,
+                run_id,
+                owner=owner,
+                nonce=nonce,
+                lease=lease,
+                reopen=reopen,
+                version=version,
+                revision=revision,
             ),
         )
 
