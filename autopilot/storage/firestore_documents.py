@@ -61,6 +61,7 @@ COLLECTIONS = (
     Collection(name=RUNS, expires_by="expires_at"),
     Collection(name=STEPS, expires_by="expires_at"),
     Collection(name=COUNTERS),
+    Collection(name=ACTIVITY, expires_by="expires_at"),
 )
 
 Fields = dict[str, Any]
