@@ -259,7 +259,7 @@ class RunRecorder:
             self._give_up(newer)
             outcome = replace(outcome, superseded=True, released=None)
         if released is None:
-            _log_completed(run, error)
+            _log_completed(run, error, superseded=outcome.superseded)
         elif not outcome.superseded:
             log.warning(
                 "workflow_run_released",
@@ -347,7 +347,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-def _log_completed(run: WorkflowRun, error: BaseException | None) -> None:
+def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded: bool) -> None:
     told = {
         "workflow": run.workflow_id,
         "run_id": run.id,
@@ -355,7 +355,10 @@ def _log_completed(run: WorkflowRun, error: BaseException | None) -> None:
         "duration_ms": run.duration_ms,
         "attempt": run.attempt,
     }
-    if run.status is RunStatus.FAILED:
+    if superseded:
+        # How the run really ends another attempt says. Nobody is to be woken for what this one came to.
+        log.info("workflow_run_completed", **told, superseded=True)
+    elif run.status is RunStatus.FAILED:
         trace = {} if error is None else {"exception": traceback_text(error)}
         log.error("workflow_run_completed", **told, error_type=run.error_type, **trace)
     elif run.status is RunStatus.SKIPPED:
