@@ -9,7 +9,7 @@ import pytest
 from autopilot.core.journal import RunHold, StepRecord
 from autopilot.models import WorkflowRun
 from autopilot.storage import Store
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import BUNDLE, Fleet
 
 Serve = Callable[..., Awaitable[Fleet]]
 
@@ -40,7 +40,9 @@ async def _nonce(store: Store, run: WorkflowRun) -> str:
         return stored.nonce
     assert isinstance(store, SQLiteStore)
     statement = "SELECT nonce FROM runs WHERE workflow_id = ? AND id = ?"
-    rows = await store._database.read("the nonce", lambda db: db.execute(statement, (run.workflow_id, run.id)).fetchall())
+    rows = await store._database.read(
+        "the nonce", lambda db: db.execute(statement, (run.workflow_id, run.id)).fetchall()
+    )
     nonce: str = rows[0][0]
     return nonce
 
@@ -82,8 +84,8 @@ async def serve(tmp_path: Path, chance: random.Random) -> AsyncIterator[Serve]:
     """Starts processes that serve a function on the records of a test; they end with it, and tell if it failed."""
     fleets: list[Fleet] = []
 
-    async def start(target: str, records: Records, *, bundle: str | None = None) -> Fleet:
-        fleet = Fleet(target, tmp_path, records.env, chance, **({} if bundle is None else {"bundle": bundle}))
+    async def start(target: str, records: Records, *, bundle: str = BUNDLE) -> Fleet:
+        fleet = Fleet(target, tmp_path, records.env, chance, bundle=bundle)
         fleets.append(fleet)
         await fleet.start()
         return fleet

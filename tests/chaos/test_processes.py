@@ -84,7 +84,10 @@ async def test_a_trigger_that_is_delivered_hundreds_of_times_at_once_is_executed
     assert all(run == runs[0] for run in runs)
     (steps,) = fleet.bodies().values()
     assert {step: len(bodies) for step, bodies in steps.items()} == {
-        "pass[0]": 1, "pass[1]": 1, "once": 1, "pass[2]": 1,
+        "pass[0]": 1,
+        "pass[1]": 1,
+        "once": 1,
+        "pass[2]": 1,
     }
     await every_run_ended_once_and_right(fleet, firestore, runs[:1])
 
@@ -124,7 +127,12 @@ async def test_a_run_goes_on_under_code_with_steps_added_moved_and_removed(serve
 
     steps = fleet.bodies()[run.id]
     assert {step: len(bodies) for step, bodies in steps.items()} == {
-        "check": 1, "reserve": 1, "pay": 1, "ship": 2, "weigh": 1, "notify": 1,
+        "check": 1,
+        "reserve": 1,
+        "pay": 1,
+        "ship": 2,
+        "weigh": 1,
+        "notify": 1,
     }
     assert run.result == [steps[step][-1].token for step in ("weigh", "pay", "check", "ship", "notify")]
     assert steps["ship"][0] == shipping
