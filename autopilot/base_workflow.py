@@ -292,7 +292,9 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         tried = self._setups_tried
         async with self._lock():
             if self._is_set_up and self._setups_tried > tried:
-                return None  # somebody tried while this waited: a store that hangs is waited for once and not in a queue
+                return (
+                    None  # somebody tried while this waited: a store that hangs is waited for once and not in a queue
+                )
             try:
                 await (BaseWorkflow.setup(self) if self._is_set_up else self.setup())
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
