@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from autopilot import BaseWorkflow, RunContext, Trigger, TriggerType
+from autopilot.base_workflow import LEASE_MARGIN
 from autopilot.core.recorder import RunOutcome
 from autopilot.errors import PayloadConflict, RunNotFound, RunStateConflict
 from autopilot.models import StepStatus
@@ -27,7 +28,7 @@ async def killed(harness: Harness, moment: str, identity: str = "x") -> None:
 async def test_while_the_lease_lasts_the_trigger_is_told_that_the_run_is_at_work() -> None:
     harness = Harness(scripted(two_steps, timeout_seconds=100))
     await killed(harness, "after body b")
-    harness.advance(timedelta(seconds=114))
+    harness.advance(timedelta(seconds=99) + LEASE_MARGIN)
     held = await harness.deliver(identity="x")
 
     assert (held.replayed, held.run.status, held.hold) == (True, "running", None)

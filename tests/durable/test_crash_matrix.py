@@ -136,7 +136,7 @@ async def test_what_depends_on_the_time_can_be_left_out() -> None:
 
 
 async def test_the_world_is_put_back_before_every_run() -> None:
-    stock = []
+    stock: list[int] = []
 
     async def execute(ctx: RunContext) -> int:
         return await ctx.step("take", stock.pop)

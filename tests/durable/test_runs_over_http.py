@@ -1,7 +1,6 @@
 """``/runs/{id}/continue`` and ``/retry``, and what a trigger is answered while a run is on its way."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ KEY = {"Idempotency-Key": "1"}
 
 
 @pytest.fixture
-def fragile(serve: Serve, default_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.AsyncClient]:
+def fragile(serve: Serve, default_store: Store, monkeypatch: pytest.MonkeyPatch) -> httpx.AsyncClient:
     monkeypatch.setattr(Fragile, "is_well", False)
-    yield serve("tests.durable.served:Fragile")
+    return serve("tests.durable.served:Fragile")
 
 
 async def orphan(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -106,7 +105,7 @@ async def test_an_orphan_is_continued(
 
 @pytest.mark.parametrize("is_well", (True, False))
 async def test_a_continuation_of_any_run_that_is_over_is_200_since_there_is_nothing_to_go_on_with(
-    fragile: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, is_well: bool
+    fragile: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, is_well: bool
 ) -> None:
     monkeypatch.setattr(Fragile, "is_well", is_well)
     run = (await fragile.post("/")).json()

@@ -99,7 +99,7 @@ def counts(folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("asgi", (False, True))
 def test_a_server_told_to_end_gives_the_run_free_and_the_next_delivery_goes_on_at_once(
-    serve: Serve, tmp_path: Path, background: ThreadPoolExecutor, asgi: bool
+    serve: Serve, tmp_path: Path, background: ThreadPoolExecutor, *, asgi: bool
 ) -> None:
     server = serve(asgi=asgi)
     answer = begin(server, tmp_path, background)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autopilot import Retry, RunContext, TriggerType
+from autopilot import MapResult, Retry, RunContext, TriggerType
 from autopilot.core.recorder import RunOutcome
 from autopilot.core.shutdown import Shutdown
 from autopilot.testing import Harness
@@ -36,39 +36,44 @@ async def test_a_run_is_given_free_and_goes_on_at_once(events: Events) -> None:
     assert (await harness.stats())["by_status"] == {"success": 1}
 
 
+async def stay(ctx: RunContext) -> int:
+    """Does not end in the first attempt."""
+    if ctx.attempt == 1:
+        await asyncio.Event().wait()
+    return ctx.attempt
+
+
 async def grouped(ctx: RunContext) -> list[int]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ctx.step("b", asyncio.sleep, 0 if ctx.attempt > 1 else 60))]
+        tasks = [group.create_task(ctx.step("b", stay, ctx))]
     return [task.result() for task in tasks]
 
 
 async def gathered(ctx: RunContext) -> list[int]:
-    return await asyncio.gather(ctx.step("b", asyncio.sleep, 0 if ctx.attempt > 1 else 60))
+    return list(await asyncio.gather(ctx.step("b", stay, ctx)))
 
 
 async def gathered_with_exceptions(ctx: RunContext) -> Any:
-    await asyncio.gather(ctx.step("b", asyncio.sleep, 0 if ctx.attempt > 1 else 60), return_exceptions=True)
-    return await ctx.step("after", lambda: [None])
+    await asyncio.gather(ctx.step("b", stay, ctx), return_exceptions=True)
+    return await ctx.step("after", lambda: [2])
 
 
-async def mapped(ctx: RunContext) -> list[None]:
-    async def body(_: int) -> None:
-        await asyncio.sleep(0 if ctx.attempt > 1 else 60)
-
-    return (await ctx.map("b", body, [0])).successes
+async def mapped(ctx: RunContext) -> list[int]:
+    found: MapResult[int] = await ctx.map("b", stay, [ctx])
+    return found.successes
 
 
-async def swallowing(ctx: RunContext) -> list[None]:
+async def swallowing(ctx: RunContext) -> list[int]:
     for key in range(3):
         try:
-            return [await ctx.step("b", asyncio.sleep, 0 if ctx.attempt > 1 else 60, key=key)]
-        except BaseException:  # noqa: BLE001, S112 - an author's mistake
+            return [await ctx.step("b", stay, ctx, key=key)]
+        except BaseException:  # noqa: BLE001 - an author's mistake
             continue
-    return [None]
+    return [2]
 
 
-async def retrying(ctx: RunContext) -> list[None]:
-    return [await ctx.step("b", asyncio.sleep, 0 if ctx.attempt > 1 else 60, retry=Retry(attempts=9))]
+async def retrying(ctx: RunContext) -> list[int]:
+    return [await ctx.step("b", stay, ctx, retry=Retry(attempts=9))]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ async def test_whatever_the_authors_code_is_within_the_run_goes_on_elsewhere(exe
 
     assert harness.account.moments[2].startswith("before body b")
     assert held.released is not None
-    assert (run.status, run.attempt, run.result) == ("success", 2, [None])
+    assert (run.status, run.attempt, run.result) == ("success", 2, [2])
 
 
 async def test_a_pause_between_two_tries_is_no_obstacle() -> None:
@@ -172,8 +177,8 @@ async def test_every_attempt_of_the_process_is_given_free() -> None:
 async def test_a_body_in_a_thread_is_abandoned(events: Events) -> None:
     may_end = threading.Event()
 
-    async def execute(ctx: RunContext) -> str:
-        return await ctx.step("slow", lambda: may_end.wait(10) and "done")
+    async def execute(ctx: RunContext) -> bool:
+        return await ctx.step("slow", may_end.wait, 10)
 
     harness = Harness(scripted(execute))
     async with asyncio.timeout(5):
@@ -183,4 +188,4 @@ async def test_a_body_in_a_thread_is_abandoned(events: Events) -> None:
 
     assert held.released is not None
     assert [event["step"] for event in named(events, "step_abandoned")] == ["slow"]
-    assert run.result == "done"
+    assert run.result is True
