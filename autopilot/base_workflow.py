@@ -291,10 +291,9 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
     async def _set_up(self) -> BaseException | None:
         tried = self._setups_tried
         async with self._lock():
+            # Tried while this waited: a store that hangs is waited for once, and not in a queue.
             if self._is_set_up and self._setups_tried > tried:
-                return (
-                    None  # somebody tried while this waited: a store that hangs is waited for once and not in a queue
-                )
+                return None
             try:
                 await (BaseWorkflow.setup(self) if self._is_set_up else self.setup())
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
