@@ -14,7 +14,7 @@ from autopilot.core.limits import cut_error, text_of
 from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.shutdown import Shutdown
 from autopilot.core.step_keys import inside
-from autopilot.core.step_runner import StepRunner
+from autopilot.core.step_runner import AT_THE_DEADLINE, StepRunner
 from autopilot.errors import RunDeadlineExceeded
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 
@@ -154,7 +154,7 @@ class Attempt:
         if self._steps.stopped is not None:
             return self._steps.stopped.reason
         if self._is_over_deadline and (self._steps.has_progressed or self._is_late):
-            return "the deadline of the invocation"
+            return AT_THE_DEADLINE
         return None
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:

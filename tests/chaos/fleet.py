@@ -68,16 +68,18 @@ class Fleet:
         self._client = httpx.AsyncClient(timeout=30.0, trust_env=False, limits=httpx.Limits(max_connections=None))
 
     async def start(self) -> None:
+        """Start all processes; they are warm then."""
         await asyncio.gather(*(asyncio.to_thread(server.start) for server in self.servers))
+        await asyncio.gather(*map(self.describe, self.servers))
 
     async def close(self) -> None:
         await self._client.aclose()
         for server in self.servers:
             server.kill()
 
-    async def kill_and_start(self, server: FunctionServer) -> None:
-        """What every process meets in the end, at a moment that it does not choose."""
-        await asyncio.to_thread(server.kill)
+    async def replace(self, server: FunctionServer) -> None:
+        """What every process meets in the end: killed, or one time in four told to end; and then there is another."""
+        await asyncio.to_thread(server.kill if self.chance.random() < 0.75 else server.stop)
         await asyncio.to_thread(server.start)
 
     def freeze(self, server: FunctionServer) -> None:

@@ -35,16 +35,12 @@ async def test_what_a_process_does_that_was_stopped_past_its_leases_does_not_cou
     fleet.thaw(frozen)
     answers = await asyncio.gather(*deliveries.values())
 
-    taken_over = {run.id for run in runs if run.attempt > 1}
-    assert taken_over
+    assert max(run.attempt for run in runs) > 1
     for run, answer in zip(runs, answers, strict=True):
-        if run.id not in taken_over:  # it had ended before, and its answer was on its way
-            assert ended(answer) == run
-        elif answer.status_code == 200:
-            assert answer.headers["Autopilot-Replayed"] == "true"
-        else:
-            assert answer.status_code == 503, answer.text
-            assert answer.json()["error"]["code"] in {"attempt_superseded", "start_not_recorded", "store_unavailable"}
+        # What it says of its own, if it is a success, is what is recorded: it had ended the run in time, or looked.
+        assert answer.status_code in {200, 503}, answer.text
+        assert ended(answer) in (run, None)
+        assert run.attempt == 1 or answer.status_code == 503 or answer.headers["Autopilot-Replayed"] == "true"
     assert fleet.bodies() == begun, "a body was begun behind a fence"
     await every_run_ended_once_and_right(fleet, firestore, runs)
 
@@ -115,15 +111,14 @@ NEWER = 'STEPS = {"weigh": 0, "pay": 0, "check": 0, "ship": 0, "notify": 0}'
 
 async def test_a_run_goes_on_under_code_with_steps_added_moved_and_removed(serve: Serve, firestore: Records) -> None:
     fleet = await serve("order", firestore, bundle=ORDER + OLDER)
-    delivery = asyncio.ensure_future(fleet.deliver(fleet.servers[0], "x", {}))
+    caller = asyncio.ensure_future(fleet.run_to_end("x", {}))
     shipping = await fleet.body_begins("ship")
     for server in fleet.servers:
         await asyncio.to_thread(server.kill)
-    assert isinstance(await asyncio.gather(delivery, return_exceptions=True), list)
 
     fleet.source.write_text(ORDER + NEWER)
     await fleet.start()
-    run = await fleet.run_to_end("x", {})
+    run = await caller
 
     steps = fleet.bodies()[run.id]
     assert {step: len(bodies) for step, bodies in steps.items()} == {

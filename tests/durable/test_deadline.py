@@ -93,3 +93,19 @@ async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_
         assert (run.result, harness.executions(run.id)["b"]) == ("done", 2)
     else:
         assert (run.error_type, harness.executions(run.id)["b"]) == ("StepInterrupted", 1)
+
+
+@pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
+async def test_no_body_begins_past_the_deadline(semantics: str) -> None:
+    async def execute(ctx: RunContext) -> int:
+        await ctx.step("a", lambda: 1)
+        if ctx.attempt == 1:
+            harness.advance(timedelta(seconds=1))
+        return await ctx.step("b", lambda: ctx.attempt, semantics=semantics)  # type: ignore[call-overload,no-any-return]
+
+    harness = Harness(scripted(execute, **SHORT))
+    released = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert released.released == "the deadline of the invocation"
+    assert (run.result, harness.executions(run.id)["b"]) == (2, 1)
