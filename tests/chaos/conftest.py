@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from autopilot.core.journal import RunHold, StepRecord
+from autopilot.core.journal import StepRecord
 from autopilot.models import WorkflowRun
 from autopilot.storage import Store
 from tests.chaos.fleet import BUNDLE, Fleet
@@ -23,28 +23,7 @@ class Records:
 
     async def steps(self, run: WorkflowRun) -> list[StepRecord]:
         """All that is recorded of a run's steps."""
-        nonce = await _nonce(self.store, run)
-        hold = RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner="reader", nonce=nonce)
-        return await self.store.read_steps(hold)
-
-
-async def _nonce(store: Store, run: WorkflowRun) -> str:
-    from autopilot.storage.firestore import FirestoreStore
-    from autopilot.storage.firestore_documents import document_id
-    from autopilot.storage.sqlite import SQLiteStore
-
-    if isinstance(store, FirestoreStore):
-        stored = await store._read(document_id(run.workflow_id, run.id))
-        assert stored is not None
-        assert stored.nonce is not None
-        return stored.nonce
-    assert isinstance(store, SQLiteStore)
-    statement = "SELECT nonce FROM runs WHERE workflow_id = ? AND id = ?"
-    rows = await store._database.read(
-        "the nonce", lambda db: db.execute(statement, (run.workflow_id, run.id)).fetchall()
-    )
-    nonce: str = rows[0][0]
-    return nonce
+        return await self.store.get_run_steps(run.workflow_id, run.id)
 
 
 @pytest.fixture
