@@ -74,12 +74,15 @@ class RunHistory:
                 self._count(run, run.run.status)
 
     def begin(self, run: WorkflowRun, *, recorded: RunStatus | None, counted: RunStatus | None = None) -> None:
-        """An attempt at a run begins here.
+        """An attempt at a run begins here. What an earlier attempt of this instance still tells of it is ignored then.
 
         Args:
             recorded: the status under which the run log has it; None when its start could not be recorded.
             counted: the status under which it is counted in what was read before; None for a run that is new.
         """
+        earlier = self._open.pop(run.id, None)
+        if earlier is not None and earlier.run.attempt < run.attempt:
+            self._count(earlier, counted)
         self._open[run.id] = _OpenRun(run, recorded=recorded, counted=counted, base=counted)
 
     def under_way(self, run_id: str) -> WorkflowRun | None:
@@ -89,27 +92,31 @@ class RunHistory:
 
     def end(self, run: WorkflowRun) -> None:
         """A run that began here has ended, or suspends."""
-        opened = self._open[run.id]
+        opened = self._open_attempt(run)
+        if opened is None:
+            return
         opened.run, opened.has_ended = run, True
         self._count(opened, run.status)
         if run.attempt > 1:
             self._forget(run.id)
         self._recent.append(run)
 
-    def saved(self, run_id: str) -> None:
+    def saved(self, run: WorkflowRun) -> None:
         """The run log has the run as it is here."""
-        self._open.pop(run_id, None)
+        if self._open_attempt(run) is not None:
+            del self._open[run.id]
 
-    def not_saved(self, run_id: str) -> None:
+    def not_saved(self, run: WorkflowRun) -> None:
         """The run ended here and could not be saved: it is one of :meth:`unsaved` until it is."""
-        self._open[run_id].is_unsaved = True
+        if (opened := self._open_attempt(run)) is not None:
+            opened.is_unsaved = True
 
-    def withdraw(self, run_id: str) -> None:
+    def withdraw(self, run: WorkflowRun) -> None:
         """Another attempt has taken over the run: nothing of it counts here."""
-        opened = self._open.pop(run_id, None)
-        if opened is not None:
+        if (opened := self._open_attempt(run)) is not None:
+            del self._open[run.id]
             self._count(opened, opened.base)
-        self._forget(run_id)
+            self._forget(run.id)
 
     def unsaved(self) -> list[WorkflowRun]:
         """The runs that ended here and could not be saved, those that began first first."""
@@ -119,8 +126,14 @@ class RunHistory:
         """Give up the oldest unsaved runs over :data:`UNSAVED_RUNS`, and say which."""
         dropped = self.unsaved()[:-UNSAVED_RUNS]
         for run in dropped:
-            self.saved(run.id)
+            self.saved(run)
         return dropped
+
+    def _open_attempt(self, run: WorkflowRun) -> _OpenRun | None:
+        # Several invocations of one instance may save a run at once, and a later one may have taken it over.
+        opened = self._open.get(run.id)
+        is_it = opened is not None and (opened.run.started_at, opened.run.attempt) == (run.started_at, run.attempt)
+        return opened if is_it else None
 
     def _forget(self, run_id: str) -> None:
         self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)

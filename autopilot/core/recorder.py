@@ -258,7 +258,7 @@ class RunRecorder:
         try:
             outcome = replace(outcome, persisted=await self._save(run))
         except RunSuperseded as newer:
-            self._give_up(newer)
+            self._give_up(run, newer)
             outcome = replace(outcome, superseded=True, released=None)
         if released is None:
             _log_completed(run, error, superseded=outcome.superseded)
@@ -280,7 +280,7 @@ class RunRecorder:
                 if not await self._save(run):
                     return
             except RunSuperseded as newer:
-                self._give_up(newer)
+                self._give_up(run, newer)
 
     async def _save(self, run: WorkflowRun) -> bool:
         try:
@@ -291,18 +291,18 @@ class RunRecorder:
             raise
         except Exception as error:  # noqa: BLE001 - the run boundary: the run is saved again at the next invocation
             log.warning("run_log_persist_failed", workflow=run.workflow_id, run_id=run.id, error=reason_of(error))
-            self.history.not_saved(run.id)
+            self.history.not_saved(run)
             self._drop_what_is_too_much()
             return False
-        self.history.saved(run.id)
+        self.history.saved(run)
         return True
 
     def _drop_what_is_too_much(self) -> None:
         for dropped in self.history.drop_oldest_unsaved():
             log.error("run_log_unsaved_run_dropped", workflow=dropped.workflow_id, run_id=dropped.id)
 
-    def _give_up(self, newer: RunSuperseded) -> None:
-        self.history.withdraw(newer.run_id)
+    def _give_up(self, run: WorkflowRun, newer: RunSuperseded) -> None:
+        self.history.withdraw(run)
         log.warning(
             "workflow_run_superseded",
             workflow=self._workflow_id,

@@ -16,7 +16,7 @@ ZOMBIES = 12
 REPETITIONS = 300
 """Deliveries of one trigger at once."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.emulator]
+pytestmark = [pytest.mark.slow, pytest.mark.emulator, pytest.mark.timeout(120)]
 
 
 async def test_what_a_process_does_that_was_stopped_past_its_leases_does_not_count(

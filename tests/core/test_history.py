@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -71,7 +72,7 @@ class HistoryBesideARunLog(RuleBasedStateMachine):
     def a_run_ends(self, run: WorkflowRun, status: RunStatus) -> WorkflowRun:
         over = run.model_copy(update={"status": status})
         self.history.end(over)
-        self.history.not_saved(over.id)
+        self.history.not_saved(over)
         self.view[over.id] = status
         self.known.append(over)
         return over
@@ -79,11 +80,11 @@ class HistoryBesideARunLog(RuleBasedStateMachine):
     @rule(run=consumes(ended))
     def a_run_is_saved(self, run: WorkflowRun) -> None:
         self.stored[run.id] = run.status
-        self.history.saved(run.id)
+        self.history.saved(run)
 
     @rule(run=consumes(ended))
     def a_run_was_taken_over(self, run: WorkflowRun) -> None:
-        self.history.withdraw(run.id)
+        self.history.withdraw(run)
         self.known.remove(run)
         self.view.pop(run.id)
         if run.id in self.stored:
@@ -116,7 +117,7 @@ def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
     for run in runs:
         history.begin(run, recorded=None)
         history.end(run)
-        history.not_saved(run.id)
+        history.not_saved(run)
 
     assert history.drop_oldest_unsaved() == runs[:2]
     assert history.unsaved() == runs[2:]
@@ -134,7 +135,7 @@ def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
     history.end(over)
     assert history.under_way(run.id) == over
     assert history.unsaved() == []
-    history.saved(run.id)
+    history.saved(run)
 
     assert history.under_way(run.id) is None
 
@@ -155,3 +156,40 @@ def test_success_rate_is_in_percent_to_one_decimal() -> None:
     assert success_rate({"total": 0, "successful": 0}) == 0.0
     assert success_rate({"total": 3, "successful": 2}) == 66.7
     assert success_rate({"total": 1000, "successful": 999}) == 99.9
+
+
+@pytest.mark.parametrize("has_ended", (False, True))
+@pytest.mark.parametrize("told", ("saved", "not_saved", "withdraw"))
+def test_what_an_earlier_attempt_of_the_same_instance_comes_to_changes_nothing(*, has_ended: bool, told: str) -> None:
+    history = RunHistory()
+    first = run_factory(FakeClock())(status=RunStatus.RUNNING)
+    history.begin(first, recorded=RunStatus.RUNNING)
+    late = first.model_copy(update={"status": RunStatus.FAILED})
+    if has_ended:
+        history.end(late)
+        history.not_saved(late)
+    second = first.model_copy(update={"attempt": 2})
+    history.begin(second, recorded=RunStatus.RUNNING, counted=RunStatus.RUNNING)
+
+    history.end(late)
+    getattr(history, told)(late)
+    over = second.model_copy(update={"status": RunStatus.SUCCESS})
+    history.end(over)
+    history.saved(over)
+
+    assert history.stats == {"total": 1, "successful": 1, "by_status": {"success": 1}}
+    assert history.recent_runs == [over]
+    assert history.unsaved() == []
+
+
+def test_a_run_that_two_invocations_try_to_save_at_once_is_saved_once_it_is() -> None:
+    history = RunHistory()
+    run = run_factory(FakeClock())()
+    history.begin(run, recorded=None)
+    history.end(run)
+    history.not_saved(run)
+
+    history.saved(run)
+    history.not_saved(run)
+
+    assert history.unsaved() == []
