@@ -89,7 +89,7 @@ def _attempt(number: int, run: WorkflowRun, steps: list[StepRecord]) -> AttemptD
 
 
 def _outcome_of_earlier(number: int, run: WorkflowRun) -> str:
-    return "failed or cancelled, and retried" if number + 1 == run.reopened_attempt else "ended before the run did"
+    return "retried" if number + 1 == run.reopened_attempt else "cut off"
 
 
 def log_query(run: WorkflowRun) -> str:
