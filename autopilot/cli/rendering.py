@@ -116,8 +116,19 @@ def _value(value: Any) -> Text:
         return _bounded(value)
     if value is None or value in ([], {}):
         return Text("none", style="dim")
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return _bounded("\n".join(f"• {_in_one_line(item)}" for item in value))
     text = json.dumps(value, ensure_ascii=False)
     return _bounded(text if len(text) <= 60 else json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _in_one_line(item: dict[str, Any]) -> str:
+    """What an object says, less what is empty."""
+    said = {name: value for name, value in item.items() if value not in (None, "", [], {})}
+    return " · ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in said.items()
+    )
 
 
 def _bounded(text: str) -> Text:
