@@ -4,6 +4,8 @@ import sys
 
 import typer
 
+from autopilot.cli.init import init
+from autopilot.cli.new import new
 from autopilot.cli.run import run
 from autopilot.cli.serve import serve
 
@@ -23,5 +25,7 @@ def prepare() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+app.command()(init)
+app.command()(new)
 app.command()(run)
 app.command()(serve)
