@@ -56,6 +56,7 @@ check: setup ## Lint, formatting, strict types and every test: what CI runs
 
 .PHONY: bench
 bench: setup ## Measure, and print tables
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements-bench.txt
 	@$(PYTHON) -m benchmarks
 
 .PHONY: lock

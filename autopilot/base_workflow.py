@@ -21,7 +21,7 @@ from autopilot.context import RunContext
 from autopilot.core import journal as journal_module
 from autopilot.core import run_log as run_log_module
 from autopilot.core.admission import skip_reason, why_not_to_go_on
-from autopilot.core.attempt import Attempt, ended_run
+from autopilot.core.attempt import Attempt, ended_run, released_run
 from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.history import success_rate
 from autopilot.core.identity import payload_hash, run_id_of
@@ -29,9 +29,9 @@ from autopilot.core.journal import RunHold, RunJournal, StepRecord
 from autopilot.core.recorder import STORE_SECONDS, RunOutcome, RunRecorder
 from autopilot.core.run_log import RunLogService
 from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
-from autopilot.core.shutdown import PROCESS_SHUTDOWN
+from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.core.step_runner import StepProbe, StepRunner
-from autopilot.errors import RunStateConflict, WorkflowInvalid
+from autopilot.errors import RunStateConflict, StoreError, WorkflowInvalid
 from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config
 
@@ -85,18 +85,45 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         probe: StepProbe = StepProbe(),  # noqa: B008 - it has no state
     ) -> None:
         _check_class(type(self))
-        self._given_run_log = run_log
-        self._clock = clock or SystemClock()
-        self._new_id = new_id
-        self._random = random
-        self._probe = probe
         self._schema = WorkflowSchema(
             self.workflow_id, *type_arguments(type(self), BaseWorkflow, (dict[str, Any], Any))
         )
+        self._equip(
+            run_log=(lambda: run_log) if run_log is not None else _process_run_log,
+            journal=None if run_log is not None else _process_journal,
+            clock=clock or SystemClock(),
+            new_id=new_id,
+            random=random,
+            probe=probe,
+            shutdown=PROCESS_SHUTDOWN,
+        )
+
+    def _equip(
+        self,
+        *,
+        run_log: Callable[[], RunLogService],
+        journal: Callable[[], RunJournal] | None,
+        clock: Clock,
+        new_id: Callable[[], str],
+        random: Callable[[], float],
+        probe: StepProbe,
+        shutdown: Shutdown,
+    ) -> None:
+        """Give this instance what it works with; it knows nothing of the past then.
+
+        Apart from the constructor, so that the test kit can equip a workflow whatever its own constructor takes.
+        """
+        self._run_log = run_log
+        self._journal = journal
+        self._clock = clock
+        self._new_id = new_id
+        self._random = random
+        self._probe = probe
+        self._shutdown = shutdown
         self._recorder = RunRecorder(
             self.workflow_id,
-            run_log=self._run_log,
-            journal=None if run_log is not None else self._journal,
+            run_log=run_log,
+            journal=journal,
             new_id=new_id,
             store_seconds=_store_seconds(self.manifest.timeout_seconds),
         )
@@ -243,12 +270,6 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         """The JSON Schema of the payload."""
         return self._schema.payload_json_schema()
 
-    def _run_log(self) -> RunLogService:
-        return self._given_run_log or run_log_module.get_run_log_service()
-
-    def _journal(self) -> RunJournal:
-        return journal_module.get_run_journal()
-
     def _invocation_time(self, request_timeout_seconds: float | None) -> "_InvocationTime":
         seconds = float(self.manifest.timeout_seconds)
         if request_timeout_seconds is not None:
@@ -319,29 +340,39 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
     async def _work_on(self, outcome: RunOutcome, ready: "_Readiness", time: "_InvocationTime") -> RunOutcome:
         """Execute an attempt of the run, and record how it ended."""
         run, steps, refusal = outcome.run, None, ready.setup_error
-        if outcome.hold is not None:
-            recorded = await self._recorder.read_steps(outcome.hold)
+        if self._journal is not None and outcome.hold is not None:
+            try:
+                recorded = await self._recorder.read_steps(outcome.hold)
+            except StoreError as error:
+                released = released_run(run, self._clock.now(), 0.0)
+                return await self._recorder.finish(replace(outcome, run=released, released=str(error)), error)
             refusal = refusal or why_not_to_go_on(run, self.manifest, recorded, self._clock.now())
-            steps = self._step_runner(outcome.hold, run, recorded, time.deadline)
+            steps = self._step_runner(self._journal(), outcome.hold, run, recorded, time.deadline)
         attempt = Attempt(
             run,
             self.manifest,
             encode=self._schema.encode_result,
             steps=steps,
-            shutdown=PROCESS_SHUTDOWN,
+            shutdown=self._shutdown,
             clock=self._clock,
             random=self._random,
             deadline=time.deadline,
         )
-        ending = await attempt.execute(lambda: self._execute(run, ready.config, steps, refusal))
+        ending = (
+            await attempt.execute(lambda: self._execute(run, ready.config, steps))
+            if refusal is None
+            else attempt.refuse(refusal)
+        )
         outcome = replace(outcome, run=ending.run, released=ending.released)
         outcome = await self._recorder.finish(outcome, ending.error)
         is_interruption = isinstance(ending.error, asyncio.CancelledError | KeyboardInterrupt)
         return replace(outcome, interruption=ending.error if is_interruption and ending.released is None else None)
 
-    def _step_runner(self, hold: RunHold, run: WorkflowRun, recorded: list[StepRecord], deadline: float) -> StepRunner:
+    def _step_runner(
+        self, journal: RunJournal, hold: RunHold, run: WorkflowRun, recorded: list[StepRecord], deadline: float
+    ) -> StepRunner:
         return StepRunner(
-            journal=self._journal(),
+            journal=journal,
             hold=hold,
             run=run,
             steps=recorded,
@@ -352,11 +383,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             probe=self._probe,
         )
 
-    async def _execute(
-        self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, refusal: BaseException | None
-    ) -> ResultT:
-        if refusal is not None:
-            raise refusal
+    async def _execute(self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None) -> ResultT:
         ctx = RunContext(
             run=run,
             config=config,
@@ -387,6 +414,14 @@ class _Readiness:
 
     config: BaseModel
     setup_error: BaseException | None
+
+
+def _process_run_log() -> RunLogService:
+    return run_log_module.get_run_log_service()
+
+
+def _process_journal() -> RunJournal:
+    return journal_module.get_run_journal()
 
 
 def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:

@@ -177,7 +177,10 @@ class JournalRequired(RunError):
     """A durable call needs the journal, and the workflow was given a bare run log."""
 
     def __init__(self, call: str) -> None:
-        super().__init__(f"{call} needs the journal; this workflow was given a run log and nothing else")
+        super().__init__(
+            f"{call} needs the journal, and this run is in none: the workflow was given a run log and nothing else, or "
+            "the start of the run could not be recorded"
+        )
         self.call = call
 
 

@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cold_start, engine, firestore, sqlite
+from benchmarks import cold_start, engine, firestore, sqlite, steps
 from benchmarks.measure import Line, table
 from tests.emulator import EmulatorMissing, emulator
 
@@ -19,16 +20,21 @@ def main() -> None:
     topics: dict[str, Callable[[], Coroutine[None, None, list[Line]]]] = {
         "the engine": engine.measure,
         "SQLite": sqlite.measure,
+        "steps": steps.measure,
         "cold starts on SQLite": cold_start.measure_sqlite,
     }
-    skipped = ""
+    skipped: list[str] = []
+    if find_spec("dbos"):
+        topics["DBOS beside us"] = steps.measure_beside_dbos
+    else:
+        skipped.append("DBOS was not measured: it is not installed (requirements-bench.txt)")
     lines: list[Line] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
             host = stack.enter_context(emulator(folder))
         except EmulatorMissing as missing:
-            skipped = f"Firestore was not measured: {missing}"
+            skipped.append(f"Firestore was not measured: {missing}")
         else:
             topics["Firestore"] = partial(firestore.measure, host)
             topics["cold starts on Firestore"] = partial(cold_start.measure_firestore, host)
@@ -37,8 +43,8 @@ def main() -> None:
             lines += asyncio.run(measure())
     print(table(lines))
     print(f"\n{_conditions()}")
-    if skipped:
-        print(skipped)
+    for reason in skipped:
+        print(reason)
 
 
 def _conditions() -> str:

@@ -41,7 +41,7 @@ class Line:
         if self.most_ms is not None:
             return _verdict(f"{self.most_ms:g} ms", met=self.measured.median_ms <= self.most_ms)
         if self.most_times is not None and self.ratio is not None:
-            return _verdict(f"{self.most_times:g}x", met=self.ratio <= self.most_times)
+            return _verdict(f"{self.most_times:.2g}x", met=self.ratio <= self.most_times)
         return ""
 
 

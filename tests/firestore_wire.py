@@ -1,11 +1,29 @@
 """The seam between the Firestore client and gRPC: RPCs are counted there, and answers get lost."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
 from typing import Any
 
+from google.api_core import exceptions as google
 from google.cloud.firestore_v1 import AsyncClient
+
+from autopilot.core.clock import Clock, SystemClock
+from autopilot.models import WorkflowRun
+from autopilot.storage.firestore import FirestoreStore
+
+PASSING_ERRORS = (
+    google.ServiceUnavailable,
+    google.DeadlineExceeded,
+    google.InternalServerError,
+    google.Unknown,
+    google.Aborted,
+    google.ResourceExhausted,
+    google.Cancelled,
+)
 
 
 @dataclass
@@ -34,6 +52,11 @@ class Wire:
         client._firestore_api_internal = _Tapped(client._firestore_api, self)
         return client
 
+    async def steps_of(self, run: WorkflowRun) -> dict[str, Any]:
+        """The snapshots of the steps and fences of a run, by id."""
+        steps = AsyncClient(project=self.project).collection("runs", f"{run.workflow_id}~{run.id}", "steps")
+        return {snapshot.id: snapshot async for snapshot in steps.stream()}
+
 
 class _Tapped:
     def __init__(self, api: Any, wire: Wire) -> None:
@@ -59,3 +82,38 @@ class _Tapped:
         self._wire.calls["query"] += 1
         self._wire.queries.append(request["structured_query"])
         return await self._api.run_query(request=request, **rest)
+
+
+class ImpatientClock(SystemClock):
+    """Pauses between attempts cost no time."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def store_on(
+    wire: Wire,
+    deadline: timedelta = timedelta(seconds=20),
+    clock: Clock = ImpatientClock(),  # noqa: B008 - stateless
+) -> FirestoreStore:
+    """A store on the wire, as another process would have it."""
+    return FirestoreStore(connect=wire.connect, clock=clock, deadline=deadline)
+
+
+def failure(error: type[google.GoogleAPICallError], message: str = "injected") -> google.GoogleAPICallError:
+    return error(message)
+
+
+def faults(*given: Fault | None) -> Callable[[], Fault | None]:
+    """The next commits fail like this, or not; all that follow succeed."""
+    left = list(given)
+    return lambda: left.pop(0) if left else None
+
+
+def lost(error: type[google.GoogleAPICallError] = google.ServiceUnavailable, *, applied: bool = True) -> Fault:
+    return Fault(failure(error), applied)
+
+
+def sometimes(chance: Random) -> Callable[[], Fault | None]:
+    """15 % of commits fail: half of these were applied."""
+    return lambda: lost(applied=chance.random() < 0.5) if chance.random() < 0.15 else None

@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot.storage",),
     ("autopilot.base_workflow", "autopilot.context"),
     ("autopilot",),
-    ("functions", "autopilot.api"),
+    ("functions", "autopilot.api", "autopilot.testing"),
     ("autopilot.entry_point", "autopilot.http_trigger", "autopilot.answers", "autopilot.local_server", "autopilot.cli"),
     ("autopilot.__main__", "main"),
 )
@@ -22,6 +22,7 @@ UPWARDS = {
     # The stores that the settings name: their drivers are imported where they are used.
     ("autopilot.core.run_log", "autopilot.storage"),
     ("autopilot.core.journal", "autopilot.storage"),
+    ("autopilot.core.run_archive", "autopilot.storage"),
 }
 """What is sanctioned, each an import inside a function."""
 

@@ -13,6 +13,7 @@ from autopilot.core.clock import Clock
 from autopilot.core.limits import cut_error, text_of
 from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.shutdown import Shutdown
+from autopilot.core.step_keys import inside
 from autopilot.core.step_runner import StepRunner
 from autopilot.errors import RunDeadlineExceeded
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
@@ -75,18 +76,28 @@ class Attempt:
         self._random = random
         self._deadline = deadline
         self._is_over_deadline = False
+        self._interrupted: asyncio.Task[Any] | None = None
 
     async def execute(self, body: Callable[[], Awaitable[Any]]) -> Ending:
         """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the run's ending."""
         began = self._clock.monotonic()
-        with self._shutdown.interrupting(self._interrupt):
+        # In no step, even if this run was begun in the body of another one's.
+        with inside(""), self._shutdown.interrupting(self._interrupt):
             outcome = await self._try(body)
+        if self._interrupted is not None:
+            self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
         seconds = self._clock.monotonic() - began
         if (reason := self._reason_to_release()) is not None:
             run = released_run(self._run, self._clock.now(), seconds)
             return Ending(run=run, error=outcome.error, released=reason)
         run = ended_run(self._run, self._manifest, outcome.status, self._clock.now(), seconds, **outcome.told)
         return Ending(run=run, error=outcome.error)
+
+    def refuse(self, reason: BaseException) -> Ending:
+        """The run fails for ``reason`` before anything is executed, and trying again cannot help."""
+        outcome = _failure(reason)
+        run = ended_run(self._run, self._manifest, outcome.status, self._clock.now(), 0.0, **outcome.told)
+        return Ending(run=run, error=reason)
 
     async def _try(self, body: Callable[[], Awaitable[Any]]) -> "_Outcome":
         outcome = await self._outcome(body, 0.0)
@@ -111,8 +122,7 @@ class Attempt:
         except GeneratorExit:
             raise  # nothing waits for this any more, and nothing may be awaited
         except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever an author's code raises fails its run
-            told = {"error": cut_error(text_of(failure)), "error_type": type(failure).__name__}
-            return _Outcome(RunStatus.FAILED, told, failure)
+            return _failure(failure)
 
     async def _within_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:
         seconds = max(0.0, self._deadline - self._clock.monotonic())
@@ -146,7 +156,14 @@ class Attempt:
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
         if self._steps is not None:
             self._steps.stop("the instance is shut down")
-        task.cancel()
+        if self._interrupted is None:
+            self._interrupted = task
+            task.cancel()
+
+
+def _failure(error: BaseException) -> _Outcome:
+    told = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
+    return _Outcome(RunStatus.FAILED, told, error)
 
 
 def ended_run(

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
 
 from autopilot.core.limits import text_of
 from autopilot.core.step_runner import StepRunner
@@ -15,7 +16,13 @@ from autopilot.models import Completion
 T = TypeVar("T")
 
 MAX_ITEM_ERROR = 200
-"""Characters of an item's error that the fan-out tells: a thousand failures must fit into one record."""
+"""Characters of an item's error that the fan-out tells."""
+
+ALL_ERRORS = 64 * 1024
+"""Characters that they may have together: however many fail, which ones fits into one record."""
+
+_ROUNDING = 1e-9
+"""29 % of 100 items are 29, and not the 28.999999999999996 that they are in binary."""
 
 ItemStatus = Literal["success", "failed", "unfinished"]
 
@@ -72,6 +79,8 @@ class FanOut(Generic[T]):
         self._item_keys = item_keys
         self._completion = completion
         self._items: dict[int, MapItem[T]] = {}
+        self._counts: Counter[ItemStatus] = Counter()
+        self._exit: BaseException | None = None
 
     async def run(self, execute: Callable[[int], Awaitable[T]], max_concurrency: int) -> MapResult[T]:
         """Execute every item by its index.
@@ -81,27 +90,49 @@ class FanOut(Generic[T]):
         """
         recorded = self._steps.recorded(self._key)
         if recorded is not None:
-            left_out = json.loads(recorded.result or "{}")
-            indexes = [index for index, key in enumerate(self._item_keys) if key not in left_out]
-            await self._work(execute, indexes, max_concurrency)
-            return self._result(left_out)
-        await self._work(execute, range(len(self._item_keys)), max_concurrency)
-        result = self._result({})
+            self._take_over(json.loads(recorded.result or "{}"))
+        indexes = [index for index in range(len(self._item_keys)) if index not in self._items]
+        # Once it is decided which items count, all of them do: it is no longer over when there are enough.
+        await self._work(execute, indexes, max_concurrency, until_settled=recorded is None)
+        self._cut_errors()
+        result = MapResult(tuple(self._item(index) for index in range(len(self._item_keys))))
         if self._is_out_of_reach():
             failures = result.failures
             raise MapFailed(self._key, f"{len(failures)} of {len(result)} items failed: {failures[0].error}", result)
         left_out = {item.key: [item.error_type, item.error] for item in result.items if item.status != "success"}
-        if left_out:
+        if left_out and recorded is None:
             await self._steps.record_result(self._key, left_out)
         return result
 
-    async def _work(self, execute: Callable[[int], Awaitable[T]], indexes: Sequence[int], max_concurrency: int) -> None:
+    def _take_over(self, left_out: dict[str, list[str | None]]) -> None:
+        """What an earlier execution left out, this one leaves out too."""
+        for index, key in enumerate(self._item_keys):
+            if key in left_out:
+                error_type, error = left_out[key]
+                status: ItemStatus = "unfinished" if error_type is None else "failed"
+                self._take(MapItem(index=index, key=key, status=status, error=error, error_type=error_type))
+
+    def _take(self, item: MapItem[T]) -> None:
+        self._items[item.index] = item
+        self._counts[item.status] += 1
+
+    def _item(self, index: int) -> MapItem[T]:
+        return self._items.get(index) or MapItem(index=index, key=self._item_keys[index], status="unfinished")
+
+    async def _work(
+        self,
+        execute: Callable[[int], Awaitable[T]],
+        indexes: Sequence[int],
+        max_concurrency: int,
+        *,
+        until_settled: bool,
+    ) -> None:
         waiting = iter(indexes)
 
         async def worker() -> None:
             for index in waiting:
-                self._items[index] = await self._execute(execute, index)
-                if self._is_settled():
+                self._take(await self._execute(execute, index))
+                if self._exit is not None or (until_settled and self._is_settled()):
                     raise _Settled
 
         workers = [asyncio.ensure_future(worker()) for _ in range(min(max_concurrency, len(indexes)))]
@@ -113,6 +144,8 @@ class FanOut(Generic[T]):
             for task in workers:
                 task.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+        if self._exit is not None:
+            raise self._exit
 
     async def _execute(self, execute: Callable[[int], Awaitable[T]], index: int) -> MapItem[T]:
         key = self._item_keys[index]
@@ -121,13 +154,16 @@ class FanOut(Generic[T]):
         except Exception as error:  # noqa: BLE001 - not swallowed: the completion policy decides what it means
             told = text_of(error)[:MAX_ITEM_ERROR]
             return MapItem(index=index, key=key, status="failed", error=told, error_type=type(error).__name__)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._exit = error  # raised where the fan-out was called: out of a task it would end the event loop
+            return MapItem(index=index, key=key, status="unfinished")
 
     def _is_settled(self) -> bool:
         enough = self._completion.min_successful
-        return self._is_out_of_reach() or (enough is not None and self._count("success") >= enough)
+        return self._is_out_of_reach() or (enough is not None and self._counts["success"] >= enough)
 
     def _is_out_of_reach(self) -> bool:
-        total, failed = len(self._item_keys), self._count("failed")
+        total, failed = len(self._item_keys), self._counts["failed"]
         enough = self._completion.min_successful
         if enough is not None and total - failed < min(enough, total):
             return True
@@ -138,7 +174,7 @@ class FanOut(Generic[T]):
         limits = [
             *([policy.tolerated_failures] if policy.tolerated_failures is not None else []),
             *(
-                [math.floor(policy.tolerated_failure_share * total)]
+                [math.floor(policy.tolerated_failure_share * total + _ROUNDING)]
                 if policy.tolerated_failure_share is not None
                 else []
             ),
@@ -147,18 +183,11 @@ class FanOut(Generic[T]):
             return min(limits)
         return total if policy.min_successful is not None else 0
 
-    def _count(self, status: ItemStatus) -> int:
-        return sum(item.status == status for item in self._items.values())
-
-    def _result(self, left_out: dict[str, Any]) -> MapResult[T]:
-        return MapResult(tuple(self._item(index, key, left_out) for index, key in enumerate(self._item_keys)))
-
-    def _item(self, index: int, key: str, left_out: dict[str, Any]) -> MapItem[T]:
-        if index in self._items:
-            return self._items[index]
-        error_type, error = left_out.get(key, (None, None))
-        status: ItemStatus = "unfinished" if error_type is None else "failed"
-        return MapItem(index=index, key=key, status=status, error=error, error_type=error_type)
+    def _cut_errors(self) -> None:
+        room = ALL_ERRORS // max(1, self._counts["failed"])
+        for index, item in self._items.items():
+            if item.error is not None and len(item.error) > room:
+                self._items[index] = replace(item, error=item.error[:room])
 
 
 class _Settled(Exception):

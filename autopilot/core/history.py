@@ -92,6 +92,8 @@ class RunHistory:
         opened = self._open[run.id]
         opened.run, opened.has_ended = run, True
         self._count(opened, run.status)
+        if run.attempt > 1:
+            self._forget(run.id)
         self._recent.append(run)
 
     def saved(self, run_id: str) -> None:
@@ -107,7 +109,7 @@ class RunHistory:
         opened = self._open.pop(run_id, None)
         if opened is not None:
             self._count(opened, opened.base)
-        self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)
+        self._forget(run_id)
 
     def unsaved(self) -> list[WorkflowRun]:
         """The runs that ended here and could not be saved, those that began first first."""
@@ -119,6 +121,9 @@ class RunHistory:
         for run in dropped:
             self.saved(run.id)
         return dropped
+
+    def _forget(self, run_id: str) -> None:
+        self._recent = deque((run for run in self._recent if run.id != run_id), maxlen=RECENT_RUNS)
 
     def _count(self, run: _OpenRun, status: RunStatus | None) -> None:
         for changed, by in count_changes(run.counted, status).items():

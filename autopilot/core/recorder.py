@@ -5,8 +5,8 @@ written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,7 +17,14 @@ from autopilot.core.history import RunHistory
 from autopilot.core.journal import RunHold, RunJournal, RunStart, StepRecord
 from autopilot.core.limits import text_of
 from autopilot.core.run_log import RunLogService, read_past
-from autopilot.errors import JournalRequired, PayloadConflict, RunNotFound, RunStartFailed, RunSuperseded
+from autopilot.errors import (
+    JournalRequired,
+    PayloadConflict,
+    RunNotFound,
+    RunStartFailed,
+    RunSuperseded,
+    StoreUnavailable,
+)
 from autopilot.models import RunStats, RunStatus, WorkflowRun
 
 STORE_SECONDS = 10.0
@@ -176,7 +183,7 @@ class RunRecorder:
         if self._journal is None:
             raise JournalRequired("resuming a run")
         with self._writing():
-            async with asyncio.timeout(self._store_seconds):
+            async with self._answering(f"claiming run {run_id}"):
                 found = await self._journal().claim_run(
                     self._workflow_id,
                     run_id,
@@ -202,8 +209,19 @@ class RunRecorder:
         """
         if hold.attempt == 1 or self._journal is None:
             return []
-        async with asyncio.timeout(self._store_seconds):
+        async with self._answering(f"reading the steps of run {hold.run_id}"):
             return await self._journal().read_steps(hold)
+
+    @asynccontextmanager
+    async def _answering(self, doing: str) -> AsyncIterator[None]:
+        timeout = asyncio.timeout(self._store_seconds)
+        try:
+            async with timeout:
+                yield
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise StoreUnavailable("journal", doing, f"no answer within {self._store_seconds:g} s") from error
 
     async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> RunOutcome:
         stored = await self._find(run) if look_up else None
@@ -231,23 +249,23 @@ class RunRecorder:
         return await uninterrupted(self._finish(outcome, error))
 
     async def _finish(self, outcome: RunOutcome, error: BaseException | None) -> RunOutcome:
-        run = outcome.run
+        run, released = outcome.run, outcome.released
         self.history.end(run)
         try:
             outcome = replace(outcome, persisted=await self._save(run))
         except RunSuperseded as newer:
             self._give_up(newer)
-            outcome = replace(outcome, superseded=True)
-        if outcome.released is None:
+            outcome = replace(outcome, superseded=True, released=None)
+        if released is None:
             _log_completed(run, error)
-        else:
+        elif not outcome.superseded:
             log.warning(
                 "workflow_run_released",
                 workflow=run.workflow_id,
                 run_id=run.id,
                 attempt=run.attempt,
                 duration_ms=run.duration_ms,
-                reason=outcome.released,
+                reason=released,
             )
         return outcome
 
@@ -323,7 +341,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as error:
             cancellation = error
     if cancellation is not None:
-        raise cancellation
+        raise cancellation from (None if task.cancelled() else task.exception())
     return task.result()
 
 

@@ -88,15 +88,15 @@ def get_run_log_service() -> RunLogService:
     Raises:
         SettingsInvalid: the settings name no store that can be used here.
     """
-    # The one import that points upwards, here and in core.journal: it keeps the drivers (Firestore's import costs
-    # hundreds of milliseconds) off every path that does not use them.
+    # The one import that points upwards, here, in core.journal and in core.run_archive: it keeps the drivers
+    # (Firestore's import costs hundreds of milliseconds) off every path that does not use them.
     from autopilot.storage import process_store
 
     return process_store()
 
 
 def reset_run_log_service() -> None:
-    """Close and forget the process's run log and journal; the next call opens them anew from the settings."""
+    """Close and forget the process's run log, journal and archive; the next call opens them anew from the settings."""
     from autopilot.storage import reset_process_store
 
     reset_process_store()

@@ -22,6 +22,7 @@ class Shutdown:
     def __init__(self) -> None:
         self._attempts: dict[asyncio.Task[Any], tuple[asyncio.AbstractEventLoop, Interrupt]] = {}
         self._is_installed = False
+        self._has_begun = False
 
     def install(self) -> None:
         """Handle SIGTERM, and hand it on to the handler that was there. Only in the main thread; once.
@@ -37,14 +38,15 @@ class Shutdown:
 
         def handle(number: int, frame: FrameType | None) -> None:
             before(number, frame)
-            self.interrupt_all()
+            self.begin()
 
         signal.signal(signal.SIGTERM, handle)
 
-    def interrupt_all(self) -> None:
-        """Interrupt every attempt that is under way, each in its own event loop."""
-        for task, (loop, interrupt) in list(self._attempts.items()):
-            loop.call_soon_threadsafe(interrupt, task)
+    def begin(self) -> None:
+        """Interrupt every attempt that is under way, each in its own event loop, and every later one as it begins."""
+        self._has_begun = True
+        for task, (loop, _) in list(self._attempts.items()):
+            loop.call_soon_threadsafe(self._interrupt, task)
 
     @contextmanager
     def interrupting(self, interrupt: Interrupt) -> Iterator[None]:
@@ -53,11 +55,20 @@ class Shutdown:
         if task is None:  # no task, no await to stop at
             yield
             return
-        self._attempts[task] = (asyncio.get_running_loop(), interrupt)
+        loop = asyncio.get_running_loop()
+        self._attempts[task] = (loop, interrupt)
+        if self._has_begun:
+            loop.call_soon(self._interrupt, task)
         try:
             yield
         finally:
             self._attempts.pop(task, None)
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        # It may have ended since this was asked for; then its task is doing something else.
+        if task in self._attempts:
+            _, interrupt = self._attempts[task]
+            interrupt(task)
 
 
 PROCESS_SHUTDOWN = Shutdown()

@@ -47,7 +47,7 @@ def _own_key(name: str, key: str | int) -> str:
 
 @contextmanager
 def inside(key: str) -> Iterator[None]:
-    """Within this, steps are part of the step ``key``."""
+    """Within this, steps are part of the step ``key``; with an empty one, of none: where a run begins."""
     token = _scope.set(key)
     try:
         yield
@@ -76,3 +76,7 @@ class UsedKeys:
             raise StepNameReused(key)
         self._used.add(key)
         return key
+
+    def release_inside(self, key: str) -> None:
+        """The body of the step ``key`` begins again: the keys of the steps in it are free."""
+        self._used = {used for used in self._used if not used.startswith(f"{key}/")}

@@ -1,5 +1,6 @@
 """The type of a step's result, and reading what was recorded of it."""
 
+import functools
 import inspect
 import json
 import typing
@@ -24,10 +25,8 @@ def result_adapter(key: str, body: Callable[..., Any], returns: Any) -> TypeAdap
         StepError: the type cannot be resolved, or is none that pydantic knows.
     """
     try:
-        declared = returns if returns is not None else _return_annotation(getattr(body, "func", body))
-        return None if declared in _UNTYPED else _adapter(declared)
-    except TypeError:  # unhashable, as Annotated with a list in it can be
-        return TypeAdapter(returns)
+        declared = returns if returns is not None else _return_annotation(function_of(body))
+        return None if declared in _UNTYPED else _adapter_of(declared)
     except (NameError, PydanticSchemaGenerationError, PydanticUserError) as error:
         raise StepError(key, f"the type of its result cannot be used ({error}); give it as returns=") from error
 
@@ -50,12 +49,30 @@ def decode_result(step: StepRecord, adapter: TypeAdapter[Any] | None) -> Any:
         raise StepResultUnreadable(step.key, message) from None
 
 
-@lru_cache(maxsize=512)
-def _return_annotation(body: Callable[..., Any]) -> Any:
-    target = body if inspect.isroutine(body) else type(body).__call__
-    return typing.get_type_hints(target, include_extras=True).get("return")
+def function_of(body: Callable[..., Any]) -> Callable[..., Any]:
+    """What is called in the end: behind a partial, a bound method, an object that can be called.
+
+    A function, and none of the objects that it may be bound to: what is kept by it holds on to no instance.
+    """
+    while isinstance(body, functools.partial):
+        body = body.func
+    if not inspect.isroutine(body):
+        body = type(body).__call__
+    return getattr(body, "__func__", body)
 
 
 @lru_cache(maxsize=512)
-def _adapter(declared: Any) -> TypeAdapter[Any]:
+def _return_annotation(function: Callable[..., Any]) -> Any:
+    return typing.get_type_hints(function, include_extras=True).get("return")
+
+
+def _adapter_of(declared: Any) -> TypeAdapter[Any]:
+    try:
+        return _known_adapter(declared)
+    except TypeError:  # unhashable, as Annotated with a list in it
+        return TypeAdapter(declared)
+
+
+@lru_cache(maxsize=512)
+def _known_adapter(declared: Any) -> TypeAdapter[Any]:
     return TypeAdapter(declared)

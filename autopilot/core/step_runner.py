@@ -1,6 +1,8 @@
 """The steps of one attempt: executed once, recorded once, answered from the record ever after."""
 
 import asyncio
+import contextvars
+import functools
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
@@ -17,7 +19,7 @@ from autopilot.core.limits import cut_error, text_of
 from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.schema import encode_json
 from autopilot.core.step_keys import UsedKeys, full_key, inside
-from autopilot.core.step_results import decode_result, result_adapter
+from autopilot.core.step_results import decode_result, function_of, result_adapter
 from autopilot.errors import (
     AttemptStopped,
     RunSuperseded,
@@ -48,9 +50,9 @@ class StepOptions:
 class StepProbe:
     """Called around every step's body. The test kit's place to stand; the default does nothing."""
 
-    def before_body(self, key: str) -> None: ...
+    def before_body(self, run_id: str, key: str) -> None: ...
 
-    def after_body(self, key: str) -> None: ...
+    def after_body(self, run_id: str, key: str) -> None: ...
 
 
 class StepRunner:
@@ -86,6 +88,7 @@ class StepRunner:
         self._deadline = deadline
         self._probe = probe
         self._used = UsedKeys()
+        self._is_unsure = False
         self.stopped: AttemptStopped | None = None
         """Why the attempt must end, once it must."""
         self.has_progressed = False
@@ -126,8 +129,11 @@ class StepRunner:
         if self.stopped is not None:
             raise self.stopped
         adapter = result_adapter(key, body, options.returns)
-        if (known := self.recorded(key)) is None:
+        if self._is_unsure:
+            await self._look_again()
+        if self.recorded(key) is None:
             await self._refuse_what_was_cut_off(key, options)
+        if (known := self.recorded(key)) is None:
             known = await self._try(key, lambda: self._call(key, body, args, kwargs, options), adapter, options)
         return decode_result(known, adapter)
 
@@ -153,6 +159,8 @@ class StepRunner:
         counted = 0 if before is None else before.tries
         for tries in range(1, options.retry.attempts + 1):
             began = self._clock.now()
+            if tries > 1:
+                self._used.release_inside(key)
             if options.semantics == "at_most_once":
                 await self._record(self._step(key, StepStatus.STARTED, counted + tries, began))
             try:
@@ -186,26 +194,30 @@ class StepRunner:
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
     ) -> Any:
         timeout = asyncio.timeout(None if options.timeout is None else options.timeout.total_seconds())
-        self._probe.before_body(key)
+        self._probe.before_body(self._hold.run_id, key)
         try:
             with inside(key):
                 async with timeout:
-                    if _is_async(body):
+                    if inspect.iscoroutinefunction(function_of(body)):
                         result = await body(*args, **kwargs)
                     else:
                         result = await self._in_thread(key, body, args, kwargs)
+                        if inspect.isawaitable(result):  # a lambda around an async function
+                            result = await result
         except TimeoutError as error:
             if not timeout.expired() or options.timeout is None:
                 raise
             cut_off = StepInterrupted(key) if options.semantics == "at_most_once" else None
             raise cut_off or StepTimeout(key, options.timeout.total_seconds()) from error
-        self._probe.after_body(key)
+        self._probe.after_body(self._hold.run_id, key)
         return result
 
     async def _in_thread(
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        thread = asyncio.ensure_future(asyncio.to_thread(body, *args, **kwargs))
+        # A future and not a task: what a body raises to end a process, such as SystemExit, must not end the event loop.
+        call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, body, *args, **kwargs)
+        thread = asyncio.get_running_loop().run_in_executor(None, call)
         try:
             return await asyncio.shield(thread)
         except asyncio.CancelledError:
@@ -241,14 +253,27 @@ class StepRunner:
         except StoreError as error:
             log.warning("step_not_recorded", step=step.key, error=str(error))
             raise self.stop(f"step {step.key} could not be recorded: {error}") from error
+        except asyncio.CancelledError:
+            self._is_unsure = True
+            raise
         self._known[step.key] = recorded
         self.has_progressed |= recorded.status is StepStatus.SUCCESS
         return recorded
 
+    async def _look_again(self) -> None:
+        # A commit was cancelled in the middle, by a timeout of the author's own: it may have been made.
+        try:
+            self._known = {step.key: step for step in await self._journal.read_steps(self._hold)}
+        except StoreError as error:
+            raise self.stop(f"the steps could not be read: {error}") from error
+        self._is_unsure = False
 
-def _is_async(body: Callable[..., Any]) -> bool:
-    target = getattr(body, "func", body)  # functools.partial
-    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))  # noqa: B004
+
+def _without_stop_iteration(body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return body(*args, **kwargs)
+    except StopIteration as error:  # no future can carry it; Python makes the same of it in an async function
+        raise RuntimeError("a step's body raised StopIteration") from error
 
 
 def _forget(thread: asyncio.Future[Any]) -> None:

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from autopilot.errors import RunSuperseded
+from autopilot.errors import RunStateConflict, RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun
 
 
@@ -86,5 +86,39 @@ def claimed(run: WorkflowRun, *, due_at: datetime) -> WorkflowRun:
             "error_type": None,
             "expires_at": None,
             "reopened_attempt": attempt if run.status.is_terminal else run.reopened_attempt,
+        }
+    )
+
+
+def check_removable(run: WorkflowRun, *, lease_ends_at: datetime | None, now: datetime) -> None:
+    """Refuse to remove a run that is not over, or that may still be worked on.
+
+    Args:
+        lease_ends_at: of the last attempt that held the run. One that was cancelled from outside works until it
+            notices, and if it found no record then, it would save its end as a new run.
+        now: the store's time.
+
+    Raises:
+        RunStateConflict: it cannot be removed now.
+    """
+    if not run.status.is_terminal:
+        raise RunStateConflict(run.id, run.status, "removed")
+    if run.status is RunStatus.CANCELLED and lease_ends_at is not None and now < lease_ends_at:
+        raise RunStateConflict(run.id, run.status, "removed before the lease of its last attempt ends")
+
+
+def cancelled(run: WorkflowRun, *, now: datetime, retention: timedelta | None) -> WorkflowRun:
+    """A run that is not over, as it is when somebody else than the attempt that holds it has cancelled it.
+
+    The next attempt's number fences the old one off, as a claim does.
+    """
+    return run.model_copy(
+        update={
+            "status": RunStatus.CANCELLED,
+            "attempt": run.attempt + 1,
+            "completed_at": now,
+            "due_at": None,
+            "waiting_for": None,
+            "expires_at": None if retention is None else now + retention,
         }
     )

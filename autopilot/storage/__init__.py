@@ -1,15 +1,16 @@
-"""The databases: the only modules that know one. Each store is both a run log and a journal."""
+"""The databases: the only modules that know one. Each store is run log, journal and archive."""
 
 from functools import cache
 from typing import Protocol
 
 from autopilot.core.journal import RunJournal
+from autopilot.core.run_archive import RunArchive
 from autopilot.core.run_log import RunLogService
 from autopilot.settings import load_settings
 
 
-class Store(RunLogService, RunJournal, Protocol):
-    """A database that keeps run documents, seen as run log and as journal."""
+class Store(RunLogService, RunJournal, RunArchive, Protocol):
+    """A database that keeps run documents, seen as run log, as journal and as archive."""
 
     def close(self) -> None:
         """Let go of threads, files and connections, without waiting for a network. Using the store opens it again."""

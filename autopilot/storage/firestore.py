@@ -120,9 +120,12 @@ class FirestoreStore:
         if not is_workflow_name(workflow_id) or not is_run_id(run_id):
             return None
         document = document_id(workflow_id, run_id)
+        known = version if isinstance(version, StoredRun) else None
+        if known is not None and not may_claim(known.run, due=known.is_due, reopen=reopen):
+            known = None  # it may have become due since
 
         async def claim(tries: int) -> ClaimOutcome | None:
-            stored = version if tries == 0 and isinstance(version, StoredRun) else await self._read(document)
+            stored = known if known is not None and tries == 0 else await self._read(document)
             if stored is None or stored.is_expired:
                 return None
             run, marked = stored.run, stored.nonce or nonce

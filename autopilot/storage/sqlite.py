@@ -5,14 +5,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from autopilot.core.activity import ACTIVITY_KEPT
 from autopilot.core.clock import Clock, SystemClock, to_microseconds
-from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
-from autopilot.core.limits import check_page_size
-from autopilot.core.transitions import claimed, count_changes, is_due, may_claim, replaces, stats_of
+from autopilot.core.run_archive import ActivityBucket, BucketSize, RunChange, RunFilter
+from autopilot.core.transitions import claimed, is_due, may_claim, replaces, stats_of
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage import sqlite_rows as rows
+from autopilot.storage.sqlite_archive import SQLiteArchive
+from autopilot.storage.sqlite_changes import DELETE_OLD_ACTIVITY, HAS_OLD_ACTIVITY, put_run
 from autopilot.storage.sqlite_connection import Database
 
 _EXPIRED_BATCH = 200
@@ -37,6 +39,7 @@ class SQLiteStore:
     ) -> None:
         self._clock = clock
         self._database = Database(str(path), deadline.total_seconds(), partial(_remove_expired, clock=self._clock))
+        self._archive = SQLiteArchive(self._database, self._clock)
 
     async def save_run(self, run: WorkflowRun) -> None:
         row = rows.run_row(run)
@@ -45,8 +48,7 @@ class SQLiteStore:
             found = connection.execute(rows.GET_RUN, (run.workflow_id, run.id)).fetchone()
             stored = rows.run_of(found) if found else None
             if replaces(run, stored):
-                connection.execute(rows.PUT_RUN, row)
-                _count(connection, run, before=stored.status if stored else None)
+                put_run(connection, rows.PUT_RUN, row, run=run, before=stored)
 
         await self._database.write(f"saving run {run.id}", save)
 
@@ -58,15 +60,14 @@ class SQLiteStore:
         row = (*rows.run_row(run), start.owner, start.nonce, start.lease // timedelta(microseconds=1))
 
         def begin(connection: sqlite3.Connection) -> StartOutcome:
-            if connection.execute(rows.CREATE_RUN, row).rowcount == 0:
-                *found, owner, _ = connection.execute(rows.GET_RUN_AND_CLAIM, (run.workflow_id, run.id)).fetchone()
+            if not put_run(connection, rows.CREATE_RUN, row, run=run, before=None):
+                *found, owner, _, _ = connection.execute(rows.GET_RUN_AND_CLAIM, (run.workflow_id, run.id)).fetchone()
                 stored = rows.run_of(found)
                 if owner == start.owner:
                     return StartOutcome(run=stored, created=True)
                 if stored.expires_at is None or stored.expires_at > now:
                     return StartOutcome(run=stored, created=False, is_due=is_due(stored, now))
-                connection.execute(rows.PUT_RUN_AND_CLAIM, row)
-            _count(connection, run, before=None)
+                put_run(connection, rows.PUT_RUN_AND_CLAIM, row, run=run, before=None)
             return StartOutcome(run=run, created=True)
 
         return await self._database.write(f"starting run {run.id}", begin)
@@ -90,7 +91,7 @@ class SQLiteStore:
             found = connection.execute(rows.GET_RUN_AND_CLAIM, (workflow_id, run_id)).fetchone()
             if found is None:
                 return None
-            *columns, _, stored_nonce = found
+            *columns, _, stored_nonce, _ = found
             stored = rows.run_of(columns)
             if not may_claim(stored, due=is_due(stored, now), reopen=reopen):
                 return ClaimOutcome(run=stored, before=stored.status, hold=None)
@@ -98,10 +99,8 @@ class SQLiteStore:
             hold = RunHold(
                 workflow_id=workflow_id, run_id=run_id, attempt=run.attempt, owner=owner, nonce=stored_nonce or nonce
             )
-            connection.execute(
-                rows.PUT_RUN_AND_CLAIM, (*rows.run_row(run), owner, hold.nonce, lease // timedelta(microseconds=1))
-            )
-            _count(connection, run, before=stored.status)
+            row = (*rows.run_row(run), owner, hold.nonce, lease // timedelta(microseconds=1))
+            put_run(connection, rows.PUT_RUN_AND_CLAIM, row, run=run, before=stored)
             return ClaimOutcome(run=run, before=stored.status, hold=hold)
 
         return await self._database.write(f"claiming run {run_id}", claim)
@@ -137,20 +136,9 @@ class SQLiteStore:
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        check_page_size(limit)
-        position = None if start_after is None else decode_cursor(start_after, workflow_id, status)
-        if not is_workflow_name(workflow_id):
-            return [], None
-        parameters: list[str | int] = [workflow_id]
-        if status is not None:
-            parameters.append(status.value)
-        if position is not None:
-            parameters += (to_microseconds(position.started_at), position.run_id)
-        statement = rows.list_runs_statement(in_status=status is not None, after_position=position is not None)
-        # One run more than asked for tells whether anything follows.
-        found = await self._runs(f"listing runs of {workflow_id}", statement, (*parameters, limit + 1))
-        page = found[:limit]
-        return page, encode_cursor(page[-1], status) if len(found) > limit else None
+        return await self._archive.find_runs(
+            RunFilter(workflow_id=workflow_id, status=status), limit=limit, start_after=start_after
+        )
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         if not is_workflow_name(workflow_id):
@@ -170,6 +158,36 @@ class SQLiteStore:
     async def get_paused_runs(self) -> list[WorkflowRun]:
         return await self._runs("reading paused runs", rows.GET_PAUSED_RUNS, ())
 
+    async def find_runs(
+        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        return await self._archive.find_runs(wanted, limit=limit, start_after=start_after)
+
+    async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
+        return await self._archive.get_run_steps(workflow_id, run_id)
+
+    async def get_activity(
+        self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
+    ) -> list[ActivityBucket]:
+        return await self._archive.get_activity(workflow_id, since=since, until=until, size=size)
+
+    async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        return await self._archive.delete_run(workflow_id, run_id)
+
+    async def request_cancel(
+        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
+    ) -> WorkflowRun | None:
+        return await self._archive.request_cancel(workflow_id, run_id, owner=owner, retention=retention)
+
+    async def get_last_position(self) -> str:
+        return await self._archive.get_last_position()
+
+    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
+        return await self._archive.read_changes(after, limit=limit)
+
+    async def check_connection(self) -> None:
+        await self._archive.check_connection()
+
     def close(self) -> None:
         """Close the file and end the store's thread, once the calls that are under way are done."""
         self._database.close()
@@ -179,11 +197,6 @@ class SQLiteStore:
             return [rows.run_of(row) for row in connection.execute(statement, parameters)]
 
         return await self._database.read(doing, fetch)
-
-
-def _count(connection: sqlite3.Connection, run: WorkflowRun, *, before: RunStatus | None) -> None:
-    for status, change in count_changes(before, run.status).items():
-        connection.execute(rows.ADD_TO_COUNT, (run.workflow_id, status.value, change))
 
 
 def _check_holder(connection: sqlite3.Connection, hold: RunHold) -> None:
@@ -196,11 +209,13 @@ def _remove_expired(connection: sqlite3.Connection, *, clock: Clock) -> None:
     # When the database is opened, since no process of ours runs in between; and a bounded number, each batch a commit
     # of its own, so that neither the first call nor other processes wait long. What is left goes the next time.
     now = to_microseconds(clock.now())
-    for has_expired, delete in (
-        (rows.HAS_EXPIRED, rows.DELETE_EXPIRED),
-        (rows.HAS_EXPIRED_STEPS, rows.DELETE_EXPIRED_STEPS),
+    too_old = to_microseconds(clock.now() - ACTIVITY_KEPT)
+    for has_expired, delete, until in (
+        (rows.HAS_EXPIRED, rows.DELETE_EXPIRED, now),
+        (rows.HAS_EXPIRED_STEPS, rows.DELETE_EXPIRED_STEPS, now),
+        (HAS_OLD_ACTIVITY, DELETE_OLD_ACTIVITY, too_old),
     ):
         for _ in range(_EXPIRED_BATCHES):
-            if connection.execute(has_expired, (now,)).fetchone() is None:
+            if connection.execute(has_expired, (until,)).fetchone() is None:
                 break
-            connection.execute(delete, (now, _EXPIRED_BATCH))
+            connection.execute(delete, (until, _EXPIRED_BATCH))

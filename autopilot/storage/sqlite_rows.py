@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from autopilot.core.clock import from_microseconds, to_microseconds
+from autopilot.core.cursor import RunPosition
 from autopilot.core.journal import RunHold, StepRecord
+from autopilot.core.run_archive import RunFilter
 from autopilot.models import StepStatus, WorkflowRun
 from autopilot.storage.encoding import decode_json, encode_texts
 
@@ -19,9 +21,12 @@ _CLAIM = "owner, nonce, lease"
 
 def _insert(columns: str) -> str:
     names = columns.split(", ")
-    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in {"workflow_id", "id"})
+    changes = ", ".join(
+        f"{name} = excluded.{name}" for name in (*names, "changed") if name not in {"workflow_id", "id"}
+    )
+    values = ", ".join("?" for _ in names)
     return (
-        f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' for _ in names)}) "  # noqa: S608 - our own names
+        f"INSERT INTO runs ({columns}, changed) VALUES ({values}, (SELECT last + 1 FROM changes)) "  # noqa: S608 - our own names
         f"ON CONFLICT (workflow_id, id) DO UPDATE SET {changes}"
     )
 
@@ -31,30 +36,39 @@ PUT_RUN = _insert(_RUN)
 PUT_RUN_AND_CLAIM = _insert(f"{_RUN}, {_CLAIM}")
 CREATE_RUN = f"{PUT_RUN_AND_CLAIM.partition(' DO UPDATE')[0]} DO NOTHING"
 """Write a run and its claim unless the id is taken; ``rowcount`` tells."""
+TAKE_POSITION = "UPDATE changes SET last = last + 1"
+"""Belongs into the transaction of each of the three: what they write is the last change."""
 
 GET_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
-GET_RUN_AND_CLAIM = f"SELECT {_RUN}, owner, nonce FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
+GET_RUN_AND_CLAIM = f"SELECT {_RUN}, {_CLAIM} FROM runs WHERE workflow_id = ? AND id = ?"  # noqa: S608
 GET_LATEST_RUN = f"SELECT {_RUN} FROM runs WHERE workflow_id = ? ORDER BY started_at DESC, id DESC LIMIT 1"  # noqa: S608
 GET_PAUSED_RUNS = (
     f"SELECT {_RUN} FROM runs WHERE status = 'paused' "  # noqa: S608
     "ORDER BY started_at DESC, workflow_id DESC, id DESC"
 )
 
-ADD_TO_COUNT = """
-    INSERT INTO run_counts (workflow_id, status, runs) VALUES (?, ?, ?)
-    ON CONFLICT (workflow_id, status) DO UPDATE SET runs = runs + excluded.runs
-"""
 GET_COUNTS = "SELECT status, runs FROM run_counts WHERE workflow_id = ?"
+
+GET_CHANGES = f"SELECT {_RUN}, changed FROM runs WHERE changed > ? ORDER BY changed LIMIT ?"  # noqa: S608
+GET_LAST_POSITION = "SELECT last FROM changes"
+
+DELETE_RUN = "DELETE FROM runs WHERE workflow_id = ? AND id = ?"
+DELETE_STEPS = "DELETE FROM steps WHERE workflow_id = ? AND run_id = ?"
 
 _EXPIRED = "expires_at <= ? AND status IN ('success', 'failed', 'skipped', 'cancelled')"
 HAS_EXPIRED = f"SELECT 1 FROM runs WHERE {_EXPIRED} LIMIT 1"  # noqa: S608
 DELETE_EXPIRED = f"DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs WHERE {_EXPIRED} LIMIT ?)"  # noqa: S608
 
-
 _STEP = "key, status, attempt, tries, started_at, ended_at, result, error, error_type"
 GET_HOLDER = "SELECT attempt, owner, nonce FROM runs WHERE workflow_id = ? AND id = ?"
 GET_STEPS = f"SELECT {_STEP} FROM steps WHERE workflow_id = ? AND run_id = ? AND nonce = ?"  # noqa: S608
 GET_STEP = f"{GET_STEPS} AND key = ?"
+GET_RUN_STEPS = f"""
+    SELECT {", ".join(f"steps.{column}" for column in _STEP.split(", "))} FROM steps
+    JOIN runs ON runs.workflow_id = steps.workflow_id AND runs.id = steps.run_id AND runs.nonce = steps.nonce
+    WHERE steps.workflow_id = ? AND steps.run_id = ?
+    ORDER BY steps.started_at, steps.key
+"""  # noqa: S608
 PUT_STEP = f"""
     INSERT INTO steps ({_STEP}, expires_at, workflow_id, run_id, nonce)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -69,14 +83,29 @@ HAS_EXPIRED_STEPS = "SELECT 1 FROM steps WHERE expires_at <= ? LIMIT 1"
 DELETE_EXPIRED_STEPS = "DELETE FROM steps WHERE rowid IN (SELECT rowid FROM steps WHERE expires_at <= ? LIMIT ?)"
 
 
-def list_runs_statement(*, in_status: bool, after_position: bool) -> str:
-    """A page of a workflow's runs. Parameters: workflow, [status,] [started_at, id,] how many."""
-    status = "AND status = ? " if in_status else ""
-    position = "AND (started_at, id) < (?, ?) " if after_position else ""
-    return (
-        f"SELECT {_RUN} FROM runs WHERE workflow_id = ? {status}{position}"  # noqa: S608
-        "ORDER BY started_at DESC, id DESC LIMIT ?"
-    )
+def find_runs_query(wanted: RunFilter, *, after: RunPosition | None, limit: int) -> tuple[str, list[str | int]]:
+    """A page of the runs that ``wanted`` describes, newest first: the statement and its parameters."""
+    terms: list[tuple[str, tuple[str | int, ...]]] = []
+    order = "started_at, workflow_id, id"
+    if wanted.workflow_id is not None:
+        terms.append(("workflow_id = ?", (wanted.workflow_id,)))
+        order = "started_at, id"
+    if wanted.status is not None:
+        terms.append(("status = ?", (wanted.status.value,)))
+    if wanted.trigger_type is not None:
+        terms.append(("trigger_type = ?", (wanted.trigger_type.value,)))
+    if wanted.since is not None:
+        terms.append(("started_at >= ?", (to_microseconds(wanted.since),)))
+    if after is not None:  # which is before ``until``: an index is entered at one upper bound
+        ids = (after.run_id,) if wanted.workflow_id is not None else (after.workflow_id, after.run_id)
+        place = (to_microseconds(after.started_at), *ids)
+        terms.append((f"({order}) < ({', '.join('?' for _ in place)})", place))
+    elif wanted.until is not None:
+        terms.append(("started_at < ?", (to_microseconds(wanted.until),)))
+    where = f"WHERE {' AND '.join(text for text, _ in terms)} " if terms else ""
+    newest_first = f"ORDER BY {order.replace(',', ' DESC,')} DESC"
+    statement = f"SELECT {_RUN} FROM runs {where}{newest_first} LIMIT ?"  # noqa: S608 - our own names
+    return statement, [*(value for _, values in terms for value in values), limit]
 
 
 def run_row(run: WorkflowRun) -> tuple[Any, ...]:

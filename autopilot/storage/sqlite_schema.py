@@ -75,6 +75,31 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX steps_expiring ON steps (expires_at)",
     ),
+    (
+        # A list for each way to filter, so that its first page costs no more than its own rows.
+        "CREATE INDEX runs_newest ON runs (started_at, workflow_id, id)",
+        "CREATE INDEX runs_in_status ON runs (status, started_at, workflow_id, id)",
+        "CREATE INDEX runs_by_trigger ON runs (trigger_type, started_at, workflow_id, id)",
+        "CREATE INDEX runs_in_status_by_trigger ON runs (status, trigger_type, started_at, workflow_id, id)",
+        "CREATE INDEX runs_of_workflow_by_trigger ON runs (workflow_id, trigger_type, started_at, id)",
+        "CREATE INDEX runs_of_workflow_in_status_by_trigger ON runs (workflow_id, status, trigger_type, started_at, id)",
+        "DROP INDEX runs_paused",  # runs_in_status does it
+        "ALTER TABLE runs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",  # its place in the order of changes
+        "CREATE INDEX runs_by_change ON runs (changed)",
+        "CREATE TABLE changes (last INTEGER NOT NULL)",  # not the greatest of runs.changed: that run may be removed
+        "INSERT INTO changes VALUES (0)",
+        """
+        CREATE TABLE activity (
+            workflow_id TEXT NOT NULL,
+            hour INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            duration_ms INTEGER NOT NULL,  -- the least of its interval; -1 for none
+            runs INTEGER NOT NULL,
+            PRIMARY KEY (workflow_id, hour, status, duration_ms)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX activity_by_hour ON activity (hour)",
+    ),
 )
 """The statements that lead from each version to the next. What was released is never changed, only added to."""
 

@@ -2,26 +2,17 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autopilot.core.journal import RunStart, StartOutcome
+from autopilot.core.journal import StartOutcome
 from autopilot.core.limits import PAYLOAD_LIMIT
 from autopilot.errors import PayloadTooLarge
-from autopilot.models import RunStatus, WorkflowRun
+from autopilot.models import RunStatus
 from autopilot.storage import Store
 from tests.clock import FakeClock
+from tests.journal import LEASE, LONG_AGO, LONG_HENCE, start_of
 from tests.runs import MakeRun
-
-LEASE = timedelta(seconds=600)
-# Far from every clock: what has expired is decided by the store's time, which may be a server's.
-LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
-LONG_HENCE = datetime(2999, 1, 1, tzinfo=UTC)
-
-
-def start_of(run: WorkflowRun, owner: str = "first") -> RunStart:
-    return RunStart(run=run, owner=owner, nonce=f"nonce of {owner}", lease=LEASE)
 
 
 async def test_a_start_creates_the_run_and_counts_it(store: Store, make_run: MakeRun, clock: FakeClock) -> None:

@@ -53,7 +53,7 @@ class HistoryBesideARunLog(RuleBasedStateMachine):
     @rule(target=begun, recorded=st.sampled_from((RunStatus.RUNNING, None)))
     def a_run_begins(self, recorded: RunStatus | None) -> WorkflowRun:
         run = self.make_run(RunStatus.RUNNING)
-        self.history.begin(run, recorded=recorded, created=True)
+        self.history.begin(run, recorded=recorded)
         if recorded is not None:
             self.stored[run.id] = recorded
         return run
@@ -64,7 +64,7 @@ class HistoryBesideARunLog(RuleBasedStateMachine):
         self.stored[run.id] = run.status
         self.view[run.id] = run.status
         self.resync()
-        self.history.begin(run, recorded=run.status, created=False)
+        self.history.begin(run, recorded=run.status, counted=run.status)
         return run
 
     @rule(target=ended, run=consumes(begun), status=st.sampled_from(ENDINGS))
@@ -114,7 +114,7 @@ def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
     make_run, history = run_factory(FakeClock()), RunHistory()
     runs = [make_run() for _ in range(UNSAVED_RUNS + 2)]
     for run in runs:
-        history.begin(run, recorded=None, created=True)
+        history.begin(run, recorded=None)
         history.end(run)
         history.not_saved(run.id)
 
@@ -128,7 +128,7 @@ def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
     run = make_run(status=RunStatus.RUNNING)
     assert history.under_way(run.id) is None
 
-    history.begin(run, recorded=None, created=True)
+    history.begin(run, recorded=None)
     assert history.under_way(run.id) == run
     over = run.model_copy(update={"status": RunStatus.FAILED})
     history.end(over)
@@ -145,7 +145,7 @@ def test_the_last_run_is_the_one_that_started_last_hydrated_or_own() -> None:
     history.hydrate(stats_of({}), old)
     for run in (older, new):
         assert history.last_run == old
-        history.begin(run, recorded=None, created=True)
+        history.begin(run, recorded=None)
         history.end(run)
 
     assert history.last_run == new

@@ -1,0 +1,22 @@
+"""The test kit for workflow authors.
+
+::
+
+    async def test_an_order_survives_every_crash():
+        await crash_matrix(TakeOrder, {"item": "tea"})
+"""
+
+from autopilot.testing.clock import ManualClock
+from autopilot.testing.harness import Harness
+from autopilot.testing.instance import InstanceKilled
+from autopilot.testing.matrix import CrashMatrixFailed, CrashPoint, CrashReport, crash_matrix
+
+__all__ = [
+    "CrashMatrixFailed",
+    "CrashPoint",
+    "CrashReport",
+    "Harness",
+    "InstanceKilled",
+    "ManualClock",
+    "crash_matrix",
+]

@@ -1,0 +1,182 @@
+"""A workflow under test: cold instances, a clock to move, and a look at everything that was recorded."""
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from autopilot.base_workflow import LEASE_MARGIN, BaseWorkflow
+from autopilot.core.clock import random_id
+from autopilot.core.journal import StepRecord
+from autopilot.core.recorder import RunOutcome
+from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
+from autopilot.storage import Store
+from autopilot.storage.sqlite import SQLiteStore
+from autopilot.testing.clock import ManualClock
+from autopilot.testing.instance import Account, Instance
+
+MakeWorkflow = Callable[[], BaseWorkflow[Any, Any]]
+"""A workflow's class, or a function that makes an instance with whatever its constructor needs."""
+
+
+class Harness:
+    """Runs a workflow as the cloud does, on a store and a clock of its own.
+
+    Every invocation is served by a fresh instance, a cold start: what the workflow remembers, it remembers by its
+    records. The settings and the process's store are not touched.
+
+    Args:
+        workflow: the workflow's class, or a function that makes an instance.
+        store: default: an SQLite database in memory, with the limits that every store enforces, Firestore's among them.
+        clock: what workflow and default store know of time. Sleeps and pauses between tries take no time.
+        lease: instead of the leases that the engine asks for; for a store whose time cannot be moved.
+    """
+
+    def __init__(
+        self,
+        workflow: MakeWorkflow,
+        *,
+        store: Store | None = None,
+        clock: ManualClock | None = None,
+        lease: timedelta | None = None,
+    ) -> None:
+        self.clock = clock or ManualClock()
+        self.store: Store = store or SQLiteStore(":memory:", clock=self.clock)
+        self.account = Account()
+        self._make = workflow
+        self._lease = lease
+        self._random = random.Random(0)  # noqa: S311 - pauses that are the same in every test
+        self._workflow = workflow()
+        """Is asked for its name and manifest, and never runs."""
+
+    async def run(
+        self,
+        payload: Any = None,
+        *,
+        identity: str | None = None,
+        trigger_type: TriggerType = TriggerType.MANUAL,
+        kill_at: str | int | None = None,
+        shut_down_at: str | int | None = None,
+    ) -> WorkflowRun:
+        """Deliver a trigger to a cold instance, and return the run as that leaves it.
+
+        Args:
+            payload: a JSON object; None is an empty one.
+            identity: the trigger's: delivered again, it is the same run.
+            kill_at: the moment at which the instance is killed, such as ``"after body check"``, ``"before commit step
+                check success"``, ``"after commit start"``, ``"before commit end"``; or its number in
+                ``account.moments``.
+            shut_down_at: the moment at which it is told to end, as by SIGTERM: it stops at its next ``await`` and
+                gives the run free, which is returned as ``running``.
+
+        Raises:
+            InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger goes on.
+            PayloadError, ConfigInvalid: as :meth:`BaseWorkflow.run`.
+        """
+        return _run_of(
+            await self.deliver(
+                payload, identity=identity, trigger_type=trigger_type, kill_at=kill_at, shut_down_at=shut_down_at
+            )
+        )
+
+    async def deliver(
+        self,
+        payload: Any = None,
+        *,
+        identity: str | None = None,
+        trigger_type: TriggerType = TriggerType.MANUAL,
+        kill_at: str | int | None = None,
+        shut_down_at: str | int | None = None,
+    ) -> RunOutcome:
+        """:meth:`run`, and how durable its outcome is."""
+        trigger = Trigger(identity=identity)
+        return await self._serve(
+            self._instance(kill_at, shut_down_at),
+            lambda workflow: workflow.invoke(
+                trigger_type,
+                {} if payload is None else payload,
+                trigger=trigger,
+                require_start=identity is not None or workflow.manifest.durability == "required",
+            ),
+        )
+
+    async def resume(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
+        """Go on with a run that nobody holds, as ``/runs/{id}/continue`` does; any other is returned as it is.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InstanceKilled: as :meth:`run`.
+        """
+        return _run_of(await self._serve(self._instance(kill_at), lambda workflow: workflow.resume(run_id)))
+
+    async def retry(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
+        """Reopen a run that failed or was cancelled, as a person does by ``/runs/{id}/retry``.
+
+        Raises:
+            RunNotFound: there is no such run.
+            RunStateConflict: it has not ended, or it succeeded or was skipped.
+            InstanceKilled: as :meth:`run`.
+        """
+        return _run_of(
+            await self._serve(self._instance(kill_at), lambda workflow: workflow.resume(run_id, reopen=True))
+        )
+
+    def advance(self, by: timedelta) -> None:
+        """Time passes."""
+        self.clock.advance(by)
+
+    def expire_lease(self) -> None:
+        """As much time passes as any attempt can hold a run without ending."""
+        self.advance(timedelta(seconds=self._workflow.manifest.timeout_seconds) + LEASE_MARGIN)
+
+    async def runs(self, *, status: RunStatus | None = None) -> list[WorkflowRun]:
+        """The workflow's recorded runs, newest first, at most 1,000."""
+        found, _ = await self.store.list_runs(self._workflow.workflow_id, limit=1000, status=status)
+        return found
+
+    async def get_run(self, run_id: str) -> WorkflowRun | None:
+        """The run as it is recorded."""
+        return await self.store.get_run(self._workflow.workflow_id, run_id)
+
+    async def steps(self, run_id: str) -> dict[str, StepRecord]:
+        """What is recorded of the steps of a run that this harness ran, by their full keys."""
+        hold = self.account.holds.get(run_id)
+        return {} if hold is None else {step.key: step for step in await self.store.read_steps(hold)}
+
+    async def stats(self) -> RunStats:
+        """The workflow's recorded statistics."""
+        return await self.store.get_stats(self._workflow.workflow_id)
+
+    def executions(self, run_id: str) -> Counter[str]:
+        """How often the body of each step of a run was begun, by the steps' full keys, over all attempts."""
+        return Counter({key: count for (run, key), count in self.account.bodies.items() if run == run_id})
+
+    def _instance(self, kill_at: str | int | None, shut_down_at: str | int | None = None) -> Instance:
+        return Instance(self.store, kill_at=kill_at, shut_down_at=shut_down_at, lease=self._lease)
+
+    async def _serve(
+        self, instance: Instance, call: Callable[[BaseWorkflow[Any, Any]], Awaitable[RunOutcome]]
+    ) -> RunOutcome:
+        workflow = self._make()
+        workflow._equip(  # noqa: SLF001 - the seam that is there for this
+            run_log=lambda: instance.store,
+            journal=lambda: instance.store,
+            clock=self.clock,
+            new_id=random_id,
+            random=self._random.random,
+            probe=instance,
+            shutdown=instance.shutdown,
+        )
+        try:
+            outcome = await call(workflow)
+            instance.require_alive()
+        finally:
+            self.account.add(instance.account)
+        return outcome
+
+
+def _run_of(outcome: RunOutcome) -> WorkflowRun:
+    if outcome.interruption is not None:
+        raise outcome.interruption
+    return outcome.run

@@ -1,0 +1,344 @@
+"""What every archive promises of single runs: their steps, their removal, their cancellation; and of changes."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from autopilot.core.journal import RunHold, RunStart, StepRecord
+from autopilot.core.run_archive import RunFilter
+from autopilot.errors import CursorInvalid, RunStateConflict, RunSuperseded
+from autopilot.models import RunStatus, StepStatus, WorkflowRun
+from autopilot.storage import Store
+from tests.clock import FakeClock
+from tests.runs import MakeRun
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FAR = datetime(2999, 1, 1, tzinfo=UTC)
+LEASE = timedelta(minutes=10)
+TERMINAL = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED)
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.SLEEPING)
+
+
+async def started(
+    store: Store, make_run: MakeRun, *, nonce: str = "nonce", lease: timedelta = LEASE, **fields: object
+) -> RunHold:
+    run = make_run(**{"status": RunStatus.RUNNING} | fields)
+    outcome = await store.start_run(RunStart(run=run, owner=f"owner-{nonce}", nonce=nonce, lease=lease))
+    assert outcome.created
+    return RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=1, owner=f"owner-{nonce}", nonce=nonce)
+
+
+def a_step(key: str, started_at: datetime = NOON, **fields: object) -> StepRecord:
+    step = {"status": StepStatus.SUCCESS, "attempt": 1, "tries": 1, "ended_at": started_at, "result": '"done"'}
+    return StepRecord(key=key, started_at=started_at, **step | fields)  # type: ignore[arg-type] - as given
+
+
+async def record(store: Store, hold: RunHold, *steps: StepRecord) -> None:
+    for step in steps:
+        await store.record_step(hold, step, expires_at=FAR)
+
+
+async def the_run(store: Store, hold: RunHold) -> WorkflowRun:
+    run = await store.get_run(hold.workflow_id, hold.run_id)
+    assert run is not None
+    return run
+
+
+# Steps
+
+
+async def test_the_steps_of_a_run_are_told_by_their_start_and_then_by_their_key(
+    store: Store, make_run: MakeRun
+) -> None:
+    hold = await started(store, make_run)
+    late, second, first = a_step("a", NOON + LEASE), a_step("c"), a_step("b", error="why", error_type="ValueError")
+    await record(store, hold, late, second, first)
+
+    assert await store.get_run_steps("digest", hold.run_id) == [first, second, late]
+
+
+async def test_steps_outlast_their_attempt_and_are_those_of_their_run_only(store: Store, make_run: MakeRun) -> None:
+    hold, other = await started(store, make_run), await started(store, make_run, nonce="other")
+    await record(store, hold, a_step("mine"))
+    await record(store, other, a_step("theirs"))
+    run = await the_run(store, hold)
+    await store.save_run(run.model_copy(update={"status": RunStatus.SUCCESS, "due_at": None}))
+
+    assert [step.key for step in await store.get_run_steps("digest", hold.run_id)] == ["mine"]
+
+
+async def test_a_run_has_none_of_the_steps_of_its_predecessor(store: Store, make_run: MakeRun) -> None:
+    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+    old = await started(store, make_run, id="run-x", nonce="old", started_at=long_ago)
+    await record(store, old, a_step("of the old run"))
+    over = (await the_run(store, old)).model_copy(update={"status": RunStatus.SUCCESS, "expires_at": long_ago})
+    await store.save_run(over)
+    new = await started(store, make_run, id="run-x", nonce="new")
+    await record(store, new, a_step("of the new run"))
+
+    assert [step.key for step in await store.get_run_steps("digest", "run-x")] == ["of the new run"]
+
+
+async def test_an_unknown_run_has_no_steps(store: Store, make_run: MakeRun) -> None:
+    run = make_run()
+    await store.save_run(run)
+
+    assert await store.get_run_steps("digest", run.id) == []
+    for workflow_id, run_id in (("digest", "unknown"), ("digest", "../x"), ("a/b", run.id)):
+        assert await store.get_run_steps(workflow_id, run_id) == []
+
+
+# Removal
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+async def test_a_run_that_is_over_can_be_removed_and_stays_counted(
+    store: Store, make_run: MakeRun, status: RunStatus
+) -> None:
+    run, kept = make_run(status=status), make_run()
+    await store.save_run(run)
+    await store.save_run(kept)
+    before = await store.get_stats("digest")
+
+    assert await store.delete_run("digest", run.id) == run
+
+    assert await store.get_run("digest", run.id) is None
+    assert await store.list_runs("digest") == ([kept], None)
+    assert await store.get_stats("digest") == before
+    assert await store.delete_run("digest", run.id) is None
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+async def test_a_run_that_is_not_over_cannot_be_removed(store: Store, make_run: MakeRun, status: RunStatus) -> None:
+    run = make_run(status=status)
+    await store.save_run(run)
+
+    with pytest.raises(RunStateConflict, match=f"run {run.id} is {status}"):
+        await store.delete_run("digest", run.id)
+
+    assert await store.get_run("digest", run.id) == run
+
+
+async def test_a_removed_run_takes_its_steps_with_it(store: Store, make_run: MakeRun) -> None:
+    hold, other = await started(store, make_run), await started(store, make_run, nonce="other")
+    for number in range(3):
+        await record(store, hold, a_step(f"step {number}"))
+    await record(store, other, a_step("kept"))
+    run = await the_run(store, hold)
+    await store.save_run(run.model_copy(update={"status": RunStatus.FAILED, "due_at": None}))
+
+    await store.delete_run("digest", hold.run_id)
+
+    assert await store.read_steps(hold) == []
+    assert [step.key for step in await store.read_steps(other)] == ["kept"]
+    again = await started(store, make_run, id=hold.run_id)  # even with the nonce that it had
+    assert await store.read_steps(again) == []
+
+
+async def test_another_workflows_run_is_not_removed(store: Store, make_run: MakeRun) -> None:
+    run = make_run(workflow_id="mine")
+    await store.save_run(run)
+
+    for workflow_id, run_id in (("theirs", run.id), ("mine", "unknown"), ("mine", "../x"), ("a/b", run.id)):
+        assert await store.delete_run(workflow_id, run_id) is None
+
+    assert await store.get_run("mine", run.id) == run
+
+
+async def test_a_cancelled_run_stays_while_its_attempt_may_still_work(store: Store, make_run: MakeRun) -> None:
+    held, ended = await started(store, make_run), await started(store, make_run, nonce="b", lease=timedelta(0))
+    for hold in (held, ended):
+        await store.request_cancel("digest", hold.run_id, owner="person")
+
+    with pytest.raises(RunStateConflict, match="lease"):
+        await store.delete_run("digest", held.run_id)
+    assert await store.delete_run("digest", ended.run_id) is not None
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+async def test_a_run_that_is_not_over_can_be_cancelled(
+    store: Store, make_run: MakeRun, clock: FakeClock, status: RunStatus
+) -> None:
+    run = make_run(status=status, attempt=3, waiting_for="you", due_at=FAR, duration_ms=40)
+    await store.save_run(run)
+
+    cancelled = await store.request_cancel("digest", run.id, owner="person", retention=timedelta(days=90))
+
+    assert cancelled == run.model_copy(
+        update={
+            "status": RunStatus.CANCELLED,
+            "attempt": 4,
+            "completed_at": clock.now(),
+            "due_at": None,
+            "waiting_for": None,
+            "expires_at": clock.now() + timedelta(days=90),
+        }
+    )
+    assert await store.get_run("digest", run.id) == cancelled
+    assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+async def test_a_run_that_is_over_cannot_be_cancelled(store: Store, make_run: MakeRun, status: RunStatus) -> None:
+    run = make_run(status=status)
+    await store.save_run(run)
+
+    with pytest.raises(RunStateConflict, match=f"is {status}: it cannot be cancelled"):
+        await store.request_cancel("digest", run.id, owner="person")
+
+    assert await store.get_run("digest", run.id) == run
+
+
+async def test_an_unknown_run_is_not_cancelled(store: Store, make_run: MakeRun) -> None:
+    await store.save_run(make_run(id="run-x", status=RunStatus.RUNNING))
+
+    for workflow_id, run_id in (("digest", "unknown"), ("other", "run-x"), ("digest", "../x"), ("a/b", "run-x")):
+        assert await store.request_cancel(workflow_id, run_id, owner="person") is None
+
+
+async def test_nothing_that_a_cancelled_attempt_writes_counts(store: Store, make_run: MakeRun) -> None:
+    hold = await started(store, make_run)
+    await record(store, hold, a_step("before"))
+    run = await the_run(store, hold)
+
+    cancelled = await store.request_cancel("digest", hold.run_id, owner="person")
+
+    for step in (a_step("after"), a_step("begun", status=StepStatus.STARTED, ended_at=None, result=None)):
+        with pytest.raises(RunSuperseded):
+            await record(store, hold, step)
+    with pytest.raises(RunSuperseded):
+        await store.save_run(run.model_copy(update={"status": RunStatus.SUCCESS, "due_at": None}))
+    assert await store.get_run("digest", hold.run_id) == cancelled
+    assert [step.key for step in await store.get_run_steps("digest", hold.run_id)] == ["before"]
+    assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
+
+
+async def test_a_cancelled_run_is_claimed_by_a_retry_only_and_keeps_its_steps(store: Store, make_run: MakeRun) -> None:
+    hold = await started(store, make_run)
+    await record(store, hold, a_step("before"))
+    await store.request_cancel("digest", hold.run_id, owner="person")
+
+    refused = await store.claim_run("digest", hold.run_id, owner="o2", nonce="n2", lease=LEASE)
+    assert refused is not None
+    assert refused.hold is None
+    claim = await store.claim_run("digest", hold.run_id, owner="o2", nonce="n2", lease=LEASE, reopen=True)
+
+    assert claim is not None
+    assert claim.hold is not None
+    assert (claim.run.attempt, claim.before) == (3, RunStatus.CANCELLED)
+    assert [step.key for step in await store.read_steps(claim.hold)] == ["before"]
+    await record(store, claim.hold, a_step("after", attempt=3))
+    with pytest.raises(RunSuperseded):
+        await record(store, hold, a_step("late"))
+
+
+# Changes
+
+
+async def told(store: Store, after: str, limit: int = 100) -> tuple[list[tuple[str, str]], str]:
+    changes = await store.read_changes(after, limit=limit)
+    return [(change.run.id, change.run.status.value) for change in changes], changes[-1].position if changes else after
+
+
+async def test_changes_are_told_from_a_position_on_in_their_order(store: Store, make_run: MakeRun) -> None:
+    await store.save_run(make_run(id="before"))
+    position = await store.get_last_position()
+    assert await told(store, position) == ([], position)
+
+    run = make_run(id="one", workflow_id="a", status=RunStatus.RUNNING)
+    await store.save_run(run)
+    await store.save_run(make_run(id="two", workflow_id="b"))
+    news, position = await told(store, position)
+    assert news == [("one", "running"), ("two", "success")]
+
+    await store.save_run(run.model_copy(update={"status": RunStatus.FAILED}))
+    news, position = await told(store, position)
+    assert news == [("one", "failed")]
+    assert await told(store, position) == ([], position)
+
+
+async def test_every_kind_of_write_is_a_change(store: Store, make_run: MakeRun) -> None:
+    position = await store.get_last_position()
+    hold = await started(store, make_run, lease=timedelta(0))
+    for write, status in (
+        (None, "running"),
+        (store.claim_run("digest", hold.run_id, owner="o2", nonce="n", lease=LEASE), "running"),
+        (store.request_cancel("digest", hold.run_id, owner="o3"), "cancelled"),
+        (store.claim_run("digest", hold.run_id, owner="o4", nonce="n", lease=LEASE, reopen=True), "running"),
+    ):
+        if write is not None:
+            await write
+        news, position = await told(store, position)
+        assert news == [(hold.run_id, status)]
+
+
+async def test_a_write_that_changes_nothing_is_no_change(store: Store, make_run: MakeRun) -> None:
+    run = make_run()
+    await store.save_run(run)
+    position = await store.get_last_position()
+
+    await store.save_run(run)
+    await store.start_run(RunStart(run=run, owner="o", nonce="n", lease=LEASE))
+
+    assert await told(store, position) == ([], position)
+
+
+async def test_changes_are_told_in_pages_and_each_run_once(store: Store, make_run: MakeRun) -> None:
+    position = await store.get_last_position()
+    runs = [make_run(status=RunStatus.RUNNING) for _ in range(7)]
+    for run in runs:
+        await store.save_run(run)
+    for run in runs[:2]:
+        await store.save_run(run.model_copy(update={"status": RunStatus.SUCCESS}))
+    met: list[tuple[str, str]] = []
+    while True:
+        news, position = await told(store, position, limit=2)
+        met += news
+        if not news:
+            break
+
+    assert met == [(run.id, "running") for run in runs[2:]] + [(run.id, "success") for run in runs[:2]]
+
+
+async def test_a_removed_run_is_not_told_of_and_hides_nothing(store: Store, make_run: MakeRun) -> None:
+    position = await store.get_last_position()
+    gone = make_run()
+    await store.save_run(gone)
+    latest = await store.get_last_position()
+    await store.delete_run("digest", gone.id)
+    await store.save_run(make_run(id="next"))
+
+    assert (await told(store, position))[0] == [("next", "success")]
+    assert (await told(store, latest))[0] == [("next", "success")]
+
+
+async def test_the_first_change_of_all_is_told(store: Store, make_run: MakeRun) -> None:
+    position = await store.get_last_position()
+
+    await store.save_run(make_run(id="first"))
+
+    assert (await told(store, position))[0] == [("first", "success")]
+
+
+@pytest.mark.parametrize("position", ("", "x", "-1", "1.5", "٣", "9" * 40, "\ud800", "0~../x", "999999999999999999"))
+async def test_a_position_that_is_none_is_refused(store: Store, make_run: MakeRun, position: str) -> None:
+    await store.save_run(make_run())
+
+    with pytest.raises(CursorInvalid):
+        await store.read_changes(position)
+
+
+@pytest.mark.parametrize("limit", (-1, 0, 1001))
+async def test_a_number_of_changes_out_of_range_is_refused(store: Store, limit: int) -> None:
+    position = await store.get_last_position()
+
+    with pytest.raises(ValueError, match=r"^limit"):
+        await store.read_changes(position, limit=limit)
+
+
+async def test_a_store_that_answers_says_so(store: Store) -> None:
+    await store.check_connection()
+    assert await store.find_runs(RunFilter()) == ([], None)

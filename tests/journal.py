@@ -1,0 +1,77 @@
+"""Short ways to the journal: runs that are started and claimed, steps that are recorded."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StepRecord
+from autopilot.models import RunStatus, StepStatus, WorkflowRun
+from autopilot.storage import Store
+
+LEASE = timedelta(minutes=10)
+OVER = timedelta(0)
+"""A lease that is over when it begins: the store's time may be a server's, which no test can move."""
+
+# Far from every clock, for the same reason.
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+LONG_HENCE = datetime(2999, 1, 1, tzinfo=UTC)
+
+STEP_BEGAN = datetime(2026, 3, 1, 12, 0, 7, 123456, tzinfo=UTC)
+
+
+def changed(run: WorkflowRun, **fields: Any) -> WorkflowRun:
+    return run.model_copy(update=fields)
+
+
+def start_of(run: WorkflowRun, owner: str = "first", lease: timedelta = LEASE) -> RunStart:
+    return RunStart(run=run, owner=owner, nonce=f"nonce of {owner}", lease=lease)
+
+
+async def started(store: Store, run: WorkflowRun, owner: str = "first", lease: timedelta = OVER) -> RunHold:
+    """The hold of the first attempt of ``run``, which was created with this; its lease is over."""
+    start = start_of(changed(run, status=RunStatus.RUNNING), owner, lease)
+    outcome = await store.start_run(start)
+    assert outcome.created
+    return RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=1, owner=owner, nonce=start.nonce)
+
+
+async def claimed(
+    store: Store,
+    run: WorkflowRun | RunHold,
+    owner: str = "second",
+    *,
+    lease: timedelta = LEASE,
+    reopen: bool = False,
+    version: object = None,
+) -> ClaimOutcome:
+    """What comes of a claim of a run that is there."""
+    run_id = run.id if isinstance(run, WorkflowRun) else run.run_id
+    outcome = await store.claim_run(
+        run.workflow_id, run_id, owner=owner, nonce=f"nonce of {owner}", lease=lease, reopen=reopen, version=version
+    )
+    assert outcome is not None
+    return outcome
+
+
+async def taken_over(store: Store, run: WorkflowRun | RunHold, owner: str = "second", **how: Any) -> RunHold:
+    """The hold of a claim that succeeds."""
+    hold = (await claimed(store, run, owner, **how)).hold
+    assert hold is not None
+    return hold
+
+
+def a_step(key: str = "check", status: StepStatus = StepStatus.SUCCESS, **fields: Any) -> StepRecord:
+    given: dict[str, Any] = {"attempt": 1, "tries": 1, "started_at": STEP_BEGAN}
+    if status is not StepStatus.STARTED:
+        given["ended_at"] = STEP_BEGAN + timedelta(seconds=1)
+    if status is StepStatus.SUCCESS:
+        given["result"] = '{"ok":true}'
+    return StepRecord(key=key, status=status, **given | fields)
+
+
+async def record(store: Store, hold: RunHold, step: StepRecord, known: StepRecord | None = None) -> StepRecord:
+    return await store.record_step(hold, step, expires_at=LONG_HENCE, known=known)
+
+
+def by_key(steps: Iterable[StepRecord]) -> list[StepRecord]:
+    return sorted(steps, key=lambda step: step.key)
