@@ -1,6 +1,6 @@
 """``autopilot init``: a new bundle."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -41,13 +41,20 @@ def _requirement(extra: str, package: str) -> str:
     """The line of a requirements file that pins this very version."""
     named = f"{_PACKAGE}[{extra}]"
     if not package:
-        return f"{named}=={version(_PACKAGE)}"
+        return f"{named}=={_own_version()}"
     if "://" in package:
         return f"{named} @ {package}"
     path = Path(package)
     if not path.exists():
         fail(ExitCode.WRONG_USE, f"--package: there is no {package}; it is a path, or an address as in git+https://...")
     return f"{named} @ {path.resolve().as_uri()}"
+
+
+def _own_version() -> str:
+    try:
+        return version(_PACKAGE)
+    except PackageNotFoundError:
+        fail(ExitCode.WRONG_USE, f"{_PACKAGE} is not installed here, so there is no version to pin; use --package")
 
 
 def _tell(folder: Path, files: list[str]) -> None:

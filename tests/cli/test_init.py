@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,15 @@ Invoke = Callable[..., Result]
 
 
 @pytest.fixture
-def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """The command in this process, in an empty folder."""
+def invoke(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """The command in this process, in an empty folder, installed as version 1.2.3."""
     monkeypatch.chdir(tmp_path)
+    installed = tmp_path_factory.mktemp("installed")
+    (installed / "autopilot_workflows-1.2.3.dist-info").mkdir()
+    (installed / "autopilot_workflows-1.2.3.dist-info/METADATA").write_text(
+        "Name: autopilot-workflows\nVersion: 1.2.3\n"
+    )
+    monkeypatch.syspath_prepend(installed)
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, arguments)
@@ -42,12 +47,8 @@ def test_a_new_bundle_pins_this_version(invoke: Invoke, tmp_path: Path) -> None:
     made = invoke("init", "shop")
 
     assert made.exit_code == 0, made.output
-    assert f"autopilot-workflows[firestore]=={version('autopilot-workflows')}\n" in text(
-        tmp_path / "shop/requirements.txt"
-    )
-    assert f"autopilot-workflows[cli]=={version('autopilot-workflows')}\n" in text(
-        tmp_path / "shop/requirements-dev.txt"
-    )
+    assert "autopilot-workflows[firestore]==1.2.3\n" in text(tmp_path / "shop/requirements.txt")
+    assert "autopilot-workflows[cli]==1.2.3\n" in text(tmp_path / "shop/requirements-dev.txt")
     assert ".autopilot/\n" in text(tmp_path / "shop/.gitignore")
     assert "$" not in text(tmp_path / "shop/README.md").replace("$ ", "")
 
@@ -77,7 +78,7 @@ def test_a_new_bundle_passes_its_tests_and_its_lint_and_runs(invoke: Invoke, tmp
     linted = in_bundle(folder, "ruff", "check", "--select", "E,F,I,UP,B,ANN", "--line-length", "120", ".")
     ran = in_bundle(folder, "autopilot", "run", "hello", "--payload", '{"name": "Ada"}')
 
-    assert (tested.returncode, "2 passed" in tested.stdout) == (0, True), tested.stdout
+    assert (tested.returncode, "3 passed" in tested.stdout) == (0, True), tested.stdout
     assert linted.returncode == 0, linted.stdout
     assert (ran.returncode, "Hello, Ada!" in ran.stdout) == (0, True), ran.stdout + ran.stderr
 
@@ -92,7 +93,7 @@ def test_a_new_workflow_is_served_and_passes_its_test(invoke: Invoke, tmp_path: 
     ran = in_bundle(folder, "autopilot", "run", "take_order")
 
     assert added.returncode == 0, added.stderr
-    assert "4 passed" in tested.stdout, tested.stdout
+    assert "6 passed" in tested.stdout, tested.stdout
     assert ran.returncode == 0, ran.stderr
     assert text(folder / "main.py").endswith(
         'hello = entry_point("functions.hello:Hello")\ntake_order = entry_point("functions.take_order:TakeOrder")\n'
