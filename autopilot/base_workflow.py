@@ -312,6 +312,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             version=self.manifest.version,
             fingerprint=_fingerprint(type(self).__module__),
             payload_hash=digest,
+            rerun_of=trigger.rerun_of,
         )
         if (skip := skip_reason(self.manifest, trigger, now)) is None:
             return run
