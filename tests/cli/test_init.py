@@ -96,7 +96,9 @@ def test_a_new_workflow_is_served_and_passes_its_test(invoke: Invoke, tmp_path: 
     assert "6 passed" in tested.stdout, tested.stdout
     assert ran.returncode == 0, ran.stderr
     assert text(folder / "main.py").endswith(
-        'hello = entry_point("functions.hello:Hello")\ntake_order = entry_point("functions.take_order:TakeOrder")\n'
+        'hello = entry_point("functions.hello:Hello")\n'
+        'take_order = entry_point("functions.take_order:TakeOrder")\n\n'
+        "# API v1 and the dashboard.\napi = api_entry_point(hello, take_order)\n"
     )
 
 

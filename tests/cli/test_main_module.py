@@ -84,3 +84,28 @@ def test_every_name_of_the_module_is_known() -> None:
 def test_text_that_is_not_python_says_so(text: str) -> None:
     with pytest.raises(MainModuleUnreadable):
         names_in(text)
+
+
+API = "from autopilot.entry_point import api_entry_point, entry_point\n\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "then"),
+    (
+        ("(a, z)", "(a, m, z)"),
+        ("(a)", "(a, m)"),
+        ("(z, )", "(m, z, )"),
+        ("(\n    a,\n    z,  # last\n)", "(\n    a,\n    m, z,  # last\n)"),
+        ("(*known)", "(*known, m)"),
+    ),
+)
+def test_the_api_is_given_the_new_function_too(there: str, then: str) -> None:
+    text = API + line("a") + line("z") + f'\nü = "ü"; x = 1\napi = api_entry_point{there}\n'
+
+    expected = API + line("a") + line("m") + line("z") + f'\nü = "ü"; x = 1\napi = api_entry_point{then}\n'
+    assert added(text) == expected
+
+
+@pytest.mark.parametrize(("there", "then"), (("()", "(m)"), ('(name="api")', '(m, name="api")')))
+def test_the_first_function_stands_above_the_api(there: str, then: str) -> None:
+    assert added(f"{API}api = api_entry_point{there}\n") == f"{API}{line('m')}\napi = api_entry_point{then}\n"
