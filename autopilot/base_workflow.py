@@ -425,12 +425,20 @@ def _process_journal() -> RunJournal:
     return journal_module.get_run_journal()
 
 
+_AVAILABLE = {"after_last_attempt": "fail", "overlap": "allow", "pause_after_failures": None}
+"""Fields of a manifest that have a meaning, and the one value that the engine knows so far: what it would not do, it
+refuses, rather than leave it undone without a word."""
+
+
 def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:
     manifest = getattr(cls, "manifest", None)
     if not isinstance(manifest, WorkflowManifest):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'manifest = WorkflowManifest(name=...)'")
     if cls.execute is BaseWorkflow.execute or not inspect.iscoroutinefunction(cls.execute):
         raise WorkflowInvalid(cls.__qualname__, "it needs 'async def execute(self, ctx, payload)'")
+    for field, value in _AVAILABLE.items():
+        if getattr(manifest, field) != value:
+            raise WorkflowInvalid(manifest.name, f"{field}: only {value!r} is available in this version of Autopilot")
     if not (isinstance(cls.Config, type) and issubclass(cls.Config, BaseModel)):
         raise WorkflowInvalid(cls.__qualname__, "Config must be a pydantic model")
 

@@ -26,6 +26,9 @@ from autopilot.http_trigger import RequestRefused, read_trigger
 from autopilot.observability import configure_logging, request_context
 from autopilot.settings import Settings, function_target, load_settings
 
+DESCRIBE_SECONDS = 3.0
+"""How long a description waits for the run log before it tells what this instance knows."""
+
 Function = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger(__name__)
@@ -217,7 +220,8 @@ class WorkflowFunction:
         workflow = self._workflow
         stale = False
         try:
-            stats, last_run = await read_past(run_log_module.get_run_log_service(), workflow.workflow_id)
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                stats, last_run = await read_past(run_log_module.get_run_log_service(), workflow.workflow_id)
         except Exception as error:  # noqa: BLE001 - the process boundary: without the run log, memory still answers
             log.warning("run_log_away", workflow=workflow.workflow_id, error=reason_of(error))
             stats, last_run, stale = workflow.stats, workflow.last_run, True

@@ -123,6 +123,14 @@ def _as_printable(_: WrappedLogger, __: str, line: EventDict | str) -> str:
     return str(line).encode(encoding, "backslashreplace").decode(encoding)
 
 
+def traceback_text(error: BaseException) -> str:
+    """A traceback as Python prints it, less the input values that pydantic's errors quote.
+
+    For an event's ``exception``: as text it is the same whatever structlog is configured to do with exceptions. By
+    default it shows the values of local variables, payloads among them.
+    """
+    return _PYDANTIC_INPUT.sub("", "".join(traceback.format_exception(error)).rstrip())
+
+
 def _format_exception(exc_info: ExcInfo) -> str:
-    """A traceback as Python prints it, less the input values that pydantic's errors quote."""
-    return _PYDANTIC_INPUT.sub("", "".join(traceback.format_exception(*exc_info)).rstrip())
+    return traceback_text(exc_info[1])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from dotenv import load_dotenv
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Json, SecretStr, ValidationError
 
 from autopilot.errors import ConfigInvalid, SettingsInvalid
@@ -145,5 +144,7 @@ def _process_environment() -> Mapping[str, str]:
 
 @cache
 def _load_env_file(folder: Path) -> None:
-    # Once: a workflow's configuration is asked for at each of its runs.
+    # Once: a workflow's configuration is asked for at each of its runs. In the cloud not even the import is needed.
+    from dotenv import load_dotenv
+
     load_dotenv(folder / ".env")

@@ -34,6 +34,7 @@ async def measure_firestore(emulator: str) -> list[Line]:
         "AUTOPILOT_STORE": "firestore",
         "GOOGLE_CLOUD_PROJECT": f"benchmark-{random_id()[:12]}",
         "FIRESTORE_EMULATOR_HOST": emulator,
+        "K_SERVICE": "benchmark",
     }
     run, bare = await interleave(
         ROUNDS,

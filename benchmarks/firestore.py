@@ -11,6 +11,8 @@ from benchmarks.workflow import PAYLOAD, Sum
 
 MOST_TIMES = 1.15
 ROUNDS = 400
+WARM_UP = 400
+"""A young emulator is several times slower than one that has compiled its code, which would hide what we cost."""
 
 
 class HandWritten:
@@ -81,7 +83,7 @@ async def measure(emulator: str) -> list[Line]:
             raise RuntimeError("the run is not in the run log")
         run, by_hand = await interleave(
             ROUNDS,
-            warm_up=50,
+            warm_up=WARM_UP,
             a_run_on_the_emulator=timed(lambda: workflow.run(TriggerType.HTTP, PAYLOAD)),
             the_same_commits_by_hand=timed(HandWritten(AsyncClient(project=project), like).run),
         )

@@ -33,7 +33,11 @@ class Target(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: WebAddress = Field(description="An http or https address. Redirects are followed, up to 5.")
-    name: str = Field(default="", max_length=100, description="What reports call it; the address when empty.")
+    name: str = Field(
+        default="",
+        max_length=100,
+        description="What reports call it, and what it is known by from run to run; the address when empty.",
+    )
     method: Literal["GET", "HEAD"] = Field(default="GET", description="HEAD asks for no body.")
     status: int | None = Field(
         default=None,
@@ -60,8 +64,8 @@ class Target(BaseModel):
 
     @property
     def key(self) -> str:
-        """What makes it the same target in another run: all that is asked, but not how patiently."""
-        asked = self.model_dump_json(exclude={"timeout_seconds"}, exclude_defaults=True)
+        """What makes it the same target in another run: its name, or else all that is asked, but not how patiently."""
+        asked = self.name or self.model_dump_json(exclude={"timeout_seconds"}, exclude_defaults=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
@@ -76,6 +80,13 @@ class UptimeCheckInput(BaseModel):
     certificate_warning_days: int = Field(
         default=14, ge=0, le=365, description="A TLS certificate with fewer days left is reported as expiring."
     )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [target.name for target in self.targets if target.name]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"names of targets must differ: {', '.join(sorted(repeated))} is used twice")
+        return self
 
 
 class KnownTarget(BaseModel):

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,7 +35,7 @@ def store(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Store]:
         request.getfixturevalue("monkeypatch").setenv("FIRESTORE_EMULATOR_HOST", host)
         from autopilot.storage.firestore import FirestoreStore
 
-        opened = FirestoreStore(project=f"test-{uuid4().hex[:20]}", clock=clock)
+        opened = FirestoreStore(project=f"test-{uuid4().hex[:20]}", clock=clock, settled=timedelta(0))
     elif request.param == "sqlite":
         tmp_path: Path = request.getfixturevalue("tmp_path")
         opened = SQLiteStore(tmp_path / "made" / "on the way" / "runs.db", clock=clock)

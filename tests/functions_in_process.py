@@ -1,5 +1,6 @@
 """Registered functions inside functions-framework's own application, without a server around it."""
 
+import asyncio
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -40,16 +41,22 @@ def echo(serve: Serve) -> httpx.AsyncClient:
 
 
 class BrokenStore:
-    """The process's store, with some of its methods away."""
+    """The process's store, with some of its methods away or hanging."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.away: set[str] = set()
+        self.hanging: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         async def away(*_: Any, **__: Any) -> None:
             raise StoreUnavailable("test", name, "away")
 
+        async def hang(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        if name in self.hanging:
+            return hang
         return away if name in self.away else getattr(self._store, name)
 
 

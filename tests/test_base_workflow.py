@@ -1,6 +1,7 @@
 """BaseWorkflow, sentence by sentence of its contract: the run, its records and its events."""
 
 import asyncio
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,7 +88,8 @@ class TestARun:
         await Digest(raising(error), run_log=run_log).run(TriggerType.MANUAL, {})
 
         errors = [event for event in events if event["log_level"] == "error"]
-        assert [(event["event"], event["exc_info"]) for event in errors] == [("workflow_run_completed", error)]
+        assert [event["event"] for event in errors] == ["workflow_run_completed"]
+        assert errors[0]["exception"].endswith(traceback.format_exception_only(error)[-1].rstrip())
 
     @pytest.mark.parametrize("result", (None, "done"))
     async def test_a_failing_save_is_logged_kept_and_made_good_by_the_next_invocation(
@@ -326,6 +328,21 @@ class TestTheEdges:
         for cls, reason in ((Nameless, "manifest"), (Idle, "async def execute"), (Blocking, "async def execute")):
             with pytest.raises(WorkflowInvalid, match=reason):
                 cls()
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        (
+            ("after_last_attempt", "pause"),
+            ("overlap", "queue"),
+            ("pause_after_failures", 3),
+        ),
+    )
+    def test_a_manifest_that_asks_for_what_is_not_there_yet_is_refused(self, field: str, value: Any) -> None:
+        class Ambitious(Digest):
+            manifest = WorkflowManifest.model_validate({"name": "ambitious", field: value})
+
+        with pytest.raises(WorkflowInvalid, match=f"ambitious: {field}: only"):
+            Ambitious()
 
     async def test_execute_is_told_of_its_run(self, run_log: ScriptedRunLog, clock: FakeClock) -> None:
         seen: list[Any] = []

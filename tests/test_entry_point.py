@@ -197,6 +197,14 @@ class TestReading:
         assert (described["total_runs"], described["success_rate"], described["stale"]) == (1, 100.0, True)
         assert described["last_run"] == run
 
+    async def test_it_does_not_wait_long_for_a_run_log_that_hangs(
+        self, shop: httpx.AsyncClient, broken_store: BrokenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("autopilot.entry_point.DESCRIBE_SECONDS", 0.01)
+        broken_store.hanging = {"get_stats"}
+
+        assert (await shop.get("/")).json()["stale"] is True
+
     async def test_a_run_can_be_read(self, shop: httpx.AsyncClient) -> None:
         run = (await shop.post("/", json={"item": "tea"})).json()
 

@@ -7,6 +7,7 @@ import pytest
 
 from autopilot import RunContext, RunStatus, TriggerType, WorkflowRun
 from autopilot.errors import StoreUnavailable
+from autopilot.models import RunStats
 from tests.log_events import Events, named
 from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, until
 from tests.runs import MakeRun
@@ -171,6 +172,39 @@ class TestHydration:
 
         assert workflow.total_runs == 2
         assert workflow.stats == await slow.get_stats("digest")
+
+    async def test_what_is_read_while_a_run_ends_is_read_again(self) -> None:
+        class SlowToRead(ScriptedRunLog):
+            """Looks at once and answers late, when another run has ended and is saved."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.may_end = asyncio.Event()
+                self.first_is_saved = asyncio.Event()
+
+            async def get_stats(self, workflow_id: str) -> RunStats:
+                found = await super().get_stats(workflow_id)
+                self.may_end.set()
+                await self.first_is_saved.wait()
+                return found
+
+        run_log = SlowToRead()
+        run_log.failing["get_stats"] = AWAY
+
+        async def work(ctx: RunContext, payload: dict[str, Any]) -> None:
+            await run_log.may_end.wait()
+
+        workflow = Digest(work, run_log=run_log)
+        first = asyncio.create_task(workflow.run(TriggerType.MANUAL, {}))
+        first.add_done_callback(lambda _: run_log.first_is_saved.set())
+        await until(lambda: workflow.executed == 1)
+        run_log.failing.clear()
+
+        await workflow.run(TriggerType.MANUAL, {})
+
+        assert first.done()
+        assert workflow.total_runs == 2
+        assert workflow.stats == await run_log.get_stats("digest")
 
 
 class TestSetup:

@@ -34,6 +34,10 @@ class FunctionAnswer:
     """The JSON; None: it was none."""
 
 
+class IdentityUnavailable(Exception):
+    """Google's libraries gave no identity token."""
+
+
 class WorkflowClient:
     """The functions of the workflows.
 
@@ -82,9 +86,10 @@ class WorkflowClient:
             if self._fetch_token is not None and base.startswith("https:"):
                 headers["Authorization"] = f"Bearer {await self._fetch_token(base)}"
             answer = await self._http().post(f"{base}{path}", content=content, headers=headers)
+        except IdentityUnavailable as error:
+            raise FunctionUnavailable(workflow, f"there is no identity token for it: {error}") from error
         except httpx.HTTPError as error:
-            reason = f"it did not answer: {type(error).__name__}"
-            raise FunctionUnavailable(workflow, reason) from error
+            raise FunctionUnavailable(workflow, f"it did not answer: {type(error).__name__}") from error
         if answer.status_code in {401, 403}:
             raise FunctionUnavailable(workflow, "it refuses this API's identity: grant it roles/run.invoker")
         return FunctionAnswer(answer.status_code, answer.headers, _json(answer))
@@ -121,10 +126,14 @@ class IdentityTokens:
 
 def _fetch_from_google(audience: str) -> str:
     # Only in the cloud: google-auth comes with the Firestore client.
+    from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import Request
     from google.oauth2.id_token import fetch_id_token
 
-    return str(fetch_id_token(Request(), audience))
+    try:
+        return str(fetch_id_token(Request(), audience))
+    except GoogleAuthError as error:
+        raise IdentityUnavailable(str(error)) from error
 
 
 def _json(answer: httpx.Response) -> Any:

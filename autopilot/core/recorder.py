@@ -26,6 +26,7 @@ from autopilot.errors import (
     StoreUnavailable,
 )
 from autopilot.models import RunStats, RunStatus, WorkflowRun
+from autopilot.observability import traceback_text
 
 STORE_SECONDS = 10.0
 """What reading the past, or writing down a start or an ending, may take at most: a run never waits longer for it."""
@@ -354,7 +355,8 @@ def _log_completed(run: WorkflowRun, error: BaseException | None) -> None:
         "attempt": run.attempt,
     }
     if run.status is RunStatus.FAILED:
-        log.error("workflow_run_completed", **told, error_type=run.error_type, exc_info=error)
+        trace = {} if error is None else {"exception": traceback_text(error)}
+        log.error("workflow_run_completed", **told, error_type=run.error_type, **trace)
     elif run.status is RunStatus.SKIPPED:
         log.info("workflow_run_completed", **told, reason=run.error)
     else:

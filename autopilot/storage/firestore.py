@@ -1,9 +1,7 @@
 """Runs in Firestore, by its asyncio client.
 
-Each write is one batch: a guarded write of the run's document (it must not exist, or must be the version that was
-decided on) and, with it or not at all, the change of its workflow's counters. So a write that is repeated by anyone
-counts once, and no transaction is needed: a counter is never read to be written. A claim is such a write, with the
-fence of the attempt before in the same batch; what is kept of steps is in firestore_steps.
+How a run's document is written, with everything that must go with it, is in firestore_runs; what is kept of steps, and
+the fences that keep a superseded attempt from adding to them, in firestore_steps; what people ask in firestore_archive.
 """
 
 import random as system_random
@@ -11,44 +9,33 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
+from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.clock import Clock, SystemClock
-from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
-from autopilot.core.limits import check_page_size
-from autopilot.core.transitions import claimed, count_changes, follows, may_claim, stats_of
+from autopilot.core.run_archive import ActivityBucket, BucketSize, RunChange, RunFilter
+from autopilot.core.transitions import claimed, follows, may_claim, stats_of
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
-from autopilot.storage.firestore_calls import Calls, guarded
+from autopilot.storage.firestore_archive import FirestoreArchive
+from autopilot.storage.firestore_calls import Calls
 from autopilot.storage.firestore_clients import LoopClients
 from autopilot.storage.firestore_documents import (
     COUNTERS,
     ONLY_COUNTER,
-    RUNS,
-    STEPS,
     WORKFLOWS,
     Fields,
     StoredRun,
-    changed_document,
     counter_of,
     document_id,
     encode_claim,
-    encode_counts,
     encode_lease,
     encode_run,
-    new_document,
     read_counts,
-    read_run,
 )
-from autopilot.storage.firestore_memory import Remembered, RunMemory
-from autopilot.storage.firestore_queries import (
-    RUNS_IN_STATUS,
-    RUNS_OF_WORKFLOW,
-    RUNS_OF_WORKFLOW_IN_STATUS,
-    after_position,
-    bind_query,
-)
-from autopilot.storage.firestore_steps import StepDocuments, encode_fence, fence_id
+from autopilot.storage.firestore_memory import Remembered
+from autopilot.storage.firestore_queries import RUNS_IN_STATUS, RUNS_OF_WORKFLOW, bind_query
+from autopilot.storage.firestore_runs import RunDocuments
+from autopilot.storage.firestore_steps import StepDocuments
 
 
 class FirestoreStore:
@@ -63,6 +50,7 @@ class FirestoreStore:
         deadline: timedelta = timedelta(seconds=10),
         random: Callable[[], float] = system_random.random,
         connect: Callable[[], AsyncClient] | None = None,
+        settled: timedelta = timedelta(seconds=2),
     ) -> None:
         """
         Args:
@@ -70,12 +58,16 @@ class FirestoreStore:
             deadline: of one call, with all its attempts.
             random: numbers from 0 to 1, for the pauses between attempts.
             connect: makes the client of an event loop, instead of ``project`` and ``database``.
+            settled: how old a change is when it is told; see :class:`FirestoreArchive`.
         """
         self._clock = clock
         self._calls = Calls(deadline=deadline, clock=self._clock, random=random)
         self._clients = LoopClients(connect or (lambda: AsyncClient(project=project, database=database)))
-        self._memory = RunMemory()
+        self._runs = RunDocuments(self._clients, self._calls)
         self._steps = StepDocuments(self._clients, self._calls)
+        self._archive = FirestoreArchive(
+            self._clients, self._calls, runs=self._runs, steps=self._steps, clock=self._clock, settled=settled
+        )
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         run = start.run
@@ -88,15 +80,15 @@ class FirestoreStore:
 
     async def _try_start(self, start: RunStart, run: WorkflowRun, fields: Fields, *, look: bool) -> StartOutcome:
         document = document_id(run.workflow_id, run.id)
-        stored = await self._read(document) if look else None
+        stored = await self._runs.read(document) if look else None
         if stored is not None and stored.owner == start.owner:  # our own commit, whose answer was lost
-            self._memory.put(document, Remembered.of_stored(stored))
+            self._runs.memory.put(document, Remembered.of_stored(stored))
             return StartOutcome(run=stored.run, created=True)
         if stored is not None and not stored.is_expired:
             return StartOutcome(run=stored.run, created=False, is_due=stored.is_due, version=stored)
         counter = counter_of(run.id, start.counter_shards)
         claim = encode_claim(owner=start.owner, nonce=start.nonce, lease=start.lease)
-        await self._commit(
+        await self._runs.write(
             run,
             fields,
             write=fields | claim | {"counter": counter},
@@ -125,12 +117,12 @@ class FirestoreStore:
             known = None  # it may have become due since
 
         async def claim(tries: int) -> ClaimOutcome | None:
-            stored = known if known is not None and tries == 0 else await self._read(document)
+            stored = known if known is not None and tries == 0 else await self._runs.read(document)
             if stored is None or stored.is_expired:
                 return None
             run, marked = stored.run, stored.nonce or nonce
             if stored.owner == owner and run.status is RunStatus.RUNNING:  # our own claim, whose answer was lost
-                self._memory.put(document, Remembered.of_stored(stored))
+                self._runs.memory.put(document, Remembered.of_stored(stored))
                 return ClaimOutcome(run=run, before=stored.claimed_from or run.status, hold=_hold(run, owner, marked))
             if not may_claim(run, due=stored.is_due, reopen=reopen):
                 return ClaimOutcome(run=run, before=run.status, hold=None)
@@ -139,26 +131,13 @@ class FirestoreStore:
         return await self._calls.settle(f"claiming run {run_id}", claim)
 
     async def _take_over(self, stored: StoredRun, *, owner: str, nonce: str, lease: timedelta) -> ClaimOutcome:
-        before, now = stored.run.status, self._clock.now()
+        now = self._clock.now()
         run = claimed(stored.run, due_at=now + lease)
-        fields = encode_run(run)
-        claim = encode_claim(owner=owner, nonce=nonce, lease=lease, claimed_from=before)
-        await self._commit(
-            run,
-            fields,
-            write=Remembered.of_stored(stored).differing(fields) | claim,
-            over=stored.update_time,
-            counter=stored.counter,
-            counted=before,
-            fence=(
-                fence_id(nonce, stored.run.attempt),
-                encode_fence(by_attempt=run.attempt, owner=owner, now=now),
-            ),
-        )
-        return ClaimOutcome(run=run, before=before, hold=_hold(run, owner, nonce))
+        await self._runs.supersede(stored, run, owner=owner, nonce=nonce, lease=lease, now=now)
+        return ClaimOutcome(run=run, before=stored.run.status, hold=_hold(run, owner, nonce))
 
     async def read_steps(self, hold: RunHold) -> list[StepRecord]:
-        return await self._steps.read(hold)
+        return await self._steps.read(hold.workflow_id, hold.run_id, hold.nonce)
 
     async def record_step(
         self, hold: RunHold, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
@@ -171,87 +150,36 @@ class FirestoreStore:
 
     async def _try_save(self, run: WorkflowRun, fields: Fields) -> None:
         document = document_id(run.workflow_id, run.id)
-        known = self._memory.take(document)
-        if known is None and (stored := await self._read(document)) is not None:
+        known = self._runs.memory.take(document)
+        if known is None and (stored := await self._runs.read(document)) is not None:
             known = Remembered.of_stored(stored)
         if known is None:
             first = {"counter": ONLY_COUNTER}
-            await self._commit(run, fields, write=fields | first, over=None, counter=ONLY_COUNTER, counted=None)
+            await self._runs.write(run, fields, write=fields | first, over=None, counter=ONLY_COUNTER, counted=None)
         elif (write := known.differing(fields)) and follows(
-            run, started_at=known.started_at, attempt=known.attempt, status=known.status
+            run, started_at=known.started_at, attempt=known.attempt, status=known.counted.status
         ):
             if run.status is RunStatus.RUNNING and write.get("due_at") is not None:
                 write |= encode_lease(write["due_at"] - self._clock.now())
-            await self._commit(
-                run, fields, write=write, over=known.update_time, counter=known.counter, counted=known.status
+            await self._runs.write(
+                run, fields, write=write, over=known.update_time, counter=known.counter, counted=known.counted
             )
         else:
-            self._memory.put(document, known)
-
-    async def _commit(
-        self,
-        run: WorkflowRun,
-        fields: Fields,
-        *,
-        write: Fields,
-        over: datetime | None,
-        counter: str,
-        counted: RunStatus | None,
-        fence: tuple[str, Fields] | None = None,
-    ) -> None:
-        """Write a run's document and move its count, at once or not at all; remember what was written.
-
-        Args:
-            fields: those of the run.
-            write: what of them and beside them is sent; in a document that exists the rest stays as it is.
-            over: the version of the document that is written over; None: there must be none.
-            counted: the status under which the run is counted so far.
-            fence: the id and the fields of the fence that is put up with this.
-        """
-        client = self._clients.current()
-        batch = client.batch()
-        document = document_id(run.workflow_id, run.id)
-        reference = client.collection(RUNS).document(document)
-        if over is None:
-            batch.create(reference, new_document(write))
-        else:
-            batch.update(reference, changed_document(write), client.write_option(last_update_time=over))
-        if fence is not None:
-            name, about = fence
-            batch.set(reference.collection(STEPS).document(name), about)
-        if changes := count_changes(counted, run.status):
-            counters = client.collection(WORKFLOWS, run.workflow_id, COUNTERS)
-            batch.set(counters.document(counter), encode_counts(changes), merge=True)
-        async with guarded():
-            results = await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
-        self._memory.put(document, Remembered.of(run, fields, counter, results[0].update_time))
+            self._runs.memory.put(document, known)
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not is_workflow_name(workflow_id) or not is_run_id(run_id):
             return None
         document = document_id(workflow_id, run_id)
-        stored = await self._calls.settle(f"reading run {run_id}", lambda _: self._read(document))
+        stored = await self._calls.settle(f"reading run {run_id}", lambda _: self._runs.read(document))
         return None if stored is None else stored.run
 
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        check_page_size(limit)
-        position = None if start_after is None else decode_cursor(start_after, workflow_id, status)
-        if not is_workflow_name(workflow_id):
-            return [], None
-
-        def page(client: AsyncClient) -> AsyncQuery:
-            if status is None:
-                query = bind_query(client, RUNS_OF_WORKFLOW, workflow_id)
-            else:
-                query = bind_query(client, RUNS_OF_WORKFLOW_IN_STATUS, workflow_id, status.value)
-            if position is not None:
-                query = after_position(client, query, workflow_id, position)
-            return query.limit(limit + 1)
-
-        runs = await self._find_runs(f"listing runs of {workflow_id}", page)
-        return runs[:limit], encode_cursor(runs[limit - 1], status) if len(runs) > limit else None
+        return await self._archive.find_runs(
+            RunFilter(workflow_id=workflow_id, status=status), limit=limit, start_after=start_after
+        )
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         if not is_workflow_name(workflow_id):
@@ -266,36 +194,56 @@ class FirestoreStore:
     async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
         if not is_workflow_name(workflow_id):
             return None
-        runs = await self._find_runs(
+        runs = await self._runs.find(
             f"reading the latest run of {workflow_id}",
             lambda client: bind_query(client, RUNS_OF_WORKFLOW, workflow_id).limit(1),
         )
-        return runs[0] if runs else None
+        return runs[0].run if runs else None
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
-        return await self._find_runs(
+        found = await self._runs.find(
             "reading paused runs", lambda client: bind_query(client, RUNS_IN_STATUS, RunStatus.PAUSED.value)
         )
+        return [stored.run for stored in found]
+
+    async def find_runs(
+        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        return await self._archive.find_runs(wanted, limit=limit, start_after=start_after)
+
+    async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
+        return await self._archive.get_run_steps(workflow_id, run_id)
+
+    async def get_activity(
+        self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
+    ) -> list[ActivityBucket]:
+        return await self._archive.get_activity(workflow_id, since=since, until=until, size=size)
+
+    async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        return await self._archive.delete_run(workflow_id, run_id)
+
+    async def request_cancel(
+        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
+    ) -> WorkflowRun | None:
+        return await self._archive.request_cancel(workflow_id, run_id, owner=owner, retention=retention)
+
+    async def get_last_position(self) -> str:
+        return await self._archive.get_last_position()
+
+    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
+        return await self._archive.read_changes(after, limit=limit)
+
+    async def check_connection(self) -> None:
+        await self._archive.check_connection()
 
     def close(self) -> None:
         self._clients.drop()
-        self._memory.clear()
-
-    async def _read(self, document: str) -> StoredRun | None:
-        reference = self._clients.current().collection(RUNS).document(document)
-        return read_run(await reference.get(retry=None, timeout=self._calls.rpc_seconds))
+        self._runs.memory.clear()
 
     async def _read_counters(self, workflow_id: str) -> list[dict[str, int]]:
         counters = self._clients.current().collection(WORKFLOWS, workflow_id, COUNTERS)
         found = counters.stream(retry=None, timeout=self._calls.rpc_seconds)
         return [read_counts(snapshot) async for snapshot in found]
-
-    async def _find_runs(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[WorkflowRun]:
-        async def find(_: int) -> list[WorkflowRun]:
-            found = query(self._clients.current()).stream(retry=None, timeout=self._calls.rpc_seconds)
-            return [stored.run async for snapshot in found if (stored := read_run(snapshot)) is not None]
-
-        return await self._calls.settle(doing, find)
 
 
 def _hold(run: WorkflowRun, owner: str, nonce: str) -> RunHold:

@@ -5,6 +5,7 @@
     runs/{workflow}~{run id}                  a run: all its fields, and what its journal needs
     runs/{workflow}~{run id}/steps/{id}       its steps and fences: see firestore_steps
     workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
+    workflows/{workflow}/activity/{hour}~{k}  counts: {status: {duration: n}}, of those that ended in that hour
 
 A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
@@ -12,16 +13,21 @@ document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was 
 Beside the run's own fields its document has ``nonce``, ``counter``, and of the attempt that holds it ``owner``,
 ``claimed_from`` (the status in which it found the run; absent for the first), ``lease_ms`` and ``claimed_at``. The
 lease ends by the server's time, ``lease_ms`` after ``claimed_at``; ``due_at`` is when that is by the clock of the
-process that wrote it, for whoever looks for what is due.
+process that wrote it, for whoever looks for what is due. ``changed_at`` is the server's time of the last write.
+
+An hour of activity is ``yyyymmddhh``; its durations are those of :class:`~autopilot.core.activity.ActivityEntry`, and
+``none``. Its ``expires_at`` is for a TTL policy.
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, DocumentSnapshot, Increment, Maximum
 
+from autopilot.core.activity import ACTIVITY_KEPT, ActivityEntry
 from autopilot.core.transitions import is_due
 from autopilot.errors import StoreVersionUnsupported
 from autopilot.models import RunStatus, WorkflowRun
@@ -36,6 +42,7 @@ RUNS = "runs"
 STEPS = "steps"
 WORKFLOWS = "workflows"
 COUNTERS = "counters"
+ACTIVITY = "activity"
 
 ONLY_COUNTER = "0"
 """The counter document of a workflow whose counters are not spread."""
@@ -43,6 +50,7 @@ ONLY_COUNTER = "0"
 Fields = dict[str, Any]
 """Fields of a document. None is a field that is absent."""
 
+_NO_DURATION = "none"
 _MILLISECOND = timedelta(milliseconds=1)
 
 # Names that differ from the model's: they are what indexes, consoles and other readers see.
@@ -62,6 +70,8 @@ class StoredRun:
     claimed_from: RunStatus | None
     counter: str
     """The counter document that counts this run."""
+    changed_at: datetime | None
+    """The server's time of the last write; None: it was not kept yet."""
     update_time: datetime
     """The version of the document: what a guarded write names."""
     read_time: datetime
@@ -108,7 +118,7 @@ def encode_run(run: WorkflowRun) -> Fields:
     }
 
 
-def encode_claim(*, owner: str, nonce: str, lease: timedelta, claimed_from: RunStatus | None = None) -> Fields:
+def encode_claim(*, owner: str, nonce: str | None, lease: timedelta, claimed_from: RunStatus | None = None) -> Fields:
     """The fields by which an attempt holds a run from this commit on."""
     found = None if claimed_from is None else claimed_from.value
     return {"owner": owner, "nonce": nonce, "claimed_from": found} | encode_lease(lease)
@@ -123,6 +133,53 @@ def encode_counts(changes: dict[RunStatus, int]) -> Fields:
     """What a counter document is merged with: it never goes back to an older schema."""
     counts = {status.value: Increment(by) for status, by in changes.items()}
     return {"counts": counts, "schema": Maximum(SCHEMA_VERSION)}
+
+
+def activity_id(hour: datetime, counter: str = "") -> str:
+    """The id of the document that counts what ended in an hour, of the runs that ``counter`` counts.
+
+    Without ``counter`` it is the least that an id of that hour can be.
+    """
+    return f"{hour.year:04}{hour:%m%d%H}~{counter}"
+
+
+def encode_activity(changes: Mapping[ActivityEntry, int]) -> dict[datetime, Fields]:
+    """What the activity documents are merged with, by their hours."""
+    documents: dict[datetime, Fields] = {}
+    for entry, by in changes.items():
+        document = documents.setdefault(
+            entry.hour,
+            {
+                "hour": entry.hour,
+                "counts": {},
+                "expires_at": entry.hour + ACTIVITY_KEPT,
+                "schema": Maximum(SCHEMA_VERSION),
+            },
+        )
+        duration = _NO_DURATION if entry.duration_ms is None else str(entry.duration_ms)
+        document["counts"].setdefault(entry.status.value, {})[duration] = Increment(by)
+    return documents
+
+
+def read_activity(snapshot: DocumentSnapshot[Any]) -> list[tuple[ActivityEntry, int]]:
+    """What an activity document has counted.
+
+    Raises:
+        StoreVersionUnsupported: a newer Autopilot counted in it.
+    """
+    fields = known_fields(snapshot) or {}
+    return [
+        (
+            ActivityEntry(
+                hour=plain(fields["hour"]),
+                status=RunStatus(status),
+                duration_ms=None if duration == _NO_DURATION else int(duration),
+            ),
+            runs,
+        )
+        for status, durations in fields.get("counts", {}).items()
+        for duration, runs in durations.items()
+    ]
 
 
 def new_document(fields: Fields) -> Fields:
@@ -161,6 +218,7 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:
         lease_ends_at=None if claimed_at is None else claimed_at + fields["lease_ms"] * _MILLISECOND,
         claimed_from=None if claimed_from is None else RunStatus(claimed_from),
         counter=fields.get("counter", ONLY_COUNTER),
+        changed_at=plain(fields.get("changed_at")),
         update_time=snapshot.update_time,
         read_time=snapshot.read_time,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from autopilot.core.activity import ActivityEntry, activity_of
 from autopilot.models import RunStatus, WorkflowRun
 from autopilot.storage.firestore_documents import Fields, StoredRun, encode_run
 
@@ -15,13 +16,24 @@ _LONG_TEXT = 128
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What a run is counted as."""
+
+    status: RunStatus
+    activity: ActivityEntry | None
+
+    @classmethod
+    def of(cls, run: WorkflowRun) -> Self:
+        return cls(run.status, activity_of(run))
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """A run's document as this process last saw it. A hint: every write that builds on it is guarded."""
 
     attempt: int
     started_at: datetime
-    status: RunStatus
-    """The status under which the run is counted."""
+    counted: Counted
     counter: str
     update_time: datetime
     marks: Fields
@@ -30,7 +42,7 @@ class Remembered:
     @classmethod
     def of(cls, run: WorkflowRun, fields: Fields, counter: str, update_time: datetime) -> Self:
         marks = {name: _mark(value) for name, value in fields.items()}
-        return cls(run.attempt, run.started_at, run.status, counter, update_time, marks)
+        return cls(run.attempt, run.started_at, Counted.of(run), counter, update_time, marks)
 
     @classmethod
     def of_stored(cls, stored: StoredRun) -> Self:

@@ -28,11 +28,13 @@ from autopilot.models import StepStatus
 from autopilot.storage.firestore_calls import Calls, guarded
 from autopilot.storage.firestore_clients import LoopClients
 from autopilot.storage.firestore_documents import RUNS, STEPS, Fields, document_id, known_fields, new_document, plain
-from autopilot.storage.firestore_queries import STEPS_OF_RUN, bind_query
+from autopilot.storage.firestore_queries import STEPS_OF_RUN, bind_query, within_ids
 
 _FENCE_KEPT = timedelta(days=400)
 """Longer than a run can last (``max_age``: 366 days at most). An attempt that its host held back for longer finds no
 fence, and nobody left who would read what it writes."""
+
+_REMOVED_AT_ONCE = 400
 
 _FIELDS = tuple(field.name for field in fields_of(StepRecord))
 
@@ -75,19 +77,36 @@ class StepDocuments:
         self._clients = clients
         self._calls = calls
 
-    async def read(self, hold: RunHold) -> list[StepRecord]:
-        """See :meth:`~autopilot.core.journal.RunJournal.read_steps`."""
-        return await self._calls.settle(f"reading steps of run {hold.run_id}", lambda _: self._read(hold))
+    async def read(self, workflow_id: str, run_id: str, nonce: str) -> list[StepRecord]:
+        """Everything recorded of the steps of a run, in no particular order."""
+        return await self._calls.settle(
+            f"reading steps of run {run_id}", lambda _: self._read(workflow_id, run_id, nonce)
+        )
 
-    async def _read(self, hold: RunHold) -> list[StepRecord]:
-        run = _run_of(self._clients.current(), hold)
-        steps = run.collection(STEPS)
-        query = bind_query(run, STEPS_OF_RUN)
-        query = query.start_at([steps.document(f"{hold.nonce}~step~")])
-        query = query.end_before([steps.document(f"{hold.nonce}~step~~")])
+    async def _read(self, workflow_id: str, run_id: str, nonce: str) -> list[StepRecord]:
+        run = _run_of(self._clients.current(), workflow_id, run_id)
+        query = within_ids(bind_query(run, STEPS_OF_RUN), run.collection(STEPS), f"{nonce}~step~", f"{nonce}~step~~")
         found = query.stream(retry=None, timeout=self._calls.rpc_seconds)
         records = [record async for snapshot in found if (record := _read_step(snapshot)) is not None]
         return list({record.key: record for record in records}.values())
+
+    async def remove(self, workflow_id: str, run_id: str, nonce: str) -> None:
+        """Remove the steps and fences of a run that is removed itself already."""
+        await self._calls.settle(f"removing steps of run {run_id}", lambda _: self._remove(workflow_id, run_id, nonce))
+
+    async def _remove(self, workflow_id: str, run_id: str, nonce: str) -> None:
+        client = self._clients.current()
+        run = _run_of(client, workflow_id, run_id)
+        query = within_ids(bind_query(run, STEPS_OF_RUN), run.collection(STEPS), f"{nonce}~", f"{nonce}~~")
+        query = query.select(["__name__"]).limit(_REMOVED_AT_ONCE)
+        removed = _REMOVED_AT_ONCE
+        while removed == _REMOVED_AT_ONCE:
+            batch = client.batch()
+            async for snapshot in query.stream(retry=None, timeout=self._calls.rpc_seconds):
+                batch.delete(snapshot.reference)
+            removed = len(batch)
+            if removed:
+                await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
 
     async def record(self, hold: RunHold, step: StepRecord, *, expires_at: datetime) -> StepRecord:
         """See :meth:`~autopilot.core.journal.RunJournal.record_step`."""
@@ -99,7 +118,7 @@ class StepDocuments:
 
     async def _try_record(self, hold: RunHold, step: StepRecord, fields: Fields, *, look: bool) -> StepRecord:
         client = self._clients.current()
-        steps = _run_of(client, hold).collection(STEPS)
+        steps = _run_of(client, hold.workflow_id, hold.run_id).collection(STEPS)
         done = steps.document(_step_id(hold.nonce, step.key, done=True))
         fence = steps.document(fence_id(hold.nonce, hold.attempt))
         if look and (recorded := await self._look(hold, done, fence)) is not None:
@@ -128,5 +147,5 @@ class StepDocuments:
         return _read_step(there[done.id])
 
 
-def _run_of(client: AsyncClient, hold: RunHold) -> AsyncDocumentReference:
-    return client.collection(RUNS).document(document_id(hold.workflow_id, hold.run_id))
+def _run_of(client: AsyncClient, workflow_id: str, run_id: str) -> AsyncDocumentReference:
+    return client.collection(RUNS).document(document_id(workflow_id, run_id))

@@ -1,6 +1,7 @@
 """The embedded store: one SQLite file, shared by any number of processes of one machine."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ class SQLiteStore:
                 stored = rows.run_of(found)
                 if owner == start.owner:
                     return StartOutcome(run=stored, created=True)
-                if stored.expires_at is None or stored.expires_at > now:
+                if not _is_expired(stored, now):
                     return StartOutcome(run=stored, created=False, is_due=is_due(stored, now))
                 put_run(connection, rows.PUT_RUN_AND_CLAIM, row, run=run, before=None)
             return StartOutcome(run=run, created=True)
@@ -91,17 +92,25 @@ class SQLiteStore:
             found = connection.execute(rows.GET_RUN_AND_CLAIM, (workflow_id, run_id)).fetchone()
             if found is None:
                 return None
-            *columns, _, stored_nonce, _ = found
+            *columns, stored_owner, stored_nonce, _ = found
             stored = rows.run_of(columns)
+            if _is_expired(stored, now):
+                return None
+            hold = RunHold(
+                workflow_id=workflow_id,
+                run_id=run_id,
+                attempt=stored.attempt,
+                owner=owner,
+                nonce=stored_nonce or nonce,
+            )
+            if stored_owner == owner:  # the same claim, once more
+                return ClaimOutcome(run=stored, before=stored.status, hold=hold)
             if not may_claim(stored, due=is_due(stored, now), reopen=reopen):
                 return ClaimOutcome(run=stored, before=stored.status, hold=None)
             run = claimed(stored, due_at=now + lease)
-            hold = RunHold(
-                workflow_id=workflow_id, run_id=run_id, attempt=run.attempt, owner=owner, nonce=stored_nonce or nonce
-            )
             row = (*rows.run_row(run), owner, hold.nonce, lease // timedelta(microseconds=1))
             put_run(connection, rows.PUT_RUN_AND_CLAIM, row, run=run, before=stored)
-            return ClaimOutcome(run=run, before=stored.status, hold=hold)
+            return ClaimOutcome(run=run, before=stored.status, hold=replace(hold, attempt=run.attempt))
 
         return await self._database.write(f"claiming run {run_id}", claim)
 
@@ -197,6 +206,10 @@ class SQLiteStore:
             return [rows.run_of(row) for row in connection.execute(statement, parameters)]
 
         return await self._database.read(doing, fetch)
+
+
+def _is_expired(run: WorkflowRun, now: datetime) -> bool:
+    return run.expires_at is not None and run.expires_at <= now
 
 
 def _check_holder(connection: sqlite3.Connection, hold: RunHold) -> None:

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import re
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -527,10 +526,7 @@ class TestWebhook:
             ended = await run(web.address("/rss"))
 
         assert len(web.asked(webhook)) == 1
-        traces = [
-            traceback.format_exception(line["exc_info"]) for line in lines if line.get("exc_info") not in {None, True}
-        ]
-        assert "s3cret" not in f"{ended.model_dump_json()}{lines}{traces}{caplog.text}"
+        assert "s3cret" not in f"{ended.model_dump_json()}{lines}{caplog.text}"
 
     @pytest.mark.parametrize(
         "value", ("s3cret", "ftp://h/s3cret", "https://u:s3cret@h/", "http://169.254.169.254/s3cret")

@@ -309,6 +309,19 @@ class TestChanges:
 
         assert [target.change for target in report.targets] == [None, "went_down"]
 
+    async def test_a_named_target_is_the_same_at_another_address(self, check: Check, web: WebServer) -> None:
+        web.pages["/"] = Reply(200)
+        web.pages["/moved"] = Reply(200)
+        await check({"name": "shop", "url": web.address()})
+
+        report = await check({"name": "shop", "url": web.address("/moved")})
+
+        assert report.other_targets == []
+
+    async def test_two_targets_of_one_name_are_refused(self, check: Check, web: WebServer) -> None:
+        with pytest.raises(PayloadInvalid, match="names of targets must differ: shop is used twice"):
+            await check({"name": "shop", "url": web.address()}, {"name": "shop", "url": web.address("/2")})
+
     async def test_with_more_patience_it_is_still_the_same_target(self, check: Check, web: WebServer) -> None:
         await check({"url": web.address()})
 

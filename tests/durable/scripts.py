@@ -1,0 +1,97 @@
+"""Workflows from functions, and a store that does as a test says."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from autopilot import BaseWorkflow, RunContext, WorkflowManifest, WorkflowRun
+from autopilot.core.clock import Clock
+from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
+from autopilot.errors import StoreUnavailable
+from autopilot.models import RunStats
+from autopilot.storage.sqlite import SQLiteStore
+
+T = TypeVar("T")
+Script = Callable[..., Awaitable[Any]]
+
+
+def scripted(execute: Script, **manifest: Any) -> type[BaseWorkflow]:
+    """A workflow whose ``execute`` is this function of a context; the payload comes second, if it takes one."""
+
+    class Scripted(BaseWorkflow):
+        async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> Any:
+            return await execute(ctx)
+
+    Scripted.manifest = WorkflowManifest(**{"name": "scripted"} | manifest)
+    return Scripted
+
+
+class FaultyStore(SQLiteStore):
+    """SQLite in memory that counts its calls, can be away, and can lose answers.
+
+    Attributes:
+        calls: how often each method was called.
+        away: the methods that fail before anything is done; ``{"all"}`` for all.
+        losing: the methods whose next answer is lost: it is done, and they fail.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(":memory:", clock=clock)
+        self.calls: Counter[str] = Counter()
+        self.away: set[str] = set()
+        self.losing: set[str] = set()
+
+    async def start_run(self, start: RunStart) -> StartOutcome:
+        return await self._call("start_run", lambda: super(FaultyStore, self).start_run(start))
+
+    async def claim_run(
+        self,
+        workflow_id: str,
+        run_id: str,
+        *,
+        owner: str,
+        nonce: str,
+        lease: timedelta,
+        reopen: bool = False,
+        version: object = None,
+    ) -> ClaimOutcome | None:
+        return await self._call(
+            "claim_run",
+            lambda: super(FaultyStore, self).claim_run(
+                workflow_id, run_id, owner=owner, nonce=nonce, lease=lease, reopen=reopen, version=version
+            ),
+        )
+
+    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+        return await self._call("read_steps", lambda: super(FaultyStore, self).read_steps(hold))
+
+    async def record_step(
+        self, hold: RunHold, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
+    ) -> StepRecord:
+        return await self._call(
+            "record_step",
+            lambda: super(FaultyStore, self).record_step(hold, step, expires_at=expires_at, known=known),
+        )
+
+    async def save_run(self, run: WorkflowRun) -> None:
+        return await self._call("save_run", lambda: super(FaultyStore, self).save_run(run))
+
+    async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        return await self._call("get_run", lambda: super(FaultyStore, self).get_run(workflow_id, run_id))
+
+    async def get_stats(self, workflow_id: str) -> RunStats:
+        return await self._call("get_stats", lambda: super(FaultyStore, self).get_stats(workflow_id))
+
+    async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
+        return await self._call("get_latest_run", lambda: super(FaultyStore, self).get_latest_run(workflow_id))
+
+    async def _call(self, method: str, do: Callable[[], Awaitable[T]]) -> T:
+        self.calls[method] += 1
+        if self.away & {method, "all"}:
+            raise StoreUnavailable("the store", method, "it is away")
+        answer = await do()
+        if method in self.losing:
+            self.losing.discard(method)
+            raise StoreUnavailable("the store", method, "the answer was lost")
+        return answer
