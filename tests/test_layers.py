@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot.storage",),
     ("autopilot.base_workflow", "autopilot.context"),
     ("autopilot",),
-    ("functions", "autopilot.api", "autopilot.testing"),
+    ("functions", "autopilot.api", "autopilot.provisioning", "autopilot.testing"),
     ("autopilot.entry_point", "autopilot.http_trigger", "autopilot.answers", "autopilot.local_server", "autopilot.cli"),
     ("autopilot.__main__", "main"),
 )
@@ -130,4 +130,4 @@ def test_only_the_settings_read_the_environment() -> None:
 
     # The local server hands this process's environment on to the one it starts; the command has it spare local
     # addresses the proxy.
-    assert readers == {"autopilot.settings", "autopilot.local_server", "autopilot.cli.run"}
+    assert readers == {"autopilot.settings", "autopilot.local_server", "autopilot.cli.environment"}

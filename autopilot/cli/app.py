@@ -4,10 +4,15 @@ import sys
 
 import typer
 
+from autopilot.cli.cancel import cancel
 from autopilot.cli.init import init
 from autopilot.cli.new import new
+from autopilot.cli.rerun import rerun
+from autopilot.cli.retry import retry
 from autopilot.cli.run import run
+from autopilot.cli.runs import runs
 from autopilot.cli.serve import serve
+from autopilot.cli.show import show
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +30,5 @@ def prepare() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-app.command()(init)
-app.command()(new)
-app.command()(run)
-app.command()(serve)
+for command in (init, new, run, serve, runs, show, retry, rerun, cancel):
+    app.command()(command)

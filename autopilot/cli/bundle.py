@@ -2,14 +2,22 @@
 
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+
+from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.exits import ExitCode, fail
+from autopilot.entry_point import load_workflow
+from autopilot.errors import WorkflowInvalid
+from autopilot.provisioning.bundled_workflow import BundledWorkflow
 
 
 def require_workflow(name: str, source: Path) -> None:
     """End the command with one line unless ``source`` makes a function of this name of a workflow."""
-    known = _workflows_of(source)
+    known = _functions_of(source)
     if name in known:
         return
     if not known:
@@ -17,7 +25,38 @@ def require_workflow(name: str, source: Path) -> None:
     fail(ExitCode.WRONG_USE, f"unknown workflow {name!r}; {source} has: {', '.join(sorted(known))}")
 
 
-def _workflows_of(source: Path) -> dict[str, str]:
+def load_workflows(source: Path) -> list[BundledWorkflow]:
+    """Import every workflow that ``source`` makes a function; end the command with one line if one cannot be."""
+    functions = _functions_of(source)
+    sys.path.insert(0, str(source.resolve().parent))
+    try:
+        return [BundledWorkflow(name, _load(name, path)) for name, path in sorted(functions.items())]
+    finally:
+        del sys.path[0]
+
+
+def _load(name: str, path: str) -> type[BaseWorkflow[Any, Any]]:
+    try:
+        workflow = load_workflow(path)
+        workflow()  # checks the class; nothing is opened
+    except ValidationError as error:  # a manifest is validated when its module is imported
+        fail(ExitCode.WRONG_USE, f"workflow {name}: {'; '.join(_faults(error))}")
+    except WorkflowInvalid as error:
+        fail(ExitCode.WRONG_USE, f"workflow {name}: {error}")
+    except Exception as error:  # noqa: BLE001 - the process boundary: what the author's module raises is told, not known
+        fail(ExitCode.NOT_SERVED, f"workflow {name}: {path} cannot be imported: {type(error).__name__}: {error}")
+    return workflow
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    # A Schedule is made, and refused, before the manifest that it is for.
+    within = {"Schedule": ("schedules",), "Retry": ("retry",)}.get(error.title, ())
+    for fault in error.errors(include_url=False):
+        place = ".".join(str(part) for part in (*within, *fault["loc"]))
+        yield f"{place or error.title}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _functions_of(source: Path) -> dict[str, str]:
     """The functions that ``entry_point`` made, with the path of the workflow's class behind each."""
     if not source.is_file():
         fail(ExitCode.WRONG_USE, f"there is no {source} here; go to the folder of your bundle, or use --source")

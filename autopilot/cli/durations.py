@@ -28,7 +28,7 @@ def in_words(duration: timedelta) -> str:
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
-        return f"{seconds // 60} min"
+        return f"{seconds // 60} min {seconds % 60} s" if seconds % 60 else f"{seconds // 60} min"
     hours, minutes = divmod(seconds // 60, 60)
     if hours < 24:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"

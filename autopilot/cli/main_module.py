@@ -42,6 +42,16 @@ def names_in(text: str) -> set[str]:
     return names
 
 
+def functions_in(text: str) -> list[str]:
+    """The names of the functions that ``entry_point`` makes in it, without running anything.
+
+    Raises:
+        MainModuleUnreadable: it is not Python.
+    """
+    tree = _parse(text)
+    return [function.name for function in _made_by(tree, _imported_as(tree, _FUNCTION))]
+
+
 def with_function(text: str, name: str, path: str) -> str:
     """``text`` with the line ``name = entry_point("path")``, before the first function whose name is greater.
 
