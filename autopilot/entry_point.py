@@ -12,7 +12,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from autopilot.answers import answer_cancelled, answer_continued, answer_error, answer_run, error_response, json_response
+from autopilot.answers import (
+    answer_cancelled,
+    answer_continued,
+    answer_error,
+    answer_run,
+    error_response,
+    json_response,
+)
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.core import run_archive as run_archive_module
 from autopilot.core import run_log as run_log_module

@@ -164,9 +164,7 @@ class Access:
 
     def sign_out(self, response: Response) -> None:
         """Take the session from the browser."""
-        response.delete_cookie(
-            self.cookie_name, path="/", secure=self.needs_sign_in, httponly=True, samesite="strict"
-        )
+        response.delete_cookie(self.cookie_name, path="/", secure=self.needs_sign_in, httponly=True, samesite="strict")
 
     def _set_cookie(self, response: Response, value: str, max_age: int | None = None) -> None:
         response.set_cookie(

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from autopilot.cli.cancel import cancel
+from autopilot.cli.dev import dev
 from autopilot.cli.init import init
 from autopilot.cli.new import new
 from autopilot.cli.rerun import rerun
@@ -30,5 +31,5 @@ def prepare() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-for command in (init, new, run, serve, runs, show, retry, rerun, cancel):
+for command in (init, new, dev, run, serve, runs, show, retry, rerun, cancel):
     app.command()(command)
