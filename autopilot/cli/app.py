@@ -5,8 +5,11 @@ import sys
 import typer
 
 from autopilot.cli.cancel import cancel
+from autopilot.cli.dashboard import dashboard
 from autopilot.cli.dev import dev
+from autopilot.cli.doctor import doctor
 from autopilot.cli.init import init
+from autopilot.cli.logs import logs
 from autopilot.cli.new import new
 from autopilot.cli.rerun import rerun
 from autopilot.cli.retry import retry
@@ -31,5 +34,5 @@ def prepare() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-for command in (init, new, dev, run, serve, runs, show, retry, rerun, cancel):
+for command in (init, new, dev, run, serve, runs, show, logs, retry, rerun, cancel, dashboard, doctor):
     app.command()(command)

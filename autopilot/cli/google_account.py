@@ -2,8 +2,52 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
+from datetime import timedelta
 
 from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.core.clock import Clock, SystemClock
+
+TOKEN_KEPT = timedelta(minutes=30)
+"""How long an identity token is used: half of what it is valid for."""
+
+
+class CallerHeaders:
+    """What a caller of a deployed API is known by: called, it gives the headers.
+
+    Args:
+        key: the API's key.
+        fetch_token: gives an identity token where Google's IAM asks for one; None: it does not.
+        clock: tells the age of a token.
+    """
+
+    def __init__(
+        self, *, key: str | None = None, fetch_token: Callable[[], str] | None = None, clock: Clock | None = None
+    ) -> None:
+        self._key = key
+        self._fetch_token = fetch_token
+        self._clock = clock or SystemClock()
+        self._known: tuple[float, dict[str, str]] | None = None
+
+    def __call__(self) -> dict[str, str]:
+        """The headers of a request that is sent now.
+
+        Raises:
+            CommandFailed: there is no identity token, and no key to do without it.
+        """
+        if self._known is None or self._known[0] <= self._clock.monotonic():
+            self._known = (self._clock.monotonic() + TOKEN_KEPT.total_seconds(), self._fetch())
+        return self._known[1]
+
+    def _fetch(self) -> dict[str, str]:
+        headers = {} if self._key is None else {"X-API-Key": self._key}
+        if self._fetch_token is not None:
+            try:
+                headers["Authorization"] = f"Bearer {self._fetch_token()}"
+            except CommandFailed:
+                if self._key is None:  # with a key the API may be public
+                    raise
+        return headers
 
 
 def is_googles(host: str | None) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ import typer
 from autopilot.cli.api_runs import ApiRuns
 from autopilot.cli.durations import duration_from
 from autopilot.cli.exits import CommandFailed, ExitCode, told
-from autopilot.cli.google_account import identity_token, is_googles
+from autopilot.cli.google_account import CallerHeaders, identity_token, is_googles
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
 from autopilot.errors import SettingsInvalid
@@ -72,22 +71,17 @@ def settings_or_fail() -> Settings:
         raise CommandFailed(ExitCode.WRONG_USE, str(error)) from None
 
 
-def caller_headers(url: str) -> Callable[[], dict[str, str]]:
-    """What a caller of a deployed API is known by: its key, and where Google's IAM asks, an identity token."""
+def caller_headers(url: str) -> CallerHeaders:
+    """What a caller of a deployed API is known by.
+
+    Raises:
+        CommandFailed: a setting is wrong.
+    """
     key = settings_or_fail().api_key
-
-    @cache
-    def headers() -> dict[str, str]:
-        known = {} if key is None else {"X-API-Key": key.get_secret_value()}
-        if is_googles(urlsplit(url).hostname):
-            try:
-                known["Authorization"] = f"Bearer {identity_token()}"
-            except CommandFailed:
-                if key is None:  # with a key the API may be public
-                    raise
-        return known
-
-    return headers
+    needs_token = is_googles(urlsplit(url).hostname)
+    return CallerHeaders(
+        key=None if key is None else key.get_secret_value(), fetch_token=identity_token if needs_token else None
+    )
 
 
 def checked_url(url: str) -> str:

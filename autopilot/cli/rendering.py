@@ -135,9 +135,10 @@ def _in_one_line(item: dict[str, Any]) -> str:
     )
 
 
-def bounded(text: str) -> Text:
-    lines = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text).splitlines()
-    shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in lines[:_MAX_LINES]]
-    if len(lines) > _MAX_LINES:
-        shown.append(f"… {len(lines) - _MAX_LINES} more lines")
+def bounded(text: str, *, lines: int = _MAX_LINES) -> Text:
+    """Text from elsewhere as a terminal can be shown it: nothing in it is obeyed, and it ends."""
+    all_lines = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text).splitlines()
+    shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in all_lines[:lines]]
+    if len(all_lines) > lines:
+        shown.append(f"… {len(all_lines) - lines} more lines")
     return Text("\n".join(shown))
