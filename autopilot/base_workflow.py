@@ -32,14 +32,18 @@ from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.core.step_runner import StepProbe, StepRunner
 from autopilot.errors import RunStateConflict, StoreError, WorkflowInvalid
-from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
-from autopilot.settings import load_config
+from autopilot.models import RunAttempt, RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot.settings import load_config, service_revision
 
 PayloadT = TypeVar("PayloadT", default=dict[str, Any])
 ResultT = TypeVar("ResultT", default=Any)
 
-LEASE_MARGIN = timedelta(seconds=15)
-"""By how much an attempt's lease outlasts the deadline of its invocation."""
+LEASE_MARGIN = timedelta(seconds=2)
+"""By how much an attempt's lease outlasts the deadline of its invocation.
+
+Little, since after a crash nobody works on the run until the lease is over; and little is enough: an attempt that is
+still at work then is fenced off, whatever the clocks say.
+"""
 
 
 class NoConfig(BaseModel):
@@ -315,7 +319,8 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             rerun_of=trigger.rerun_of,
         )
         if (skip := skip_reason(self.manifest, trigger, now)) is None:
-            return run
+            begun = RunAttempt(number=run.attempt, started_at=now, revision=service_revision())
+            return run.model_copy(update={"attempts": (begun,)})
         return self._ended(run, RunStatus.SKIPPED, error=skip.reason, error_type=skip.kind)
 
     async def _start(self, run: WorkflowRun, trigger: Trigger, lease: timedelta, *, required: bool) -> RunOutcome:

@@ -19,6 +19,8 @@ ConfigT = TypeVarWithDefault("ConfigT", default=Any)
 ItemT = TypeVar("ItemT")
 T = TypeVar("T")
 
+EVERY_ITEM = Completion()
+
 
 class RunContext(Generic[ConfigT]):
     """One run, seen from inside.
@@ -140,21 +142,55 @@ class RunContext(Generic[ConfigT]):
         options = StepOptions(retry=retry, semantics=semantics, timeout=timeout, returns=returns)
         return await steps.execute(steps.use_key(name, key), body, args, kwargs, options)
 
+    @overload
     async def map(
         self,
         name: str,
-        body: Callable[[ItemT], Awaitable[T]] | Callable[[ItemT], T],
+        body: Callable[[ItemT], Awaitable[T]],
         items: Iterable[ItemT],
         /,
         *,
         max_concurrency: int = 10,
-        completion: Completion = Completion(),  # noqa: B008 - it is frozen
+        completion: Completion = EVERY_ITEM,
         key: Callable[[ItemT], str | int] | None = None,
         retry: Retry = NO_RETRY,
         semantics: Semantics = "at_least_once",
         timeout: timedelta | None = None,
         returns: Any = None,
-    ) -> MapResult[T]:
+    ) -> MapResult[T]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        body: Callable[[ItemT], T],
+        items: Iterable[ItemT],
+        /,
+        *,
+        max_concurrency: int = 10,
+        completion: Completion = EVERY_ITEM,
+        key: Callable[[ItemT], str | int] | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+    ) -> MapResult[T]: ...
+
+    async def map(
+        self,
+        name: str,
+        body: Callable[[ItemT], Any],
+        items: Iterable[ItemT],
+        /,
+        *,
+        max_concurrency: int = 10,
+        completion: Completion = EVERY_ITEM,
+        key: Callable[[ItemT], str | int] | None = None,
+        retry: Retry = NO_RETRY,
+        semantics: Semantics = "at_least_once",
+        timeout: timedelta | None = None,
+        returns: Any = None,
+    ) -> MapResult[Any]:
         """Execute ``body(item)`` as a step for each item, ``max_concurrency`` at once.
 
         Steps inside the body are part of their item. If some items fail or are left unfinished and ``completion``
@@ -177,11 +213,10 @@ class RunContext(Generic[ConfigT]):
         keys = [steps.use_key(name, index if key is None else key(item)) for index, item in enumerate(listed)]
         options = StepOptions(retry=retry, semantics=semantics, timeout=timeout, returns=returns)
 
-        async def execute(index: int) -> T:
-            result: T = await steps.execute(keys[index], body, (listed[index],), {}, options)
-            return result
+        async def execute(index: int) -> Any:
+            return await steps.execute(keys[index], body, (listed[index],), {}, options)
 
-        return await FanOut[T](steps, own_key, keys, completion).run(execute, max_concurrency)
+        return await FanOut[Any](steps, own_key, keys, completion).run(execute, max_concurrency)
 
     @property
     def idempotency_key(self) -> str:

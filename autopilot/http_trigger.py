@@ -55,7 +55,7 @@ async def read_trigger(request: Request) -> TriggerRequest:
         PayloadTooLarge: the body is over the limit; it was not read further.
     """
     kind, trigger = identify(request.headers)
-    body = await _read_body(request)
+    body = await read_body(request)
     if not body.strip():
         return TriggerRequest(kind, trigger, {})
     content_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
@@ -123,7 +123,7 @@ def _time(text: str | None) -> datetime | None:
     )
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > PAYLOAD_LIMIT:
         raise PayloadTooLarge(int(declared), PAYLOAD_LIMIT)

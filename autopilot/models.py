@@ -284,6 +284,20 @@ class WorkflowManifest(_Frozen):
         return self
 
 
+class RunAttempt(_Frozen):
+    """One invocation's hold on a run."""
+
+    number: int = Field(ge=1)
+    started_at: UtcDatetime
+    ended_at: UtcDatetime | None = Field(
+        default=None, description="None while it goes on; in one that another attempt followed: it was cut off."
+    )
+    ending: RunStatus | Literal["released"] | None = Field(
+        default=None, description="What it left the run as; released: for another attempt to go on with."
+    )
+    revision: str | None = Field(default=None, description="The revision of the service that it ran in.")
+
+
 class WorkflowRun(_Frozen):
     """One execution of a workflow, from its first trigger to a terminal status, across all its invocations."""
 
@@ -299,6 +313,7 @@ class WorkflowRun(_Frozen):
     error: str | None = Field(default=None, description="At most 8 KiB of UTF-8; a cut is marked.")
     error_type: str | None = Field(default=None, description="The name of the exception's class.")
     attempt: int = Field(default=1, ge=1, description="The invocation's hold on the run: the fencing token.")
+    attempts: tuple[RunAttempt, ...] = Field(default=(), description="The last 20 attempts, oldest first.")
 
     due_at: UtcDatetime | None = Field(
         default=None, description="When something must happen: end of the lease, of a sleep or of a wait."

@@ -109,6 +109,11 @@ def function_target() -> str | None:
     return os.environ.get("FUNCTION_TARGET") or None
 
 
+def service_revision() -> str | None:
+    """The revision of the Cloud Run service that this process is an instance of; None elsewhere."""
+    return os.environ.get("K_REVISION") or None
+
+
 def load_config(config_type: type[ConfigT], workflow_id: str, *, environ: Mapping[str, str] | None = None) -> ConfigT:
     """A workflow's typed configuration, from the variables ``<WORKFLOW>_<FIELD>``.
 

@@ -11,6 +11,7 @@ from autopilot.core.clock import random_id
 from autopilot.core.run_log import get_run_log_service
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage import sqlite_rows as rows
+from autopilot.storage.sqlite_changes import ADD_TO_ACTIVITY, ADD_TO_COUNT
 from autopilot.storage.sqlite_schema import migrate
 from benchmarks.environment import cloud_logging, settings
 from benchmarks.measure import Line, interleave, timed
@@ -45,13 +46,18 @@ class BareCommits:
     async def commit_twice(self) -> None:
         run_id, claim = random_id(), (random_id(), random_id(), 555_000_000)
         self._commit(rows.CREATE_RUN, (run_id, *self._started, *claim), {"running": 1})
-        self._commit(rows.PUT_RUN, (run_id, *self._ended), {"running": -1, "success": 1})
+        self._commit(rows.PUT_RUN, (run_id, *self._ended), {"running": -1, "success": 1}, has_ended=True)
 
-    def _commit(self, statement: str, values: tuple[Any, ...], counts: Mapping[str, int]) -> None:
+    def _commit(
+        self, statement: str, values: tuple[Any, ...], counts: Mapping[str, int], *, has_ended: bool = False
+    ) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(statement, (self._workflow_id, *values))
         for status, change in counts.items():
-            self._connection.execute(rows.ADD_TO_COUNT, (self._workflow_id, status, change))
+            self._connection.execute(ADD_TO_COUNT, (self._workflow_id, status, change))
+        self._connection.execute(rows.TAKE_POSITION)
+        if has_ended:
+            self._connection.execute(ADD_TO_ACTIVITY, (self._workflow_id, 0, "success", 1, 1))
         self._connection.execute("COMMIT")
 
 

@@ -18,11 +18,12 @@ Serve = Callable[[str], httpx.AsyncClient]
 
 @pytest.fixture
 def serve() -> Serve:
-    """A client of a new instance of the function of a class in tests.http_workflows."""
+    """A client of a new instance of a function: of a class in tests.http_workflows, or of ``module:Class``."""
 
     def serve(class_name: str) -> httpx.AsyncClient:
         main = ModuleType("main")
-        main.__dict__["served"] = entry_point(f"tests.http_workflows:{class_name}", name="served")
+        path = class_name if ":" in class_name else f"tests.http_workflows:{class_name}"
+        main.__dict__["served"] = entry_point(path, name="served")
         app: Any = create_asgi_app_from_module("served", "main.py", "http", main, None)  # type: ignore[no-untyped-call]
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://function")

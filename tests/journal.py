@@ -47,7 +47,14 @@ async def claimed(
     """What comes of a claim of a run that is there."""
     run_id = run.id if isinstance(run, WorkflowRun) else run.run_id
     outcome = await store.claim_run(
-        run.workflow_id, run_id, owner=owner, nonce=f"nonce of {owner}", lease=lease, reopen=reopen, version=version
+        run.workflow_id,
+        run_id,
+        owner=owner,
+        nonce=f"nonce of {owner}",
+        lease=lease,
+        reopen=reopen,
+        version=version,
+        revision=f"revision of {owner}",
     )
     assert outcome is not None
     return outcome

@@ -53,6 +53,14 @@ class TestARun:
             "duration_ms": 1500,
             "result": {"said": "hello"},
             "attempt": 1,
+            "attempts": (
+                {
+                    "number": 1,
+                    "started_at": began,
+                    "ended_at": began + timedelta(milliseconds=1500),
+                    "ending": RunStatus.SUCCESS,
+                },
+            ),
             "version": "1",
         }
         assert run.expires_at == run.completed_at + timedelta(days=90) if run.completed_at else False

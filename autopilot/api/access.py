@@ -150,11 +150,9 @@ class Access:
         session = self.session_of(connection)
         return session is not None and session.expires_at is not None
 
-    def begin_session(self, response: Response) -> Session:
+    def begin_session(self, response: Response, session: Session) -> None:
         """Give the browser a session that is not signed in."""
-        session = Session(random_id())
         self._set_cookie(response, session.nonce)
-        return session
 
     def sign_in(self, response: Response) -> None:
         """Give the browser a new session that is signed in; what it held before is worth nothing."""

@@ -1,6 +1,9 @@
 """What is told of a workflow at a glance, put together from its records."""
 
+import asyncio
+from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from autopilot.api.context import ApiContext, CatalogEntry
 from autopilot.api.schemas import (
@@ -18,8 +21,19 @@ from autopilot.core.run_log import read_past
 from autopilot.core.schedule_ticks import Tick, next_ticks
 from autopilot.models import RunStats, WorkflowRun
 
+T = TypeVar("T")
+
 HOURLY_UP_TO = timedelta(hours=48)
 """The longest time that is told by the hour."""
+
+
+async def all_of(reads: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What several reads give, sent together. An error is raised once all have ended."""
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
 
 
 def ticks_of(entry: CatalogEntry, now: datetime) -> list[NextTick]:

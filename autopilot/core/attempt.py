@@ -15,6 +15,7 @@ from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.shutdown import Shutdown
 from autopilot.core.step_keys import inside
 from autopilot.core.step_runner import StepRunner
+from autopilot.core.transitions import ended_attempts
 from autopilot.errors import RunDeadlineExceeded
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 
@@ -173,6 +174,7 @@ def ended_run(
     return run.model_copy(
         update={
             "status": status,
+            "attempts": ended_attempts(run, status, now),
             "completed_at": now,
             "duration_ms": _duration_ms(run, seconds),
             "due_at": None,
@@ -184,7 +186,13 @@ def ended_run(
 
 def released_run(run: WorkflowRun, now: datetime, seconds: float) -> WorkflowRun:
     """``run``, still running after ``seconds`` more of work, and free to be claimed from now on."""
-    return run.model_copy(update={"duration_ms": _duration_ms(run, seconds), "due_at": now})
+    return run.model_copy(
+        update={
+            "duration_ms": _duration_ms(run, seconds),
+            "due_at": now,
+            "attempts": ended_attempts(run, "released", now),
+        }
+    )
 
 
 def _duration_ms(run: WorkflowRun, seconds: float) -> int:

@@ -119,6 +119,7 @@ class RunJournal(Protocol):
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         """Take a run over as its next attempt, if :func:`~autopilot.core.transitions.may_claim` allows it.
 
@@ -132,6 +133,7 @@ class RunJournal(Protocol):
             lease: how long the new attempt holds the run, by the store's time.
             reopen: also take a run that failed or was cancelled: a person's retry.
             version: what a start or claim found; saves a read while it is still true.
+            revision: of the service that the new attempt runs in.
 
         Returns:
             None: there is no such run, or it is past its ``expires_at``.

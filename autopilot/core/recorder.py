@@ -27,6 +27,7 @@ from autopilot.errors import (
 )
 from autopilot.models import RunStats, RunStatus, WorkflowRun
 from autopilot.observability import traceback_text
+from autopilot.settings import service_revision
 
 STORE_SECONDS = 10.0
 """What reading the past, or writing down a start or an ending, may take at most: a run never waits longer for it."""
@@ -193,6 +194,7 @@ class RunRecorder:
                     lease=lease,
                     reopen=reopen,
                     version=version,
+                    revision=service_revision(),
                 )
         if found is None:
             raise RunNotFound(self._workflow_id, run_id)

@@ -277,5 +277,6 @@ def _without_stop_iteration(body: Callable[..., Any], *args: Any, **kwargs: Any)
 
 
 def _forget(thread: asyncio.Future[Any]) -> None:
-    if not thread.cancelled():
-        thread.exception()  # looked at, so that asyncio does not report it as lost: the step was given up with a line
+    # Looked at and closed, so that Python does not report it as lost: the step was given up with a line.
+    if not thread.cancelled() and thread.exception() is None and inspect.iscoroutine(thread.result()):
+        thread.result().close()

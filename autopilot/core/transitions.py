@@ -3,9 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Literal
 
 from autopilot.errors import RunStateConflict, RunSuperseded
-from autopilot.models import RunStats, RunStatus, WorkflowRun
+from autopilot.models import RunAttempt, RunStats, RunStatus, WorkflowRun
+
+ATTEMPTS_KEPT = 20
+"""How many attempts a run remembers."""
 
 
 def replaces(run: WorkflowRun, stored: WorkflowRun | None) -> bool:
@@ -71,13 +75,20 @@ def may_claim(run: WorkflowRun, *, due: bool, reopen: bool) -> bool:
     return due
 
 
-def claimed(run: WorkflowRun, *, due_at: datetime) -> WorkflowRun:
-    """A run as its next attempt holds it; ``due_at`` is the end of the lease."""
+def claimed(run: WorkflowRun, *, now: datetime, due_at: datetime, revision: str | None) -> WorkflowRun:
+    """A run as its next attempt holds it.
+
+    Args:
+        due_at: the end of the lease.
+        revision: of the service that the attempt runs in.
+    """
     attempt = run.attempt + 1
+    begun = RunAttempt(number=attempt, started_at=now, revision=revision)
     return run.model_copy(
         update={
             "status": RunStatus.RUNNING,
             "attempt": attempt,
+            "attempts": (*run.attempts, begun)[-ATTEMPTS_KEPT:],
             "due_at": due_at,
             "waiting_for": None,
             "completed_at": None,
@@ -88,6 +99,13 @@ def claimed(run: WorkflowRun, *, due_at: datetime) -> WorkflowRun:
             "reopened_attempt": attempt if run.status.is_terminal else run.reopened_attempt,
         }
     )
+
+
+def ended_attempts(run: WorkflowRun, ending: RunStatus | Literal["released"], now: datetime) -> tuple[RunAttempt, ...]:
+    """The attempts of a run once the one that holds it has ended; one that has ended before is left as it is."""
+    if not run.attempts or run.attempts[-1].number != run.attempt or run.attempts[-1].ending is not None:
+        return run.attempts
+    return (*run.attempts[:-1], run.attempts[-1].model_copy(update={"ended_at": now, "ending": ending}))
 
 
 def check_removable(run: WorkflowRun, *, lease_ends_at: datetime | None, now: datetime) -> None:
@@ -116,6 +134,7 @@ def cancelled(run: WorkflowRun, *, now: datetime, retention: timedelta | None) -
         update={
             "status": RunStatus.CANCELLED,
             "attempt": run.attempt + 1,
+            "attempts": ended_attempts(run, RunStatus.CANCELLED, now),
             "completed_at": now,
             "due_at": None,
             "waiting_for": None,

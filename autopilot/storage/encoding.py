@@ -3,8 +3,12 @@
 import json
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
+
 from autopilot.core.limits import cut_error, payload_text, result_text
-from autopilot.models import WorkflowRun
+from autopilot.models import RunAttempt, WorkflowRun
+
+_ATTEMPTS = TypeAdapter(tuple[RunAttempt, ...])
 
 
 class RunTexts(NamedTuple):
@@ -16,6 +20,8 @@ class RunTexts(NamedTuple):
     """``result`` as JSON; None for no result."""
     error: str | None
     """``error`` within its limit."""
+    attempts: str | None
+    """``attempts`` as JSON; None for none."""
 
 
 def encode_texts(run: WorkflowRun) -> RunTexts:
@@ -29,7 +35,13 @@ def encode_texts(run: WorkflowRun) -> RunTexts:
         payload=payload_text(run.trigger_data),
         result=None if run.result is None else result_text(run.result),
         error=None if run.error is None else cut_error(run.error),
+        attempts=_ATTEMPTS.dump_json(run.attempts, exclude_none=True).decode() if run.attempts else None,
     )
+
+
+def decode_attempts(text: str | None) -> tuple[RunAttempt, ...]:
+    """The attempts of their JSON text; none for no text."""
+    return () if text is None else _ATTEMPTS.validate_json(text)
 
 
 def decode_json(text: str | None) -> Any:

@@ -108,6 +108,7 @@ class FirestoreStore:
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         if not is_workflow_name(workflow_id) or not is_run_id(run_id):
             return None
@@ -126,13 +127,15 @@ class FirestoreStore:
                 return ClaimOutcome(run=run, before=stored.claimed_from or run.status, hold=_hold(run, owner, marked))
             if not may_claim(run, due=stored.is_due, reopen=reopen):
                 return ClaimOutcome(run=run, before=run.status, hold=None)
-            return await self._take_over(stored, owner=owner, nonce=marked, lease=lease)
+            return await self._take_over(stored, owner=owner, nonce=marked, lease=lease, revision=revision)
 
         return await self._calls.settle(f"claiming run {run_id}", claim)
 
-    async def _take_over(self, stored: StoredRun, *, owner: str, nonce: str, lease: timedelta) -> ClaimOutcome:
+    async def _take_over(
+        self, stored: StoredRun, *, owner: str, nonce: str, lease: timedelta, revision: str | None
+    ) -> ClaimOutcome:
         now = self._clock.now()
-        run = claimed(stored.run, due_at=now + lease)
+        run = claimed(stored.run, now=now, due_at=now + lease, revision=revision)
         await self._runs.supersede(stored, run, owner=owner, nonce=nonce, lease=lease, now=now)
         return ClaimOutcome(run=run, before=stored.run.status, hold=_hold(run, owner, nonce))
 

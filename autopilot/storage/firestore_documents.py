@@ -31,7 +31,7 @@ from autopilot.core.activity import ACTIVITY_KEPT, ActivityEntry
 from autopilot.core.transitions import is_due
 from autopilot.errors import StoreVersionUnsupported
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage.encoding import decode_json, encode_texts
+from autopilot.storage.encoding import decode_attempts, decode_json, encode_texts
 
 STORE = "firestore"
 """The store's name in errors."""
@@ -115,6 +115,7 @@ def encode_run(run: WorkflowRun) -> Fields:
         "payload": texts.payload,
         "result": texts.result,
         "error": texts.error,
+        "attempts": texts.attempts,
     }
 
 
@@ -196,9 +197,12 @@ def changed_document(fields: Fields) -> Fields:
 def decode_run(fields: Fields) -> WorkflowRun:
     """The run that a document's fields say."""
     values = {name: plain(fields[stored]) for name, stored in _FIELDS.items() if fields.get(stored) is not None}
-    return WorkflowRun.model_validate(
-        values | {"trigger_data": decode_json(fields["payload"]), "result": decode_json(fields.get("result"))}
-    )
+    texts = {
+        "trigger_data": decode_json(fields["payload"]),
+        "result": decode_json(fields.get("result")),
+        "attempts": decode_attempts(fields.get("attempts")),
+    }
+    return WorkflowRun.model_validate(values | texts)
 
 
 def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:

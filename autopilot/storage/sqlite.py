@@ -83,6 +83,7 @@ class SQLiteStore:
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):
             return None
@@ -107,7 +108,7 @@ class SQLiteStore:
                 return ClaimOutcome(run=stored, before=stored.status, hold=hold)
             if not may_claim(stored, due=is_due(stored, now), reopen=reopen):
                 return ClaimOutcome(run=stored, before=stored.status, hold=None)
-            run = claimed(stored, due_at=now + lease)
+            run = claimed(stored, now=now, due_at=now + lease, revision=revision)
             row = (*rows.run_row(run), owner, hold.nonce, lease // timedelta(microseconds=1))
             put_run(connection, rows.PUT_RUN_AND_CLAIM, row, run=run, before=stored)
             return ClaimOutcome(run=run, before=stored.status, hold=replace(hold, attempt=run.attempt))

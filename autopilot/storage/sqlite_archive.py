@@ -62,7 +62,7 @@ class SQLiteArchive:
             return []
         found = await self._database.read(
             f"reading the activity of {workflow_id}",
-            lambda connection: read_activity(connection, workflow_id, *hours),
+            lambda connection: read_activity(connection, workflow_id, *hours, size),
         )
         return sum_activity(found, size)
 

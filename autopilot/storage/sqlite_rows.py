@@ -9,12 +9,12 @@ from autopilot.core.cursor import RunPosition
 from autopilot.core.journal import RunHold, StepRecord
 from autopilot.core.run_archive import RunFilter
 from autopilot.models import StepStatus, WorkflowRun
-from autopilot.storage.encoding import decode_json, encode_texts
+from autopilot.storage.encoding import decode_attempts, decode_json, encode_texts
 
 _RUN = (
     "workflow_id, id, status, trigger_type, trigger_data, started_at, completed_at, duration_ms, result, error, "
     "error_type, attempt, due_at, waiting_for, version, fingerprint, payload_hash, rerun_of, expires_at, "
-    "reopened_attempt"
+    "reopened_attempt, attempts"
 )
 _CLAIM = "owner, nonce, lease"
 
@@ -136,6 +136,7 @@ def run_row(run: WorkflowRun) -> tuple[Any, ...]:
         run.rerun_of,
         _integer(run.expires_at),
         run.reopened_attempt,
+        texts.attempts,
     )
 
 
@@ -162,6 +163,7 @@ def run_of(row: Sequence[Any]) -> WorkflowRun:
         rerun_of=row[17],
         expires_at=_time(row[18]),
         reopened_attempt=row[19],
+        attempts=decode_attempts(row[20]),
     )
 
 

@@ -85,6 +85,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX runs_of_workflow_in_status_by_trigger ON runs (workflow_id, status, trigger_type, started_at, id)",
         "DROP INDEX runs_paused",  # runs_in_status does it
         "ALTER TABLE runs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",  # its place in the order of changes
+        "ALTER TABLE runs ADD COLUMN attempts TEXT",  # JSON
         "CREATE INDEX runs_by_change ON runs (changed)",
         "CREATE TABLE changes (last INTEGER NOT NULL)",  # not the greatest of runs.changed: that run may be removed
         "INSERT INTO changes VALUES (0)",

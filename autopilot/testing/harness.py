@@ -172,6 +172,7 @@ class Harness:
             outcome = await call(workflow)
             instance.require_alive()
         finally:
+            await instance.settle()
             self.account.add(instance.account)
         return outcome
 

@@ -1,8 +1,9 @@
 """One instance of a workflow under observation: what it does, one moment after the other, and where it is killed."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -80,6 +81,7 @@ class Instance(StepProbe):
         self._kill_at = kill_at
         self._shut_down_at = shut_down_at
         self._killed: InstanceKilled | None = None
+        self._under_way: set[asyncio.Future[None]] = set()
 
     def before_body(self, run_id: str, key: str) -> None:
         self.reach(f"before body {key}")
@@ -87,6 +89,22 @@ class Instance(StepProbe):
 
     def after_body(self, run_id: str, key: str) -> None:
         self.reach(f"after body {key}")
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Within this a commit is on its way to the store: it arrives even if the instance is killed meanwhile."""
+        arrived = asyncio.get_running_loop().create_future()
+        self._under_way.add(arrived)
+        try:
+            yield
+        finally:
+            self._under_way.discard(arrived)
+            arrived.set_result(None)
+
+    async def settle(self) -> None:
+        """Return when every commit that was on its way has arrived."""
+        while self._under_way:
+            await asyncio.wait(set(self._under_way))
 
     def require_alive(self) -> None:
         """A dead instance does nothing: whatever it tries ends here."""
@@ -128,10 +146,18 @@ class ObservedStore:
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         lease = lease if self._lease is None else self._lease
         claiming = self._store.claim_run(
-            workflow_id, run_id, owner=owner, nonce=nonce, lease=lease, reopen=reopen, version=version
+            workflow_id,
+            run_id,
+            owner=owner,
+            nonce=nonce,
+            lease=lease,
+            reopen=reopen,
+            version=version,
+            revision=revision,
         )
         return await self._commit("claim", claiming, self._claimed)
 
@@ -183,9 +209,9 @@ class ObservedStore:
     async def _observe(self, what: str, call: Coroutine[Any, Any, T], take: Callable[[T], None]) -> T:
         with closing(call):  # when it comes to nothing, since the instance is dead
             self._instance.reach(f"before commit {what}")
-            answer = await call
-        take(answer)
-        self._instance.account.commits.append(what)
+            with self._instance.committing():
+                take(answer := await call)
+                self._instance.account.commits.append(what)
         self._instance.reach(f"after commit {what}")
         return answer
 

@@ -1,41 +1,33 @@
 """What every archive promises of single runs: their steps, their removal, their cancellation; and of changes."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from autopilot.core.journal import RunHold, RunStart, StepRecord
+from autopilot.core.journal import RunHold
 from autopilot.core.run_archive import RunFilter
 from autopilot.errors import CursorInvalid, RunStateConflict, RunSuperseded
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from autopilot.storage import Store
 from tests.clock import FakeClock
+from tests.journal import (
+    LEASE,
+    LONG_AGO,
+    LONG_HENCE,
+    OVER,
+    STEP_BEGAN,
+    a_step,
+    changed,
+    claimed,
+    record,
+    start_of,
+    started,
+    taken_over,
+)
 from tests.runs import MakeRun
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-FAR = datetime(2999, 1, 1, tzinfo=UTC)
-LEASE = timedelta(minutes=10)
 TERMINAL = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED)
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.SLEEPING)
-
-
-async def started(
-    store: Store, make_run: MakeRun, *, nonce: str = "nonce", lease: timedelta = LEASE, **fields: object
-) -> RunHold:
-    run = make_run(**{"status": RunStatus.RUNNING} | fields)
-    outcome = await store.start_run(RunStart(run=run, owner=f"owner-{nonce}", nonce=nonce, lease=lease))
-    assert outcome.created
-    return RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=1, owner=f"owner-{nonce}", nonce=nonce)
-
-
-def a_step(key: str, started_at: datetime = NOON, **fields: object) -> StepRecord:
-    step = {"status": StepStatus.SUCCESS, "attempt": 1, "tries": 1, "ended_at": started_at, "result": '"done"'}
-    return StepRecord(key=key, started_at=started_at, **step | fields)  # type: ignore[arg-type] - as given
-
-
-async def record(store: Store, hold: RunHold, *steps: StepRecord) -> None:
-    for step in steps:
-        await store.record_step(hold, step, expires_at=FAR)
 
 
 async def the_run(store: Store, hold: RunHold) -> WorkflowRun:
@@ -44,39 +36,41 @@ async def the_run(store: Store, hold: RunHold) -> WorkflowRun:
     return run
 
 
+async def step_keys(store: Store, hold: RunHold) -> list[str]:
+    return [step.key for step in await store.get_run_steps(hold.workflow_id, hold.run_id)]
+
+
 # Steps
 
 
 async def test_the_steps_of_a_run_are_told_by_their_start_and_then_by_their_key(
     store: Store, make_run: MakeRun
 ) -> None:
-    hold = await started(store, make_run)
-    late, second, first = a_step("a", NOON + LEASE), a_step("c"), a_step("b", error="why", error_type="ValueError")
-    await record(store, hold, late, second, first)
+    hold = await started(store, make_run())
+    late, second, first = a_step("a", started_at=STEP_BEGAN + LEASE), a_step("c"), a_step("b", StepStatus.FAILED)
+    for step in (late, second, first):
+        await record(store, hold, step)
 
     assert await store.get_run_steps("digest", hold.run_id) == [first, second, late]
 
 
 async def test_steps_outlast_their_attempt_and_are_those_of_their_run_only(store: Store, make_run: MakeRun) -> None:
-    hold, other = await started(store, make_run), await started(store, make_run, nonce="other")
+    hold, other = await started(store, make_run()), await started(store, make_run())
     await record(store, hold, a_step("mine"))
     await record(store, other, a_step("theirs"))
-    run = await the_run(store, hold)
-    await store.save_run(run.model_copy(update={"status": RunStatus.SUCCESS, "due_at": None}))
+    await store.save_run(changed(await the_run(store, hold), status=RunStatus.SUCCESS, due_at=None))
 
-    assert [step.key for step in await store.get_run_steps("digest", hold.run_id)] == ["mine"]
+    assert await step_keys(store, hold) == ["mine"]
 
 
 async def test_a_run_has_none_of_the_steps_of_its_predecessor(store: Store, make_run: MakeRun) -> None:
-    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
-    old = await started(store, make_run, id="run-x", nonce="old", started_at=long_ago)
+    old = await started(store, make_run(id="run-x", started_at=LONG_AGO), "old")
     await record(store, old, a_step("of the old run"))
-    over = (await the_run(store, old)).model_copy(update={"status": RunStatus.SUCCESS, "expires_at": long_ago})
-    await store.save_run(over)
-    new = await started(store, make_run, id="run-x", nonce="new")
+    await store.save_run(changed(await the_run(store, old), status=RunStatus.SUCCESS, expires_at=LONG_AGO))
+    new = await started(store, make_run(id="run-x"), "new")
     await record(store, new, a_step("of the new run"))
 
-    assert [step.key for step in await store.get_run_steps("digest", "run-x")] == ["of the new run"]
+    assert await step_keys(store, new) == ["of the new run"]
 
 
 async def test_an_unknown_run_has_no_steps(store: Store, make_run: MakeRun) -> None:
@@ -120,18 +114,17 @@ async def test_a_run_that_is_not_over_cannot_be_removed(store: Store, make_run: 
 
 
 async def test_a_removed_run_takes_its_steps_with_it(store: Store, make_run: MakeRun) -> None:
-    hold, other = await started(store, make_run), await started(store, make_run, nonce="other")
+    hold, other = await started(store, make_run()), await started(store, make_run())
     for number in range(3):
         await record(store, hold, a_step(f"step {number}"))
     await record(store, other, a_step("kept"))
-    run = await the_run(store, hold)
-    await store.save_run(run.model_copy(update={"status": RunStatus.FAILED, "due_at": None}))
+    await store.save_run(changed(await the_run(store, hold), status=RunStatus.FAILED, due_at=None))
 
     await store.delete_run("digest", hold.run_id)
 
     assert await store.read_steps(hold) == []
-    assert [step.key for step in await store.read_steps(other)] == ["kept"]
-    again = await started(store, make_run, id=hold.run_id)  # even with the nonce that it had
+    assert await step_keys(store, other) == ["kept"]
+    again = await started(store, make_run(id=hold.run_id))  # even with the nonce that it had
     assert await store.read_steps(again) == []
 
 
@@ -146,13 +139,21 @@ async def test_another_workflows_run_is_not_removed(store: Store, make_run: Make
 
 
 async def test_a_cancelled_run_stays_while_its_attempt_may_still_work(store: Store, make_run: MakeRun) -> None:
-    held, ended = await started(store, make_run), await started(store, make_run, nonce="b", lease=timedelta(0))
+    held, ended = await started(store, make_run(), lease=LEASE), await started(store, make_run(), lease=OVER)
     for hold in (held, ended):
         await store.request_cancel("digest", hold.run_id, owner="person")
 
     with pytest.raises(RunStateConflict, match="lease"):
         await store.delete_run("digest", held.run_id)
     assert await store.delete_run("digest", ended.run_id) is not None
+
+
+async def test_a_run_that_waited_when_it_was_cancelled_can_be_removed_at_once(store: Store, make_run: MakeRun) -> None:
+    hold = await started(store, make_run(), lease=LEASE)
+    await store.save_run(changed(await the_run(store, hold), status=RunStatus.PAUSED, due_at=LONG_HENCE))
+    await store.request_cancel("digest", hold.run_id, owner="person")
+
+    assert await store.delete_run("digest", hold.run_id) is not None
 
 
 # Cancelling
@@ -162,7 +163,7 @@ async def test_a_cancelled_run_stays_while_its_attempt_may_still_work(store: Sto
 async def test_a_run_that_is_not_over_can_be_cancelled(
     store: Store, make_run: MakeRun, clock: FakeClock, status: RunStatus
 ) -> None:
-    run = make_run(status=status, attempt=3, waiting_for="you", due_at=FAR, duration_ms=40)
+    run = make_run(status=status, attempt=3, waiting_for="you", due_at=LONG_HENCE, duration_ms=40)
     await store.save_run(run)
 
     cancelled = await store.request_cancel("digest", run.id, owner="person", retention=timedelta(days=90))
@@ -200,37 +201,33 @@ async def test_an_unknown_run_is_not_cancelled(store: Store, make_run: MakeRun) 
 
 
 async def test_nothing_that_a_cancelled_attempt_writes_counts(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run)
+    hold = await started(store, make_run(), lease=LEASE)
     await record(store, hold, a_step("before"))
     run = await the_run(store, hold)
 
     cancelled = await store.request_cancel("digest", hold.run_id, owner="person")
 
-    for step in (a_step("after"), a_step("begun", status=StepStatus.STARTED, ended_at=None, result=None)):
+    for step in (a_step("after"), a_step("begun", StepStatus.STARTED)):
         with pytest.raises(RunSuperseded):
             await record(store, hold, step)
     with pytest.raises(RunSuperseded):
-        await store.save_run(run.model_copy(update={"status": RunStatus.SUCCESS, "due_at": None}))
+        await store.save_run(changed(run, status=RunStatus.SUCCESS, due_at=None))
     assert await store.get_run("digest", hold.run_id) == cancelled
-    assert [step.key for step in await store.get_run_steps("digest", hold.run_id)] == ["before"]
+    assert await step_keys(store, hold) == ["before"]
     assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
 
 
 async def test_a_cancelled_run_is_claimed_by_a_retry_only_and_keeps_its_steps(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run)
+    hold = await started(store, make_run())
     await record(store, hold, a_step("before"))
     await store.request_cancel("digest", hold.run_id, owner="person")
 
-    refused = await store.claim_run("digest", hold.run_id, owner="o2", nonce="n2", lease=LEASE)
-    assert refused is not None
-    assert refused.hold is None
-    claim = await store.claim_run("digest", hold.run_id, owner="o2", nonce="n2", lease=LEASE, reopen=True)
+    assert (await claimed(store, hold)).hold is None
+    retry = await taken_over(store, hold, "retry", reopen=True)
 
-    assert claim is not None
-    assert claim.hold is not None
-    assert (claim.run.attempt, claim.before) == (3, RunStatus.CANCELLED)
-    assert [step.key for step in await store.read_steps(claim.hold)] == ["before"]
-    await record(store, claim.hold, a_step("after", attempt=3))
+    assert retry.attempt == 3
+    assert [step.key for step in await store.read_steps(retry)] == ["before"]
+    await record(store, retry, a_step("after", attempt=3))
     with pytest.raises(RunSuperseded):
         await record(store, hold, a_step("late"))
 
@@ -254,7 +251,7 @@ async def test_changes_are_told_from_a_position_on_in_their_order(store: Store, 
     news, position = await told(store, position)
     assert news == [("one", "running"), ("two", "success")]
 
-    await store.save_run(run.model_copy(update={"status": RunStatus.FAILED}))
+    await store.save_run(changed(run, status=RunStatus.FAILED))
     news, position = await told(store, position)
     assert news == [("one", "failed")]
     assert await told(store, position) == ([], position)
@@ -262,17 +259,20 @@ async def test_changes_are_told_from_a_position_on_in_their_order(store: Store, 
 
 async def test_every_kind_of_write_is_a_change(store: Store, make_run: MakeRun) -> None:
     position = await store.get_last_position()
-    hold = await started(store, make_run, lease=timedelta(0))
-    for write, status in (
-        (None, "running"),
-        (store.claim_run("digest", hold.run_id, owner="o2", nonce="n", lease=LEASE), "running"),
-        (store.request_cancel("digest", hold.run_id, owner="o3"), "cancelled"),
-        (store.claim_run("digest", hold.run_id, owner="o4", nonce="n", lease=LEASE, reopen=True), "running"),
-    ):
-        if write is not None:
-            await write
-        news, position = await told(store, position)
-        assert news == [(hold.run_id, status)]
+    hold = await started(store, make_run())
+    news, position = await told(store, position)
+    assert news == [(hold.run_id, "running")]
+
+    await taken_over(store, hold)
+    news, position = await told(store, position)
+    assert news == [(hold.run_id, "running")]
+
+    await store.request_cancel("digest", hold.run_id, owner="person")
+    news, position = await told(store, position)
+    assert news == [(hold.run_id, "cancelled")]
+
+    await taken_over(store, hold, "retry", reopen=True)
+    assert (await told(store, position))[0] == [(hold.run_id, "running")]
 
 
 async def test_a_write_that_changes_nothing_is_no_change(store: Store, make_run: MakeRun) -> None:
@@ -281,7 +281,7 @@ async def test_a_write_that_changes_nothing_is_no_change(store: Store, make_run:
     position = await store.get_last_position()
 
     await store.save_run(run)
-    await store.start_run(RunStart(run=run, owner="o", nonce="n", lease=LEASE))
+    await store.start_run(start_of(run))
 
     assert await told(store, position) == ([], position)
 
@@ -292,7 +292,7 @@ async def test_changes_are_told_in_pages_and_each_run_once(store: Store, make_ru
     for run in runs:
         await store.save_run(run)
     for run in runs[:2]:
-        await store.save_run(run.model_copy(update={"status": RunStatus.SUCCESS}))
+        await store.save_run(changed(run, status=RunStatus.SUCCESS))
     met: list[tuple[str, str]] = []
     while True:
         news, position = await told(store, position, limit=2)

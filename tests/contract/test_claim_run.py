@@ -7,7 +7,7 @@ import pytest
 
 from autopilot.core.journal import ClaimOutcome, RunHold
 from autopilot.errors import RunSuperseded
-from autopilot.models import RunStatus
+from autopilot.models import RunAttempt, RunStatus
 from autopilot.storage import Store
 from tests.clock import FakeClock
 from tests.journal import LEASE, LONG_AGO, LONG_HENCE, OVER, changed, claimed, start_of, started, taken_over
@@ -20,6 +20,10 @@ async def counts(store: Store) -> dict[str, int]:
     return dict((await store.get_stats("digest"))["by_status"])
 
 
+def second(clock: FakeClock) -> RunAttempt:
+    return RunAttempt(number=2, started_at=clock.now(), revision="revision of second")
+
+
 async def test_a_run_whose_lease_is_over_is_taken_over_by_its_next_attempt(
     store: Store, make_run: MakeRun, clock: FakeClock
 ) -> None:
@@ -29,7 +33,7 @@ async def test_a_run_whose_lease_is_over_is_taken_over_by_its_next_attempt(
     outcome = await claimed(store, run)
 
     assert outcome == ClaimOutcome(
-        run=changed(run, attempt=2, due_at=clock.now() + LEASE),
+        run=changed(run, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE),
         before=RunStatus.RUNNING,
         hold=RunHold(workflow_id="digest", run_id=run.id, attempt=2, owner="second", nonce=first.nonce),
     )
@@ -66,7 +70,7 @@ async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_ru
     outcome = await claimed(store, run, version=found.version)
 
     assert (found.run, found.created, found.is_due) == (released, False, True)
-    assert outcome.run == changed(released, attempt=2, due_at=clock.now() + LEASE)
+    assert outcome.run == changed(released, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE)
     assert outcome.hold is not None
 
 
@@ -194,7 +198,14 @@ async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
     assert (await claimed(store, run)).hold is None
     outcome = await claimed(store, run, reopen=True)
 
-    reopened = changed(run, attempt=2, due_at=clock.now() + LEASE, duration_ms=7, reopened_attempt=2)
+    reopened = changed(
+        run,
+        attempt=2,
+        attempts=(second(clock),),
+        due_at=clock.now() + LEASE,
+        duration_ms=7,
+        reopened_attempt=2,
+    )
     assert (outcome.run, outcome.before) == (reopened, status)
     assert outcome.hold is not None
     assert outcome.hold.nonce == first.nonce

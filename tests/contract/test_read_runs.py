@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autopilot.errors import CursorInvalid
-from autopilot.models import RunStatus, TriggerType, WorkflowRun
+from autopilot.models import RunAttempt, RunStatus, TriggerType, WorkflowRun
 from autopilot.storage import Store
 from tests.clock import FakeClock
 from tests.runs import MakeRun
+
+BEGAN = datetime(2026, 3, 1, 12, 0, 0, 654321, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 HOSTILE_IDS = (
     "",
@@ -74,6 +77,11 @@ async def test_every_field_comes_back_as_it_was_saved(store: Store) -> None:
         error="it broke\n  at line 3",
         error_type="ValueError",
         attempt=7,
+        attempts=(
+            RunAttempt(number=5, started_at=BEGAN, ended_at=BEGAN + SECOND, ending="released", revision="r-1"),
+            RunAttempt(number=6, started_at=BEGAN, ended_at=BEGAN + SECOND, ending=RunStatus.PAUSED),
+            RunAttempt(number=7, started_at=BEGAN),
+        ),
         due_at=datetime(2026, 3, 2, 12, 0, 0, 999999, tzinfo=UTC),
         waiting_for="approval",
         version="2.1",
@@ -225,6 +233,10 @@ async def test_a_cursor_of_another_list_is_refused(store: Store, make_run: MakeR
         await store.list_runs("digest", start_after=cursor, status=RunStatus.SUCCESS)
 
 
+LIST = ["digest", None, None, None, None]
+"""How a cursor names the list of all runs of the workflow."""
+
+
 def hostile_cursor(*fields: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
 
@@ -239,13 +251,15 @@ def hostile_cursor(*fields: Any) -> str:
         "!" * 20,
         "A" * 100_000,
         hostile_cursor(),
-        hostile_cursor("digest", None, 0),
-        hostile_cursor("digest", None, "0", "run"),
-        hostile_cursor("digest", None, True, "run"),
-        hostile_cursor("digest", None, 10**30, "run"),
-        hostile_cursor("digest", None, 0, "a/b"),
-        hostile_cursor("digest", None, 0, "__x__"),
-        hostile_cursor("digest", None, 0, ["run"]),
+        hostile_cursor(LIST, 0, "digest"),
+        hostile_cursor(LIST, "0", "digest", "run"),
+        hostile_cursor(LIST, True, "digest", "run"),
+        hostile_cursor(LIST, 10**30, "digest", "run"),
+        hostile_cursor(LIST, 0, "digest", "a/b"),
+        hostile_cursor(LIST, 0, "digest", "__x__"),
+        hostile_cursor(LIST, 0, "digest", ["run"]),
+        hostile_cursor(LIST, 0, "a/b", "run"),
+        hostile_cursor(LIST, 0, "other", "run"),
         base64.urlsafe_b64encode(b"[" * 500).decode(),
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
     ),

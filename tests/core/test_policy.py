@@ -1,20 +1,23 @@
 """The pure rules: how records follow each other, what is the same trigger, what fits, who is let in."""
 
+import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from autopilot import BaseWorkflow, RunStatus, Schedule, Trigger, WorkflowManifest, WorkflowRun
+from autopilot import BaseWorkflow, RunStatus, Schedule, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.core.admission import skip_reason
 from autopilot.core.cursor import RunPosition, decode_cursor, encode_cursor
 from autopilot.core.identity import payload_hash, run_id_of
 from autopilot.core.limits import ERROR_LIMIT, cut_error, json_text, text_of
+from autopilot.core.run_archive import RunFilter
 from autopilot.core.schema import WorkflowSchema, type_arguments
 from autopilot.core.transitions import count_changes, replaces, stats_of
 from autopilot.errors import CursorInvalid, RunSuperseded, WorkflowInvalid
@@ -28,6 +31,12 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
+
+
+DATES = st.datetimes(timezones=st.just(UTC))
+DIGESTS = RunFilter(workflow_id="digest")
+LIST = ["digest", None, None, None, None]
+"""How a cursor names the list of :data:`DIGESTS`."""
 
 
 class TestTransitions:
@@ -75,45 +84,69 @@ class TestTransitions:
 
 
 class TestCursors:
-    @given(st.datetimes(timezones=st.just(UTC)), st.one_of(st.none(), STATUSES))
-    def test_they_come_back_as_the_place_they_stand_for(self, started_at: datetime, status: RunStatus | None) -> None:
-        run = _run(started_at)
+    @given(
+        st.datetimes(timezones=st.just(UTC)), st.builds(RunFilter, status=STATUSES | st.none(), until=st.none() | DATES)
+    )
+    def test_they_come_back_as_the_place_they_stand_for(self, started_at: datetime, wanted: RunFilter) -> None:
+        assume(wanted.until is None or started_at < wanted.until)
+        place = RunPosition(started_at, "digest", "run-1")
 
-        assert decode_cursor(encode_cursor(run, status), "digest", status) == RunPosition(started_at, "run-1")
+        assert decode_cursor(encode_cursor(_run(started_at), wanted), wanted) == place
 
     @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
     def test_any_other_text_is_refused(self, text: str) -> None:
         with pytest.raises(CursorInvalid):
-            decode_cursor(text, "digest", None)
+            decode_cursor(text, DIGESTS)
 
     @pytest.mark.parametrize(
         "fields",
         (
             [],
             None,
-            ["digest", None, "0", "run-1"],
-            ["digest", None, True, "run-1"],
-            ["digest", None, 10**30, "run-1"],
-            ["digest", None, 0, "../x"],
-            ["digest", None, 0, "run-1", "more"],
+            [LIST, "0", "digest", "run-1"],
+            [LIST, True, "digest", "run-1"],
+            [LIST, 10**30, "digest", "run-1"],
+            [LIST, 0, "digest", "../x"],
+            [LIST, 0, "../x", "run-1"],
+            [LIST, 0, ["digest"], "run-1"],
+            [LIST, 0, "digest", "run-1", "more"],
         ),
     )
     def test_one_with_other_contents_is_refused(self, fields: Any) -> None:
-        import base64
-
-        text = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
-
         with pytest.raises(CursorInvalid, match="not one that a list of runs gave"):
-            decode_cursor(text, "digest", None)
+            decode_cursor(_as_cursor(fields), DIGESTS)
 
     def test_one_of_another_list_is_refused(self) -> None:
-        cursor = encode_cursor(_run(NOW), RunStatus.FAILED)
+        wanted = RunFilter(workflow_id="digest", status=RunStatus.FAILED, since=NOW)
+        cursor = encode_cursor(_run(NOW), wanted)
 
-        for workflow_id, status in (("other", RunStatus.FAILED), ("digest", None), ("digest", RunStatus.SUCCESS)):
+        for other in (
+            replace(wanted, workflow_id="other"),
+            replace(wanted, workflow_id=None),
+            replace(wanted, status=RunStatus.SUCCESS),
+            replace(wanted, trigger_type=TriggerType.HTTP),
+            replace(wanted, since=None),
+            replace(wanted, until=NOW + timedelta(days=1)),
+        ):
             with pytest.raises(CursorInvalid, match="belongs to another list"):
-                decode_cursor(cursor, workflow_id, status)
+                decode_cursor(cursor, other)
         with pytest.raises(CursorInvalid, match="too long"):
-            decode_cursor("A" * 100_000, "digest", None)
+            decode_cursor("A" * 100_000, wanted)
+
+    @pytest.mark.parametrize(
+        "place", ((10**6, "other", "run-1"), (0, "digest", "run-1"), (2 * 10**6, "digest", "run-1")), ids=str
+    )
+    def test_a_place_outside_of_its_list_is_refused(self, place: tuple[Any, ...]) -> None:
+        begin = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+        wanted = RunFilter(workflow_id="digest", since=begin, until=begin + timedelta(seconds=1))
+        forged = _as_cursor([["digest", None, None, 10**6, 2 * 10**6], *place])
+
+        with pytest.raises(CursorInvalid, match="belongs to another list"):
+            decode_cursor(forged, wanted)
+
+
+def _as_cursor(fields: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
 
 
 def _run(started_at: datetime) -> WorkflowRun:

@@ -1,5 +1,6 @@
 """Workflows from functions, and a store that does as a test says."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -34,6 +35,7 @@ class FaultyStore(SQLiteStore):
         calls: how often each method was called.
         away: the methods that fail before anything is done; ``{"all"}`` for all.
         losing: the methods whose next answer is lost: it is done, and they fail.
+        silent: the same, and nobody ever says so.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -41,6 +43,7 @@ class FaultyStore(SQLiteStore):
         self.calls: Counter[str] = Counter()
         self.away: set[str] = set()
         self.losing: set[str] = set()
+        self.silent: set[str] = set()
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         return await self._call("start_run", lambda: super(FaultyStore, self).start_run(start))
@@ -55,11 +58,19 @@ class FaultyStore(SQLiteStore):
         lease: timedelta,
         reopen: bool = False,
         version: object = None,
+        revision: str | None = None,
     ) -> ClaimOutcome | None:
         return await self._call(
             "claim_run",
             lambda: super(FaultyStore, self).claim_run(
-                workflow_id, run_id, owner=owner, nonce=nonce, lease=lease, reopen=reopen, version=version
+                workflow_id,
+                run_id,
+                owner=owner,
+                nonce=nonce,
+                lease=lease,
+                reopen=reopen,
+                version=version,
+                revision=revision,
             ),
         )
 
@@ -94,4 +105,7 @@ class FaultyStore(SQLiteStore):
         if method in self.losing:
             self.losing.discard(method)
             raise StoreUnavailable("the store", method, "the answer was lost")
+        if method in self.silent:
+            self.silent.discard(method)
+            await asyncio.Event().wait()
         return answer

@@ -71,10 +71,22 @@ async def cents() -> Annotated[int, Field(ge=0), ["unhashable"]]:
         (functools.partial(functools.partial(Desk("x").pair)), {}, (1, WHEN)),
         (Desk("x").pair, {}, (1, WHEN)),
         (Desk("x"), {}, ("x",)),
-        (lambda: quote_as_dict(), {}, {"price": "3", "at": WHEN.isoformat()}),
+        (lambda: quote_as_dict(), {}, {"price": "3", "at": WHEN.isoformat()}),  # noqa: PLW0108 - no async function
         (lambda: None, {}, None),
     ),
-    ids=str,
+    ids=(
+        "tuple",
+        "model",
+        "model by returns",
+        "untyped",
+        "unhashable annotation",
+        "partial",
+        "partial of a method",
+        "method",
+        "callable object",
+        "lambda around an async function",
+        "nothing",
+    ),
 )
 async def test_the_first_call_and_a_resume_return_the_same_value_of_the_declared_type(
     body: Any, options: dict[str, Any], value: Any
@@ -135,7 +147,7 @@ async def test_a_key_that_cannot_be_one_fails_the_run(key: Any) -> None:
 
 
 async def test_any_text_of_some_length_is_a_key_and_different_texts_are_different_steps() -> None:
-    keys = [
+    keys: list[str | int] = [
         "/",
         "a/b",
         "..",

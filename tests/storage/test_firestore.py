@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from google.api_core import exceptions as google
 from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.journal import RunHold, RunStart
+from autopilot.core.run_archive import BucketSize, RunFilter
 from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage.firestore import FirestoreStore
@@ -28,6 +30,7 @@ from tests.firestore_wire import PASSING_ERRORS, Fault, Wire, failure, sometimes
 pytestmark = pytest.mark.emulator
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+LATER = NOW + timedelta(days=1)
 
 
 @pytest.fixture
@@ -139,10 +142,11 @@ async def test_counters_change_only_beside_a_guarded_write_of_the_run(store: Fir
     await store.save_run(ended(a_run("run-2")))
 
     assert len(wire.commits) == 4
-    for run_write, counter_write in wire.commits:
+    for run_write, *counts in wire.commits:
         guard = run_write.current_document
         assert guard.exists is False or guard.update_time
-        assert counter_write.update_transforms[0].field_path.startswith("counts.")
+        assert {counted.update_transforms[0].field_path.partition(".")[0] for counted in counts} == {"counts"}
+    assert [len(writes) for writes in wire.commits] == [2, 3, 3, 3]  # a run that is over has activity, too
 
 
 @pytest.mark.parametrize("applied", (True, False))
@@ -285,14 +289,18 @@ async def test_an_expired_run_gives_way_by_the_time_of_the_server_and_stays_coun
     assert (await store.get_stats("demo"))["by_status"] == {"success": 2, "running": 1}
 
 
-@pytest.mark.parametrize("path", ("runs/demo~run-1", "workflows/demo/counters/0"))
+@pytest.mark.parametrize(
+    "path", ("runs/demo~run-1", "workflows/demo/counters/0", "workflows/demo/activity/2026030112~0")
+)
 async def test_data_of_a_newer_autopilot_is_refused(store: FirestoreStore, wire: Wire, path: str) -> None:
     await store.save_run(ended(a_run()))
     await AsyncClient(project=wire.project).document(path).update({"schema": SCHEMA_VERSION + 1})
 
     with pytest.raises(StoreVersionUnsupported, match=f"version {SCHEMA_VERSION + 1}.*up to {SCHEMA_VERSION}"):
         await asyncio.gather(
-            store_on(wire).save_run(ended(a_run(), RunStatus.FAILED)), store_on(wire).get_stats("demo")
+            store_on(wire).save_run(ended(a_run(), RunStatus.FAILED)),
+            store_on(wire).get_stats("demo"),
+            store_on(wire).get_activity("demo", since=NOW, until=LATER, size=BucketSize.HOUR),
         )
 
 
@@ -322,12 +330,17 @@ async def test_pages_meet_every_run_of_one_microsecond_once(store: FirestoreStor
 async def test_every_query_that_is_sent_is_one_that_indexes_are_derived_from(store: FirestoreStore, wire: Wire) -> None:
     for n in range(3):
         await store.save_run(a_run(f"run-{n}", RunStatus.PAUSED))
-    for status in (None, RunStatus.PAUSED):
-        _, cursor = await store.list_runs("demo", limit=1, status=status)
-        await store.list_runs("demo", limit=1, status=status, start_after=cursor)
+    for workflow, status, trigger, since, until in product(
+        (None, "demo"), (None, RunStatus.PAUSED), (None, TriggerType.HTTP), (None, NOW), (None, LATER)
+    ):
+        wanted = RunFilter(workflow_id=workflow, status=status, trigger_type=trigger, since=since, until=until)
+        _, cursor = await store.find_runs(wanted, limit=1)
+        await store.find_runs(wanted, limit=1, start_after=cursor)
     await store.get_latest_run("demo")
     await store.get_paused_runs()
     await store.read_steps(RunHold(workflow_id="demo", run_id="run-1", attempt=2, owner="o", nonce="n"))
+    await store.read_changes(await store.get_last_position())
+    await store.get_activity("demo", since=NOW, until=LATER, size=BucketSize.DAY)
 
     assert {shape_of(query) for query in wire.queries} == {
         (query.collection, query.equal, query.order) for query in STORE_QUERIES
@@ -336,11 +349,11 @@ async def test_every_query_that_is_sent_is_one_that_indexes_are_derived_from(sto
 
 def shape_of(sent: Any) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]:
     filters = sent.where.composite_filter.filters or [sent.where] * ("where" in sent)
-    return (
-        sent.from_[0].collection_id,
-        tuple(each.field_filter.field.field_path for each in filters),
-        tuple((order.field.field_path, order.direction.name) for order in sent.order_by),
-    )
+    equal = [each.field_filter.field.field_path for each in filters if each.field_filter.op.name == "EQUAL"]
+    order = tuple((order.field.field_path, order.direction.name) for order in sent.order_by)
+    ranges = {each.field_filter.field.field_path for each in filters} - {*equal}
+    assert ranges <= {order[0][0]}, "a range is read from the index of the order only if it is of the same field"
+    return sent.from_[0].collection_id, tuple(equal), order
 
 
 # Clients, loops, processes

@@ -4,21 +4,27 @@
 
 import asyncio
 import gc
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from autopilot.core.activity import ACTIVITY_KEPT
+from autopilot.core.cursor import RunPosition
 from autopilot.core.journal import RunStart, StartOutcome
-from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
-from autopilot.models import RunStatus
-from autopilot.storage import Store
+from autopilot.core.run_archive import BucketSize, RunFilter
+from autopilot.errors import CursorInvalid, StoreUnavailable, StoreVersionUnsupported
+from autopilot.models import RunStatus, TriggerType
+from autopilot.storage import Store, sqlite_schema
 from autopilot.storage import sqlite_rows as rows
 from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite_changes import DELETE_OLD_ACTIVITY, GET_ACTIVITY, HAS_OLD_ACTIVITY
 from autopilot.storage.sqlite_schema import SCHEMA_VERSION
 from tests.clock import FakeClock
 from tests.runs import MakeRun
@@ -379,23 +385,126 @@ async def test_opening_removes_no_more_than_a_bounded_number(
     assert counts == [500, 0]
 
 
-async def test_every_statement_that_reads_runs_is_served_by_an_index(path: Path, open_store: OpenStore) -> None:
-    lists = [
-        rows.list_runs_statement(in_status=in_status, after_position=after_position)
-        for in_status in (True, False)
-        for after_position in (True, False)
+def find_runs_queries() -> list[str]:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    filters = [
+        RunFilter(workflow_id=workflow, status=status, trigger_type=trigger, since=since, until=until)
+        for workflow, status, trigger, since, until in product(
+            (None, "digest"), (None, RunStatus.FAILED), (None, TriggerType.HTTP), (None, at), (None, at)
+        )
     ]
-    statements = [*lists, rows.GET_RUN, rows.GET_LATEST_RUN, rows.GET_PAUSED_RUNS, rows.HAS_EXPIRED, rows.GET_COUNTS]
+    return [
+        rows.find_runs_query(wanted, after=after, limit=10)[0]
+        for wanted, after in product(filters, (None, RunPosition(at, "digest", "run-1")))
+    ]
 
-    def plans(connection: sqlite3.Connection) -> dict[str, str]:
+
+async def test_every_list_of_runs_is_entered_at_its_place_in_an_index_and_read_from_there(
+    path: Path, open_store: OpenStore
+) -> None:
+    queries = find_runs_queries()
+
+    plans = await explain(open_store(path), queries)
+
+    for statement in queries:
+        (plan,) = plans[statement]
+        assert "USING INDEX" in plan, f"{statement}: {plan}"
+        where = statement.partition(" WHERE ")[2].partition(" ORDER BY ")[0]
+        compared = [term.partition(" ")[0].strip("(,") for term in where.split(" AND ")] if where else []
+        assert all(f"{column}=?" in plan for column in compared if column != "started_at"), f"{statement}: {plan}"
+        bounds = sum(column == "started_at" for column in compared)
+        assert len(re.findall("[<>]", plan)) == bounds, f"{statement}: {plan}"
+
+
+async def test_every_other_statement_that_reads_is_served_by_an_index(path: Path, open_store: OpenStore) -> None:
+    statements = [
+        rows.GET_RUN,
+        rows.GET_LATEST_RUN,
+        rows.GET_PAUSED_RUNS,
+        rows.GET_COUNTS,
+        rows.GET_CHANGES,
+        rows.HAS_EXPIRED,
+        rows.HAS_EXPIRED_STEPS,
+        rows.DELETE_RUN,
+        rows.DELETE_STEPS,
+        HAS_OLD_ACTIVITY,
+        DELETE_OLD_ACTIVITY,
+    ]
+
+    plans = await explain(open_store(path), [*statements, GET_ACTIVITY])
+    assert "(workflow_id=? AND hour>? AND hour<?)" in plans.pop(GET_ACTIVITY)[0]
+
+    for statement, plan in plans.items():
+        assert all("INDEX" in step or "PRIMARY KEY" in step or "LIST SUBQUERY" in step for step in plan), (
+            f"{statement}: {plan}"
+        )
+        assert not any("TEMP B-TREE" in step for step in plan), f"{statement}: {plan}"
+
+
+async def explain(store: SQLiteStore, statements: list[str]) -> dict[str, list[str]]:
+    """The steps of the plan of each statement."""
+
+    def plans(connection: sqlite3.Connection) -> dict[str, list[str]]:
         return {
-            statement: "; ".join(
+            statement: [
                 step[3]
                 for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
-            )
+            ]
             for statement in statements
         }
 
-    for statement, plan in (await open_store(path)._database.read("explaining", plans)).items():
-        assert "INDEX" in plan or "PRIMARY KEY" in plan, f"{statement}: {plan}"
-        assert "TEMP B-TREE" not in plan, f"{statement}: {plan}"
+    return await store._database.read("explaining", plans)
+
+
+async def test_opening_removes_activity_that_is_too_old_to_be_kept(
+    path: Path, open_store: OpenStore, make_run: MakeRun, clock: FakeClock
+) -> None:
+    store = open_store(path)
+    await store.save_run(make_run())
+    clock.advance(timedelta(days=1))
+    await store.save_run(make_run())
+    store.close()
+    clock.advance(ACTIVITY_KEPT - timedelta(hours=1))
+
+    ever = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(3000, 1, 1, tzinfo=UTC)}
+    (kept,) = await open_store(path).get_activity("digest", **ever, size=BucketSize.HOUR)
+
+    assert kept.start == datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+async def test_a_file_of_an_earlier_version_is_brought_up_to_date_and_keeps_its_runs(
+    path: Path, open_store: OpenStore, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(status=RunStatus.FAILED)
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", 2)
+        sqlite_schema.migrate(old, "the old file")
+        monkeypatch.undo()
+        values = rows.run_row(run)
+        columns = rows.PUT_RUN.partition("(")[2].partition(", changed)")[0].split(", ")
+        known = {row[1] for row in old.execute("PRAGMA table_info(runs)")}
+        kept = {column: value for column, value in zip(columns, values, strict=True) if column in known}
+        marks = ", ".join("?" for _ in kept)
+        old.execute(f"INSERT INTO runs ({', '.join(kept)}) VALUES ({marks})", (*kept.values(),))
+        old.execute("INSERT INTO run_counts VALUES ('digest', 'failed', 1)")
+    store = open_store(path)
+    position = await store.get_last_position()
+
+    assert await store.find_runs(RunFilter(status=RunStatus.FAILED)) == ([run], None)
+    assert await store.read_changes(position) == []
+    await store.save_run(run.model_copy(update={"status": RunStatus.RUNNING, "attempt": 2}))
+    ever = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(3000, 1, 1, tzinfo=UTC)}
+    assert await store.get_activity("digest", **ever, size=BucketSize.DAY) == []
+    assert [change.run.id for change in await store.read_changes(position)] == [run.id]
+
+
+async def test_a_position_of_another_database_is_refused(
+    path: Path, tmp_path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    store, other = open_store(path), open_store(tmp_path / "other.db")
+    for _ in range(3):
+        await store.save_run(make_run())
+    await other.save_run(make_run())
+
+    with pytest.raises(CursorInvalid, match="another database"):
+        await other.read_changes(await store.get_last_position())

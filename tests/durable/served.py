@@ -1,0 +1,45 @@
+"""Durable workflows that tests serve as functions."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from autopilot import BaseWorkflow, RunContext, WorkflowManifest
+
+
+class Fragile(BaseWorkflow):
+    """Fails in its second step as long as the world is not well."""
+
+    manifest = WorkflowManifest(name="fragile")
+    is_well = False
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> list[int]:
+        return [await ctx.step("a", lambda: ctx.attempt), await ctx.step("b", self.b, ctx.attempt)]
+
+    def b(self, attempt: int) -> int:
+        if not self.is_well:
+            raise OSError("down")
+        return attempt
+
+
+class Folder(BaseModel):
+    path: Path
+
+
+class Journey(BaseWorkflow[Folder, list[int]]):
+    """Writes each body that begins to the file ``begun``; the second waits until there is a file ``gate``."""
+
+    manifest = WorkflowManifest(name="journey", timeout_seconds=60)
+
+    async def execute(self, ctx: RunContext, payload: Folder) -> list[int]:
+        self.folder = payload.path
+        return [await ctx.step(name, self.visit, name, ctx.attempt) for name in ("a", "b", "c")]
+
+    async def visit(self, name: str, attempt: int) -> int:
+        with (self.folder / "begun").open("a") as begun:
+            begun.write(name)
+        while name == "b" and not (self.folder / "gate").exists():  # noqa: ASYNC110 - another process opens it
+            await asyncio.sleep(0.01)
+        return attempt

@@ -1,0 +1,191 @@
+"""Told to end: an attempt stops at its next await, writes down where it stands, and gives its run free."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from autopilot import MapResult, Retry, RunContext, TriggerType
+from autopilot.core.recorder import RunOutcome
+from autopilot.core.shutdown import Shutdown
+from autopilot.testing import Harness
+from tests.durable.scripts import scripted
+from tests.log_events import Events, named
+
+
+async def waits_once(ctx: RunContext) -> list[int]:
+    async def body() -> int:
+        if ctx.attempt == 1:
+            await asyncio.Event().wait()
+        return 2
+
+    return [await ctx.step("a", lambda: 1), await ctx.step("b", body)]
+
+
+async def test_a_run_is_given_free_and_goes_on_at_once(events: Events) -> None:
+    harness = Harness(scripted(waits_once))
+    released = await harness.deliver(identity="x", shut_down_at="before body b")
+    run = await harness.run(identity="x")
+
+    assert (released.released, released.interruption) == ("the instance is shut down", None)
+    assert (run.status, run.attempt, run.result) == ("success", 2, [1, 2])
+    assert harness.executions(run.id) == {"a": 1, "b": 2}
+    (line,) = named(events, "workflow_run_released")
+    assert (line["run_id"], line["attempt"], line["reason"]) == (run.id, 1, "the instance is shut down")
+    assert (await harness.stats())["by_status"] == {"success": 1}
+
+
+async def stay(ctx: RunContext) -> int:
+    """Does not end in the first attempt."""
+    if ctx.attempt == 1:
+        await asyncio.Event().wait()
+    return ctx.attempt
+
+
+async def grouped(ctx: RunContext) -> list[int]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ctx.step("b", stay, ctx))]
+    return [task.result() for task in tasks]
+
+
+async def gathered(ctx: RunContext) -> list[int]:
+    return list(await asyncio.gather(ctx.step("b", stay, ctx)))
+
+
+async def gathered_with_exceptions(ctx: RunContext) -> Any:
+    await asyncio.gather(ctx.step("b", stay, ctx), return_exceptions=True)
+    return await ctx.step("after", lambda: [2])
+
+
+async def mapped(ctx: RunContext) -> list[int]:
+    found: MapResult[int] = await ctx.map("b", stay, [ctx])
+    return found.successes
+
+
+async def swallowing(ctx: RunContext) -> list[int]:
+    for key in range(3):
+        try:
+            return [await ctx.step("b", stay, ctx, key=key)]
+        except BaseException:  # noqa: BLE001 - an author's mistake
+            continue
+    return [2]
+
+
+async def retrying(ctx: RunContext) -> list[int]:
+    return [await ctx.step("b", stay, ctx, retry=Retry(attempts=9))]
+
+
+@pytest.mark.parametrize(
+    "execute", (grouped, gathered, gathered_with_exceptions, mapped, swallowing, retrying), ids=lambda e: e.__name__
+)
+async def test_whatever_the_authors_code_is_within_the_run_goes_on_elsewhere(execute: Any) -> None:
+    harness = Harness(scripted(execute, retry=Retry(attempts=3)))
+    async with asyncio.timeout(10):
+        held = await harness.deliver(identity="x", shut_down_at=2)
+        run = await harness.run(identity="x")
+
+    assert harness.account.moments[2].startswith("before body b")
+    assert held.released is not None
+    assert (run.status, run.attempt, run.result) == ("success", 2, [2])
+
+
+async def test_a_pause_between_two_tries_is_no_obstacle() -> None:
+    shutdown = Shutdown()
+
+    async def execute(ctx: RunContext) -> str:
+        return await ctx.step("b", body, ctx, retry=Retry(attempts=2))
+
+    async def body(ctx: RunContext) -> str:
+        if ctx.attempt == 1:
+            raise OSError("down")
+        return "done"
+
+    harness = Harness(scripted(execute))
+    slept = harness.clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        await slept(seconds)
+        shutdown.begin()
+        await asyncio.Event().wait()
+
+    harness.clock.sleep = sleep  # type: ignore[method-assign]
+    instance = harness._instance(None)
+    instance.shutdown = shutdown
+    async with asyncio.timeout(10):
+        held = await harness._serve(instance, lambda workflow: workflow.invoke(TriggerType.MANUAL, {}))
+
+    assert held.released == "the instance is shut down"
+    assert (await harness.resume(held.run.id)).result == "done"
+
+
+async def test_an_attempt_that_begins_when_the_process_is_ending_already_ends_too() -> None:
+    harness = Harness(scripted(waits_once))
+    async with asyncio.timeout(10):
+        held = await harness.deliver(identity="x", shut_down_at="before commit start")
+        run = await harness.run(identity="x")
+
+    assert held.released == "the instance is shut down"
+    assert (run.status, run.attempt) == ("success", 2)
+
+
+async def test_one_that_ends_while_the_process_is_told_to_is_not_disturbed() -> None:
+    async def execute(ctx: RunContext) -> int:
+        return await ctx.step("a", lambda: 1)
+
+    harness = Harness(scripted(execute))
+    run = await harness.run(identity="x", shut_down_at="before commit end")
+    task = asyncio.current_task()
+
+    assert (run.status, run.result) == ("success", 1)
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_after_an_interruption_nobody_thinks_that_the_request_was_cancelled() -> None:
+    harness = Harness(scripted(waits_once))
+    await harness.run(identity="x", shut_down_at="before body b")
+    task = asyncio.current_task()
+
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_every_attempt_of_the_process_is_given_free() -> None:
+    shutdown, at_work, all_at_work = Shutdown(), [], asyncio.Event()
+
+    async def execute(ctx: RunContext) -> None:
+        at_work.append(ctx.run_id)
+        if len(at_work) == 5:
+            all_at_work.set()
+        await asyncio.Event().wait()
+
+    harness = Harness(scripted(execute))
+
+    async def deliver() -> RunOutcome:
+        instance = harness._instance(None)
+        instance.shutdown = shutdown
+        return await harness._serve(instance, lambda workflow: workflow.invoke(TriggerType.MANUAL, {}))
+
+    attempts = [asyncio.ensure_future(deliver()) for _ in range(5)]
+    await all_at_work.wait()
+    shutdown.begin()
+
+    assert {(await attempt).released for attempt in attempts} == {"the instance is shut down"}
+
+
+async def test_a_body_in_a_thread_is_abandoned(events: Events) -> None:
+    may_end = threading.Event()
+
+    async def execute(ctx: RunContext) -> bool:
+        return await ctx.step("slow", may_end.wait, 10)
+
+    harness = Harness(scripted(execute))
+    async with asyncio.timeout(5):
+        held = await harness.deliver(identity="x", shut_down_at="before body slow")
+    may_end.set()
+    run = await harness.run(identity="x")
+
+    assert held.released is not None
+    assert [event["step"] for event in named(events, "step_abandoned")] == ["slow"]
+    assert run.result is True

@@ -1,0 +1,190 @@
+"""The store away in the middle of a run, and answers that are lost."""
+
+import asyncio
+
+import pytest
+
+from autopilot import RunContext, TriggerType
+from autopilot.core.clock import SystemClock
+from autopilot.errors import RunStartFailed, StoreUnavailable
+from autopilot.testing import Harness, ManualClock
+from tests.durable.scripts import FaultyStore, scripted
+from tests.log_events import Events, named
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def faulty(clock: ManualClock) -> FaultyStore:
+    return FaultyStore(clock)
+
+
+def harness_of(faulty: FaultyStore, clock: ManualClock, away_in: str = "") -> Harness:
+    async def execute(ctx: RunContext) -> list[int]:
+        return [await ctx.step(name, body, name) for name in ("a", "b", "c")]
+
+    async def body(name: str) -> int:
+        if name == away_in and not has_been_away:
+            has_been_away.append(name)
+            faulty.away = {"all"}
+        return len(name)
+
+    has_been_away: list[str] = []
+    return Harness(scripted(execute), store=faulty, clock=clock)
+
+
+async def test_a_step_that_cannot_be_recorded_ends_the_attempt_and_the_run_goes_on_there_later(
+    faulty: FaultyStore, clock: ManualClock, events: Events
+) -> None:
+    harness = harness_of(faulty, clock, away_in="b")
+    ended = await harness.deliver(identity="x")
+    faulty.away = set()
+    held = await harness.run(identity="x")
+    harness.expire_lease()
+    run = await harness.run(identity="x")
+
+    assert (ended.released or "").startswith("step b could not be recorded: the store: record_step: it is away")
+    assert (ended.run.status, ended.persisted) == ("running", False)
+    assert held.status == "running"  # its release could not be recorded either: the lease must end
+    assert (run.status, run.attempt, run.result) == ("success", 2, [1, 1, 1])
+    assert harness.executions(run.id) == {"a": 1, "b": 2, "c": 1}
+    assert [event["step"] for event in named(events, "step_not_recorded")] == ["b"]
+    assert (await harness.stats())["by_status"] == {"success": 1}
+
+
+async def test_when_only_the_step_failed_the_run_is_free_at_once(faulty: FaultyStore, clock: ManualClock) -> None:
+    harness = harness_of(faulty, clock)
+    faulty.away = {"record_step"}
+    ended = await harness.deliver(identity="x")
+    faulty.away = set()
+    run = await harness.run(identity="x")
+
+    assert (ended.released is not None, ended.persisted) == (True, True)
+    assert (run.status, run.attempt) == ("success", 2)
+
+
+@pytest.fixture
+def default_faulty(monkeypatch: pytest.MonkeyPatch) -> FaultyStore:
+    """As the process's own store."""
+    faulty = FaultyStore(SystemClock())
+    monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: faulty)
+    monkeypatch.setattr("autopilot.core.journal.get_run_journal", lambda: faulty)
+    return faulty
+
+
+async def test_an_attempt_that_ended_like_that_is_saved_by_its_instances_next_invocation(
+    default_faulty: FaultyStore,
+) -> None:
+    async def execute(ctx: RunContext) -> int:
+        if ctx.attempt == 1:
+            default_faulty.away = {"all"}
+        return await ctx.step("a", lambda: 1)
+
+    workflow = scripted(execute)()
+    ended = await workflow.invoke(TriggerType.MANUAL, {})
+    default_faulty.away = set()
+    resumed = await workflow.resume(ended.run.id)
+
+    assert ended.released is not None
+    assert (resumed.run.status, resumed.run.attempt) == ("success", 2)
+
+
+async def test_a_step_whose_answer_was_lost_is_not_executed_again(faulty: FaultyStore, clock: ManualClock) -> None:
+    harness = harness_of(faulty, clock)
+    faulty.losing = {"record_step"}
+    ended = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert ended.released is not None
+    assert (run.status, run.result) == ("success", [1, 1, 1])
+    assert harness.executions(run.id) == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_a_start_whose_answer_was_lost_is_gone_on_with_when_its_lease_has_ended(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    harness = harness_of(faulty, clock)
+    faulty.losing = {"start_run"}
+    with pytest.raises(RunStartFailed):
+        await harness.run(identity="x")
+    held = await harness.run(identity="x")
+    harness.expire_lease()
+    run = await harness.run(identity="x")
+
+    assert (held.status, run.status) == ("running", "success")
+    assert (await harness.stats())["by_status"] == {"success": 1}
+
+
+async def test_a_claim_whose_answer_was_lost_costs_a_lease_and_nothing_else(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    harness = harness_of(faulty, clock, away_in="b")
+    await harness.run(identity="x")
+    harness.expire_lease()
+    faulty.away, faulty.losing = set(), {"claim_run"}
+    with pytest.raises(StoreUnavailable):
+        await harness.run(identity="x")
+    held = await harness.run(identity="x")
+    harness.expire_lease()
+    run = await harness.run(identity="x")
+
+    assert (held.status, run.status, run.attempt) == ("running", "success", 3)
+    assert harness.executions(run.id) == {"a": 1, "b": 2, "c": 1}
+
+
+async def test_an_ending_whose_answer_was_lost_is_answered_from_the_record(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    harness = harness_of(faulty, clock)
+    faulty.losing = {"save_run"}
+    ended = await harness.deliver(identity="x")
+    again = await harness.deliver(identity="x")
+
+    assert (ended.persisted, again.replayed, again.run) == (False, True, ended.run)
+    assert (await harness.stats())["by_status"] == {"success": 1}
+
+
+async def test_a_run_whose_steps_cannot_be_read_is_given_free(faulty: FaultyStore, clock: ManualClock) -> None:
+    harness = harness_of(faulty, clock, away_in="b")
+    await harness.run(identity="x")
+    harness.expire_lease()
+    faulty.away = {"read_steps"}
+    ended = await harness.deliver(identity="x")
+    faulty.away = set()
+    run = await harness.run(identity="x")
+
+    assert (ended.released, ended.persisted) == ("the store: read_steps: it is away", True)
+    assert (run.status, run.attempt, run.result) == ("success", 3, [1, 1, 1])
+
+
+async def test_a_run_that_starts_unrecorded_cannot_have_steps_and_says_why(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    harness = harness_of(faulty, clock)
+    faulty.away = {"start_run"}
+    run = await harness.run()
+
+    assert (run.status, run.error_type) == ("failed", "JournalRequired")
+    assert "the start of the run could not be recorded" in (run.error or "")
+
+
+async def test_a_commit_that_a_timeout_of_the_authors_cut_off_is_looked_up_before_the_step_begins_again(
+    default_faulty: FaultyStore,
+) -> None:
+    default_faulty.silent = {"record_step"}
+    executions = []
+
+    async def execute(ctx: RunContext) -> int:
+        async with asyncio.timeout(0.05):
+            return await ctx.step("a", body)
+
+    async def body() -> int:
+        executions.append("a")
+        return len(executions)
+
+    run = await scripted(execute, retry={"attempts": 2, "first_delay": 0})().run(TriggerType.MANUAL)
+
+    assert (run.status, run.result, executions) == ("success", 1, ["a"])
