@@ -1,6 +1,8 @@
 """The command's tree: one module per subcommand."""
 
 import sys
+from contextlib import suppress
+from typing import Annotated
 
 import typer
 
@@ -17,6 +19,9 @@ from autopilot.cli.run import run
 from autopilot.cli.runs import runs
 from autopilot.cli.serve import serve
 from autopilot.cli.show import show
+from autopilot.errors import SettingsInvalid
+from autopilot.settings import load_settings
+from autopilot.version import VERSION
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,9 +31,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if asked:
+        print(VERSION)  # noqa: T201 - the command's output
+        raise typer.Exit
+
+
 @app.callback()
-def prepare() -> None:
+def prepare(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Durable workflows for Google Cloud Functions."""
+    # Options can come from variables, and those from .env; what is wrong in it is told by whoever needs the settings.
+    with suppress(SettingsInvalid):
+        load_settings()
     # What a workflow found in the world is printed, whatever the terminal can show.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

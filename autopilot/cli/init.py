@@ -1,6 +1,5 @@
 """``autopilot init``: a new bundle."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from autopilot.cli.exits import ExitCode, fail
 from autopilot.cli.new import add_workflow
 from autopilot.cli.skeletons import bundle_files
+from autopilot.version import VERSION
 
 _PACKAGE = "autopilot-workflows"
 _FIRST_WORKFLOW = "hello"
@@ -41,20 +41,13 @@ def _requirement(extra: str, package: str) -> str:
     """The line of a requirements file that pins this very version."""
     named = f"{_PACKAGE}[{extra}]"
     if not package:
-        return f"{named}=={_own_version()}"
+        return f"{named}=={VERSION}"
     if "://" in package:
         return f"{named} @ {package}"
     path = Path(package)
     if not path.exists():
         fail(ExitCode.WRONG_USE, f"--package: there is no {package}; it is a path, or an address as in git+https://...")
     return f"{named} @ {path.resolve().as_uri()}"
-
-
-def _own_version() -> str:
-    try:
-        return version(_PACKAGE)
-    except PackageNotFoundError:
-        fail(ExitCode.WRONG_USE, f"{_PACKAGE} is not installed here, so there is no version to pin; use --package")
 
 
 def _tell(folder: Path, files: list[str]) -> None:

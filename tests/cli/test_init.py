@@ -9,21 +9,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from autopilot.cli.app import app
+from autopilot.version import VERSION
 from tests.cli.conftest import command_environment
 
 Invoke = Callable[..., Result]
 
 
 @pytest.fixture
-def invoke(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """The command in this process, in an empty folder, installed as version 1.2.3."""
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """The command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    installed = tmp_path_factory.mktemp("installed")
-    (installed / "autopilot_workflows-1.2.3.dist-info").mkdir()
-    (installed / "autopilot_workflows-1.2.3.dist-info/METADATA").write_text(
-        "Name: autopilot-workflows\nVersion: 1.2.3\n"
-    )
-    monkeypatch.syspath_prepend(installed)
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, arguments)
@@ -47,8 +42,8 @@ def test_a_new_bundle_pins_this_version(invoke: Invoke, tmp_path: Path) -> None:
     made = invoke("init", "shop")
 
     assert made.exit_code == 0, made.output
-    assert "autopilot-workflows[firestore]==1.2.3\n" in text(tmp_path / "shop/requirements.txt")
-    assert "autopilot-workflows[cli]==1.2.3\n" in text(tmp_path / "shop/requirements-dev.txt")
+    assert f"autopilot-workflows[firestore]=={VERSION}\n" in text(tmp_path / "shop/requirements.txt")
+    assert f"autopilot-workflows[cli]=={VERSION}\n" in text(tmp_path / "shop/requirements-dev.txt")
     assert ".autopilot/\n" in text(tmp_path / "shop/.gitignore")
     assert "$" not in text(tmp_path / "shop/README.md").replace("$ ", "")
 
