@@ -23,8 +23,8 @@ _LOOKS = {
 _UNFINISHED = ("…", "cyan")
 _MAX_LINES = 16
 _MAX_FIELDS = 12
-# Colours and cursor movements in what a workflow found are shown, not obeyed.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Colours, cursor movements and turns of the writing direction in what a workflow found are shown, not obeyed.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def print_run(
@@ -137,8 +137,13 @@ def _in_one_line(item: dict[str, Any]) -> str:
 
 def bounded(text: str, *, lines: int = _MAX_LINES) -> Text:
     """Text from elsewhere as a terminal can be shown it: nothing in it is obeyed, and it ends."""
-    all_lines = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text).splitlines()
+    all_lines = _CONTROL.sub(_escaped, text).splitlines()
     shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in all_lines[:lines]]
     if len(all_lines) > lines:
         shown.append(f"… {len(all_lines) - lines} more lines")
     return Text("\n".join(shown))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match.group())
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

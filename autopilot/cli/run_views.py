@@ -65,7 +65,7 @@ def print_detail(console: Console, detail: RunDetail, *, options: str) -> None:
         _print_attempts(console, detail.attempts)
     console.print(_log_query(detail))
     for hint in _hints(detail, options):
-        console.print(hint)
+        console.print(hint, soft_wrap=True)
 
 
 def print_accepted(console: Console, accepted: RunAccepted, *, options: str) -> None:
