@@ -104,7 +104,7 @@ def api_entry_point(*functions: Function, name: str = "api") -> Function:
     if function_target() == name:
         _ = served.app
     # functions-framework calls what an aio function returns as the ASGI application that a response is.
-    return cast("Function", functions_framework.aio.http(function))
+    return cast("Function", functions_framework.aio.http(cast("Any", function)))
 
 
 class ApiFunction:

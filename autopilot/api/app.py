@@ -61,8 +61,9 @@ def create_app(
     context = ApiContext(
         settings=settings,
         catalog=WorkflowCatalog(workflows),
-        run_log=lambda: run_log_module.get_run_log_service(),
-        archive=lambda: run_archive_module.get_run_archive(),
+        # Looked up through their modules at each use, as workflows do it.
+        run_log=lambda: run_log_module.get_run_log_service(),  # noqa: PLW0108
+        archive=lambda: run_archive_module.get_run_archive(),  # noqa: PLW0108
         client=client
         or WorkflowClient(settings.function_urls, fetch_token=IdentityTokens() if settings.in_cloud else None),
         access=Access(settings, clock),
@@ -76,7 +77,7 @@ def create_app(
             Mount("/static", StaticFiles(directory=STATIC)),
             *pages.routes(),
         ],
-        exception_handlers={kind: pages.show_error for kind in _HANDLED},
+        exception_handlers=dict.fromkeys(_HANDLED, pages.show_error),
     )
     door: ASGIApp = Door(inner, context.access, api_path=API_PATH)
     if settings.api_cors_origins:

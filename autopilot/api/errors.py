@@ -40,9 +40,7 @@ _ALWAYS = (401, 403, 422, 500, 503)
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a call can answer beside its success, for the document."""
-    return {
-        status: {"model": ErrorAnswer, "description": _REASONS[status]} for status in sorted({*_ALWAYS, *statuses})
-    }
+    return {status: {"model": ErrorAnswer, "description": _REASONS[status]} for status in sorted({*_ALWAYS, *statuses})}
 
 
 def answer_exception(error: Exception) -> Response:

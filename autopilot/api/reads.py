@@ -52,7 +52,9 @@ class RunQuery:
         self,
         *,
         status: Annotated[RunStatus | None, Query(description="Only runs in this status.")] = None,
-        trigger: Annotated[TriggerType | None, Query(description="Only runs that this kind of thing asked for.")] = None,
+        trigger: Annotated[
+            TriggerType | None, Query(description="Only runs that this kind of thing asked for.")
+        ] = None,
         since: Annotated[QueryTime | None, Query(description="Started at or after.")] = None,
         until: Annotated[QueryTime | None, Query(description="Started before.")] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
@@ -114,9 +116,7 @@ class Reads:
     async def get_health(self) -> Response:
         """Version, store, and whether the store answers."""
         settings = self._context.settings
-        report = HealthReport(
-            status="ok", version=VERSION, environment=settings.environment, store=settings.store
-        )
+        report = HealthReport(status="ok", version=VERSION, environment=settings.environment, store=settings.store)
         try:
             await self._context.archive().check_connection()
         except StoreError as error:

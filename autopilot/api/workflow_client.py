@@ -131,7 +131,7 @@ def _fetch_from_google(audience: str) -> str:
     from google.oauth2.id_token import fetch_id_token
 
     try:
-        return str(fetch_id_token(Request(), audience))
+        return str(fetch_id_token(Request(), audience))  # type: ignore[no-untyped-call]
     except GoogleAuthError as error:
         raise IdentityUnavailable(str(error)) from error
 

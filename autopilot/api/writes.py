@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -48,7 +48,7 @@ class Writes:
         """The calls and their answers."""
         router = APIRouter(dependencies=[Depends(self._check_token)])
         run = "/workflows/{name}/runs/{run_id}"
-        accepted = {
+        accepted: dict[int | str, dict[str, Any]] = {
             200: {"model": RunAccepted, "description": "The run is over, however it ended."},
             202: {"model": RunAccepted, "description": "The run goes on, at ``Location``."},
         }

@@ -55,6 +55,10 @@ class OutcomeChart:
     times: list[Mark]
     summary: str
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.bars
+
 
 @dataclass(frozen=True, slots=True)
 class Dot:
@@ -78,6 +82,10 @@ class DurationChart:
     scale: list[Mark]
     times: list[Mark]
     summary: str
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.dots
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +207,7 @@ def strip(runs: Sequence[WorkflowRun]) -> Strip:
 
 def trend(report: ActivityReport, *, width: float = 120.0, height: float = 34.0) -> Trend:
     """How the middle of the durations went."""
-    values = [
-        (number, bucket.duration_ms["p50"]) for number, bucket in enumerate(report.buckets) if bucket.duration_ms
-    ]
+    values = [(number, bucket.duration_ms["p50"]) for number, bucket in enumerate(report.buckets) if bucket.duration_ms]
     if not values:
         return Trend("", None, "", "No durations yet.")
     top = max(value for _, value in values) or 1

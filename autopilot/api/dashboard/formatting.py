@@ -11,8 +11,10 @@ def duration(milliseconds: float | None) -> str:
     """``840 ms``, ``2.4 s``, ``3 min 5 s``, ``2 d 4 h``."""
     if milliseconds is None:
         return "–"  # noqa: RUF001 - a dash for a value that is not there
+    if milliseconds < 1:
+        return f"{milliseconds:.1f} ms" if milliseconds >= 0.05 else "<1 ms"
     if milliseconds < 1000:
-        return f"{round(milliseconds)} ms"
+        return f"{milliseconds:.1f} ms" if milliseconds < 10 and milliseconds % 1 else f"{round(milliseconds)} ms"
     seconds = milliseconds / 1000
     if seconds < 10:
         return f"{seconds:.1f} s"

@@ -93,9 +93,7 @@ class HistoryPages:
     async def all_runs(self, request: Request) -> Response:
         """The runs of all workflows."""
         history = await self._history(request, None)
-        return self._renderer.page(
-            request, "runs.html", status=history.status, history=history, titles=self._titles()
-        )
+        return self._renderer.page(request, "runs.html", status=history.status, history=history, titles=self._titles())
 
     async def _history(self, request: Request, workflow: str | None) -> "History":
         chosen, problem = read_filter(request.query_params)
@@ -105,7 +103,7 @@ class HistoryPages:
         except CursorInvalid as error:
             problem = f"This link leads to a page of another list ({error.reason}). Here is the first page."
             page = await read_page(self._context, chosen.wanted(workflow), PAGE_SIZE, None)
-        kept = {name: value for name, value in request.query_params.items() if value and name not in {"did"}}
+        kept = {name: value for name, value in request.query_params.items() if value and name != "did"}
         first = {name: value for name, value in kept.items() if name != "start_after"}
         return History(
             page=page,

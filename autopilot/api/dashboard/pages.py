@@ -161,9 +161,7 @@ class Pages:
     def _sign_in_page(self, request: Request, wanted: str, problem: str, status: int = 200) -> Response:
         if not self._access.needs_sign_in:
             return redirect(request, "/")
-        return self._renderer.page(
-            request, "sign_in.html", status=status, wanted=local_path(wanted), problem=problem
-        )
+        return self._renderer.page(request, "sign_in.html", status=status, wanted=local_path(wanted), problem=problem)
 
     async def sign_in(self, request: Request) -> Response:
         """Let in who knows the key."""

@@ -1,7 +1,6 @@
 """Templates, and what every page knows."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,5 +77,3 @@ def _digest(folder: Path) -> str:
     for file in sorted(folder.iterdir()):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
-
-

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
+from urllib.parse import unquote
 
 from autopilot.api.dashboard.formatting import duration
 from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, milliseconds
-from autopilot.models import StepStatus
+from autopilot.models import RunStatus, StepStatus, WorkflowRun
 
 STEPS_PER_PAGE = 200
 
@@ -16,6 +18,7 @@ _BREAK_WIDTH = 0.04
 _MAX_BREAKS = 6
 _DENSITY_BARS = 160
 _LEAST_WIDTH = 0.25
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,20 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AtWork:
+    """The time since the last step was recorded, in which an attempt is at something that is not yet."""
+
+    span: Span
+    length: str
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """What the run page draws."""
 
     attempts: list[AttemptRow]
     rows: list[Row]
+    at_work: AtWork | None
     breaks: list[Break]
     ticks: list[tuple[float, str]]
     density: list[tuple[float, float, float, bool]]
@@ -80,7 +92,7 @@ class TimeScale:
         self.start, self.end = merged[0][0], merged[-1][1]
         whole = self.end - self.start
         busy = sum((end - start for start, end in merged), timedelta())
-        gaps = [(end, after) for (_, end), (after, _) in zip(merged, merged[1:], strict=False)]
+        gaps = [(end, after) for (_, end), (after, _) in pairwise(merged)]
         long = sorted((gap for gap in gaps if gap[1] - gap[0] > max(busy, whole / 10)), key=_length)[-_MAX_BREAKS:]
         self._cuts = sorted(long)
         kept = whole - sum((_length(cut) for cut in self._cuts), timedelta())
@@ -118,9 +130,9 @@ class TimeScale:
     def ticks(self) -> list[tuple[float, str]]:
         """Some places and how long after the start they are."""
         if self._cuts:
-            return [(0.0, "0"), (100.0, duration(milliseconds(self.end - self.start)))]
+            return [(0.0, "0"), (100.0, duration((self.end - self.start) / _MILLISECOND))]
         whole = self.end - self.start
-        return [(100 * part / 4, duration(milliseconds(whole * part / 4)) if part else "0") for part in range(5)]
+        return [(100 * part / 4, duration(whole * part / 4 / _MILLISECOND) if part else "0") for part in range(5)]
 
 
 def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed: bool) -> Timeline:
@@ -132,7 +144,8 @@ def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed:
         [
             *((attempt.started_at, attempt.ended_at or end) for attempt in detail.attempts),
             *((step.started_at, ends[step.key]) for step in steps),
-            *([(run.started_at, run.started_at), (end, end)]),
+            (run.started_at, run.started_at),
+            (end, end),
         ]
     )
     failed = [step for step in steps if step.status in {StepStatus.FAILED, StepStatus.INTERRUPTED}]
@@ -148,11 +161,12 @@ def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed:
                 step=step,
                 span=scale.span(step.started_at, ends[step.key]),
                 depth=min(4, step.key.count("/")),
-                name=step.key.rpartition("/")[2],
+                name=unquote(step.key.rpartition("/")[2]),
                 is_cause=step.key == detail.failed_step,
             )
             for step in shown[first : first + STEPS_PER_PAGE]
         ],
+        at_work=_at_work(run, ends.values(), scale, end) if page == pages else None,
         breaks=scale.breaks,
         ticks=scale.ticks,
         density=_density(steps, scale) if pages > 1 else [],
@@ -162,6 +176,13 @@ def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed:
         failed=len(failed),
         only_failed=only_failed,
     )
+
+
+def _at_work(run: WorkflowRun, ends: Iterable[datetime], scale: TimeScale, now: datetime) -> AtWork | None:
+    if run.status is not RunStatus.RUNNING:
+        return None
+    since = max(ends, default=run.started_at)
+    return AtWork(scale.span(since, now), duration(milliseconds(now - since)))
 
 
 def _end_of(step: StepDetail, end: datetime) -> datetime:
