@@ -5,10 +5,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+import typer
 
 from autopilot.cli.bundle import load_workflows
 from autopilot.cli.environment import default_credentials_file
@@ -100,7 +102,10 @@ def _settings() -> Finding:
 
 def _store() -> Finding:
     try:
-        where = kept_in(settings_or_fail())
+        settings = settings_or_fail()
+        where = kept_in(settings)
+        if settings.store == "sqlite" and not settings.sqlite_path.exists():
+            return Finding("Store", Need.LOCAL, ok=True, told=f"{where}: the first run makes it")
         asyncio.run(_ask_store())
     except (AutopilotError, CommandFailed) as error:
         remedy = "start what AUTOPILOT_STORE names, or unset it to use SQLite"
@@ -200,11 +205,15 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 124, "", f"no answer within {_TOOL_SECONDS} s")
 
 
-def describe_bundle(source: Path, tell: Callable[[str], None] = print) -> None:
-    """Import every workflow of a bundle and name it; what is wrong ends the process with one line."""
-    workflows = load_workflows(source)
-    tell(f"{len(workflows)} workflows: {', '.join(each.manifest.name for each in workflows)}")
+def describe_bundle(source: Path) -> int:
+    """Import every workflow of a bundle and name it, in one line; gives the exit code."""
+    try:
+        workflows = load_workflows(source)
+    except typer.Exit as ended:
+        return ended.exit_code
+    print(f"{len(workflows)} workflows: {', '.join(each.manifest.name for each in workflows)}")  # noqa: T201 - its answer
+    return 0
 
 
 if __name__ == "__main__":
-    describe_bundle(Path(sys.argv[1]))
+    sys.exit(describe_bundle(Path(sys.argv[1])))
