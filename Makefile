@@ -9,6 +9,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 REQUIREMENTS := requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+CHECKOV := .venv-checkov/bin/checkov
 WORKERS := 2
 
 WORKFLOW ?= uptime_check
@@ -54,6 +55,16 @@ check: setup ## Lint, formatting, strict types and every test: what CI runs
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q -rs -n $(WORKERS)
 
+.PHONY: checkov
+checkov: $(CHECKOV) ## Scan the Terraform configuration
+	@$(CHECKOV) --directory terraform --framework terraform --compact --quiet --skip-download
+
+$(CHECKOV): requirements-checkov.txt
+	@echo "Making .venv-checkov (a minute or two)" >&2
+	@python3 -m venv --clear .venv-checkov
+	@.venv-checkov/bin/python -m pip --disable-pip-version-check --quiet --quiet --no-input install -r requirements-checkov.txt
+	@touch $@
+
 .PHONY: bench
 bench: setup ## Measure, and print tables
 	@$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements-bench.txt
@@ -65,7 +76,7 @@ lock: setup ## Pin anew what the requirements need themselves, in constraints.tx
 
 .PHONY: clean
 clean: ## Remove the environment and what tools leave behind; never the history in .autopilot
-	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-checkov build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: setup

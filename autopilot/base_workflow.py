@@ -132,6 +132,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             store_seconds=_store_seconds(self.manifest.timeout_seconds),
         )
         self._is_set_up = False
+        self._setups_tried = 0
         self._setup_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def execute(self, ctx: RunContext[Any], payload: PayloadT) -> ResultT:
@@ -278,8 +279,9 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         seconds = float(self.manifest.timeout_seconds)
         if request_timeout_seconds is not None:
             seconds = min(seconds, request_timeout_seconds)
-        deadline = self._clock.monotonic() + seconds - _store_seconds(seconds)
-        return _InvocationTime(deadline=deadline, lease=timedelta(seconds=seconds) + LEASE_MARGIN)
+        began = self._clock.monotonic()
+        deadline = began + seconds - _store_seconds(seconds)
+        return _InvocationTime(began=began, deadline=deadline, lease=timedelta(seconds=seconds) + LEASE_MARGIN)
 
     async def _make_ready(self) -> "_Readiness":
         config = load_config(self.Config, self.workflow_id)
@@ -287,15 +289,17 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         return _Readiness(config=config, setup_error=await self._set_up())
 
     async def _set_up(self) -> BaseException | None:
+        tried = self._setups_tried
         async with self._lock():
-            if self._is_set_up:
-                await BaseWorkflow.setup(self)
+            # Tried while this waited: a store that hangs is waited for once, and not in a queue.
+            if self._is_set_up and self._setups_tried > tried:
                 return None
             try:
-                await self.setup()
+                await (BaseWorkflow.setup(self) if self._is_set_up else self.setup())
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
                 return error
             self._is_set_up = True
+            self._setups_tried += 1
             return None
 
     def _lock(self) -> asyncio.Lock:
@@ -362,6 +366,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             shutdown=self._shutdown,
             clock=self._clock,
             random=self._random,
+            began=time.began,
             deadline=time.deadline,
         )
         ending = (
@@ -407,10 +412,11 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
 
 @dataclass(frozen=True, slots=True)
 class _InvocationTime:
-    """The time of one invocation."""
+    """The time of one invocation, by the clock's ``monotonic()``."""
 
+    began: float
     deadline: float
-    """When the attempt must end, by the clock's ``monotonic()``."""
+    """When the attempt must end."""
     lease: timedelta
 
 

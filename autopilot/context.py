@@ -56,6 +56,11 @@ class RunContext(Generic[ConfigT]):
         self._clock = clock
         self._steps = steps
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether steps can be recorded here. Not when the workflow was given a run log only: then they raise."""
+        return self._steps is not None
+
     def now(self) -> datetime:
         """The time by the clock that the engine goes by: aware UTC."""
         return self._clock.now()

@@ -6,6 +6,7 @@ The tree::
     ├── ConfigurationError          something must be changed before this can work
     │   ├── SettingsInvalid         an AUTOPILOT_* variable
     │   ├── WorkflowInvalid         a workflow class or its manifest
+    │   ├── SourceInvalid           a file of a bundle
     │   └── ConfigInvalid           a value of a workflow's Config is missing or wrong
     ├── PayloadError                what asked for the run is at fault; no run exists
     │   ├── PayloadInvalid          refused by the workflow's payload type
@@ -71,6 +72,15 @@ class WorkflowInvalid(ConfigurationError):
     def __init__(self, workflow: str, reason: str) -> None:
         super().__init__(f"{workflow}: {reason}")
         self.workflow = workflow
+        self.reason = reason
+
+
+class SourceInvalid(ConfigurationError):
+    """A file of a bundle cannot be deployed as it is."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
         self.reason = reason
 
 

@@ -41,6 +41,8 @@ class FunctionServer:
         asgi: bool = False,
         capture: bool = True,
         boot_seconds: float = 30.0,
+        python: str = sys.executable,
+        folder: Path | None = None,
     ) -> None:
         """Nothing is started yet; :attr:`url` is known already.
 
@@ -51,6 +53,8 @@ class FunctionServer:
             asgi: pass ``--asgi``. Without it the framework finds out by itself what kind of function it serves.
             capture: keep what the server writes for :meth:`log_text`; otherwise it goes where this process writes.
             boot_seconds: how long it may take until it answers.
+            python: the interpreter of the environment that has the framework and what the function needs.
+            folder: where the server runs; modules in it can be imported. None is the working directory.
         """
         self.target = target
         self.port = unused_port() if port is None else port
@@ -59,6 +63,8 @@ class FunctionServer:
         self._asgi = asgi
         self._capture = capture
         self._boot_seconds = boot_seconds
+        self._python = python
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._earlier_log = ""
@@ -87,6 +93,7 @@ class FunctionServer:
         self._log = tempfile.TemporaryFile("a+b") if self._capture else None  # noqa: SIM115 - lives until stop()
         self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             self._command(),
+            cwd=self._folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -144,7 +151,7 @@ class FunctionServer:
         self.stop()
 
     def _command(self) -> list[str]:
-        command = [sys.executable, "-m", "functions_framework", "--target", self.target, "--source", str(self._source)]
+        command = [self._python, "-m", "functions_framework", "--target", self.target, "--source", str(self._source)]
         command += ["--host", _HOST, "--port", str(self.port)]
         return [*command, "--asgi"] if self._asgi else command
 

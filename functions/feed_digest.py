@@ -2,6 +2,10 @@
 
 What was listed is remembered in the run's result. A digest that could not be posted fails the run, and the next run
 goes on from the last successful one: an entry may be posted twice, but none is lost.
+
+What a digest is made of is recorded, step by step: what was remembered, what each feed had, that the digest was posted.
+A run that is resumed makes the same digest, reads only the feeds that it had not read, and posts nothing again that is
+known to have been posted.
 """
 
 import asyncio
@@ -15,16 +19,18 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
-from functions._feeds import Entry, Feed, FeedUnreadable, parse_feed, plain_text, short_digest
+from autopilot import BaseWorkflow, Retry, RunContext, Schedule, WorkflowManifest
+from functions._feeds import Entry, FeedUnreadable, parse_feed, plain_text, short_digest
 from functions._history import last_report
 from functions._markdown import MarkdownPage, in_markdown, link
+from functions._steps import for_each, step
 from functions._web import FetchFailed, WebAddress, WebClient, checked_address, host_of, read_body
 
 MAX_FEEDS = 20
 MAX_FEED_SECONDS = 30
 MAX_FEED_BYTES = 4 * 1024 * 1024
 WEBHOOK_SECONDS = 15
+POST_RETRY = Retry(attempts=3, first_delay=timedelta(seconds=2))
 
 # What a report may hold, so that it stays well under the limit of a result (384 KiB) with the most hostile feeds.
 MAX_DIGEST_BYTES = 64 * 1024
@@ -138,14 +144,15 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
                 payload={"feeds": ["https://github.com/python/cpython/releases.atom"]},
             ),
         ),
+        alert_without_success_for=timedelta(hours=26),
     )
     Config = FeedDigestConfig
 
     async def execute(self, ctx: RunContext[FeedDigestConfig], payload: FeedDigestInput) -> FeedDigestReport:
-        memory = await last_report(ctx, FeedMemory)
+        memory = await step(ctx, "remember", _last_memory, ctx)
         known = {feed.key: feed for feed in memory.remembered} if memory is not None else {}
         web = WebClient("autopilot-feed-digest")
-        readings = await _read_feeds(web, payload, known, ctx.started_at)
+        readings = await _read_feeds(ctx, web, payload, known)
         digest, sections = _write_digest(readings, payload, ctx.started_at)
         broken = [reading for reading in readings if reading.error is not None]
         for reading in broken:
@@ -155,7 +162,7 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
         is_news = new_entries > 0 or any(reading.before.failing_since is None for reading in broken)
         webhook = ctx.config.webhook_url if is_news else None
         if webhook is not None:
-            await _post(web, webhook, digest)
+            await step(ctx, "post", _post, ctx, web, webhook, digest, retry=POST_RETRY)
         ctx.log.info("digest_made", new_entries=new_entries, broken_feeds=len(broken), posted=webhook is not None)
         return FeedDigestReport(
             digest=digest,
@@ -168,23 +175,44 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _News:
+    """What a digest needs of a feed that was read."""
+
+    title: str
+    keys: tuple[str, ...]
+    """Of all its entries, newest first."""
+    new: tuple[Entry, ...]
+    """Those that no digest has listed, newest first: as many as one digest may list."""
+    more: tuple[str, ...]
+    """The keys of the others that no digest has listed."""
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Findings:
+    """What is recorded of asking for one feed: far less than its bytes, and well under the limit of a step's result."""
+
+    error: str | None = None
+    news: _News | None = None
+    """None if the feed is broken, or unchanged since it was read last."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Reading:
-    """What came of asking for one feed."""
+    """What came of asking for one feed, and what was known of it."""
 
     address: str
     before: RememberedFeed
-    feed: Feed | None = None
-    """None if it is broken, or unchanged since it was read last."""
-    error: str | None = None
-    etag: str | None = None
-    last_modified: str | None = None
+    findings: _Findings
 
-    def new_entries(self, first_entries: int) -> tuple[Entry, ...]:
-        if self.feed is None:
-            return ()
-        if self.before.seen is None:
-            return self.feed.entries[:first_entries]
-        return tuple(entry for entry in self.feed.entries if entry.key not in self.before.seen)
+    @property
+    def error(self) -> str | None:
+        return self.findings.error
+
+    @property
+    def title(self) -> str:
+        return self.findings.news.title if self.findings.news is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,55 +221,63 @@ class _Section:
 
     reading: _Reading
     listed: tuple[Entry, ...]
-    waiting: tuple[Entry, ...]
-    """They stay new, for the next digest."""
+    waiting: tuple[str, ...]
+    """Keys of entries that stay new, for the next digest."""
 
     def report(self) -> FeedReport:
-        reading = self.reading
         return FeedReport(
-            url=reading.address,
-            title=reading.feed.title if reading.feed is not None else "",
+            url=self.reading.address,
+            title=self.reading.title,
             listed=len(self.listed),
             waiting=len(self.waiting),
-            error=reading.error,
+            error=self.reading.error,
         )
 
     def remembered(self, started_at: datetime) -> RememberedFeed:
-        reading, before = self.reading, self.reading.before
-        if reading.error is not None:
+        before, news = self.reading.before, self.reading.findings.news
+        if self.reading.error is not None:
             return before.model_copy(update={"failing_since": before.failing_since or started_at})
-        if reading.feed is None:
+        if news is None:
             return before.model_copy(update={"failing_since": None, "asked_at": started_at})
-        waiting = {entry.key for entry in self.waiting}
-        current = [entry.key for entry in reading.feed.entries if entry.key not in waiting]
+        waiting = set(self.waiting)
+        current = [key for key in news.keys if key not in waiting]
         return RememberedFeed(
             key=before.key,
             seen=list(dict.fromkeys([*current, *(before.seen or ())]))[:MAX_SEEN],
             # While entries wait the feed is read again in any case: "not modified" would hide them.
-            etag=None if waiting else reading.etag,
-            last_modified=None if waiting else reading.last_modified,
+            etag=None if waiting else news.etag,
+            last_modified=None if waiting else news.last_modified,
             asked_at=started_at,
         )
 
 
+async def _last_memory(ctx: RunContext[FeedDigestConfig]) -> FeedMemory | None:
+    return await last_report(ctx, FeedMemory)
+
+
 async def _read_feeds(
-    web: WebClient, payload: FeedDigestInput, known: Mapping[str, RememberedFeed], started_at: datetime
+    ctx: RunContext[FeedDigestConfig], web: WebClient, payload: FeedDigestInput, known: Mapping[str, RememberedFeed]
 ) -> list[_Reading]:
     before = {
-        address: known.get(key) or RememberedFeed(key=key, asked_at=started_at)
+        address: known.get(key) or RememberedFeed(key=key, asked_at=ctx.started_at)
         for address, key in ((address, short_digest(address)) for address in payload.feeds)
     }
-    async with asyncio.TaskGroup() as group:
-        asked = {
-            address: group.create_task(_fetch(web, address, feed, payload.timeout_seconds))
-            for address, feed in before.items()
-        }
-    readings = []
-    for address, task in asked.items():
-        # Parsed after all are fetched: it holds the loop, while the time of those on their way would run.
-        readings.append(_read(address, before[address], task.result()))
-        await asyncio.sleep(0)
-    return readings
+    one_at_a_time = asyncio.Lock()
+
+    async def read(address: str) -> _Findings:
+        try:
+            body = await _fetch(web, address, before[address], payload.timeout_seconds)
+            if body is None:
+                return _Findings()
+            # In a thread: it would hold the loop while the time of those that are on their way runs.
+            async with one_at_a_time:
+                return _Findings(news=await asyncio.to_thread(_news, body, before[address], payload))
+        except (FetchFailed, FeedUnreadable) as unreadable:
+            return _Findings(error=str(unreadable))
+
+    addresses = list(before)
+    found = await for_each(ctx, "read", read, addresses, label=host_of, returns=_Findings)
+    return [_Reading(address, before[address], findings) for address, findings in zip(addresses, found, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,38 +287,38 @@ class _Body:
     came_from: str
 
 
-async def _fetch(web: WebClient, address: str, before: RememberedFeed, seconds: float) -> _Body | FetchFailed | None:
-    """The feed's bytes, why there are none, or None: it is unchanged."""
+async def _fetch(web: WebClient, address: str, before: RememberedFeed, seconds: float) -> _Body | None:
+    """The feed's bytes, or None: it is unchanged.
+
+    Raises:
+        FetchFailed: why there are none.
+    """
     conditions = {"if-none-match": before.etag, "if-modified-since": before.last_modified}
     headers = {name: value for name, value in conditions.items() if value}
-    try:
-        async with web.request("GET", address, seconds=seconds, headers=headers) as response:
-            if response.status_code == httpx.codes.NOT_MODIFIED and headers:
-                return None
-            if response.status_code != httpx.codes.OK:
-                raise FetchFailed(f"answered {response.status_code}, not 200")
-            content, is_whole = await read_body(response, MAX_FEED_BYTES)
-            if not is_whole:
-                raise FetchFailed(f"it is over {MAX_FEED_BYTES:,} bytes")
-            return _Body(content, response.headers, str(response.url))
-    except FetchFailed as failure:
-        return failure
+    async with web.request("GET", address, seconds=seconds, headers=headers) as response:
+        if response.status_code == httpx.codes.NOT_MODIFIED and headers:
+            return None
+        if response.status_code != httpx.codes.OK:
+            raise FetchFailed(f"answered {response.status_code}, not 200")
+        content, is_whole = await read_body(response, MAX_FEED_BYTES)
+        if not is_whole:
+            raise FetchFailed(f"it is over {MAX_FEED_BYTES:,} bytes")
+        return _Body(content, response.headers, str(response.url))
 
 
-def _read(address: str, before: RememberedFeed, fetched: _Body | FetchFailed | None) -> _Reading:
-    if fetched is None:
-        return _Reading(address=address, before=before)
-    if isinstance(fetched, FetchFailed):
-        return _Reading(address=address, before=before, error=fetched.reason)
-    headers = fetched.headers
-    try:
-        feed = parse_feed(fetched.content, address=fetched.came_from, content_type=headers.get("content-type", ""))
-    except FeedUnreadable as unreadable:
-        return _Reading(address=address, before=before, error=str(unreadable))
-    return _Reading(
-        address=address,
-        before=before,
-        feed=feed,
+def _news(body: _Body, before: RememberedFeed, payload: FeedDigestInput) -> _News:
+    headers = body.headers
+    feed = parse_feed(body.content, address=body.came_from, content_type=headers.get("content-type", ""))
+    if before.seen is None:
+        new = feed.entries[: payload.first_entries]
+    else:
+        seen = set(before.seen)
+        new = tuple(entry for entry in feed.entries if entry.key not in seen)
+    return _News(
+        title=feed.title,
+        keys=tuple(entry.key for entry in feed.entries),
+        new=new[: payload.max_entries],
+        more=tuple(entry.key for entry in new[payload.max_entries :]),
         etag=_sendable(headers.get("etag")),
         last_modified=_sendable(headers.get("last-modified")),
     )
@@ -297,7 +333,7 @@ def _write_digest(
     readings: list[_Reading], payload: FeedDigestInput, started_at: datetime
 ) -> tuple[str, list[_Section]]:
     page = MarkdownPage(f"# {in_markdown(plain_text(payload.title))}, {started_at.date()}", MAX_DIGEST_BYTES)
-    sections = [_write_section(page, reading, payload) for reading in readings]
+    sections = [_write_section(page, reading) for reading in readings]
     if not any(section.listed for section in sections):
         page.add("Nothing new.")
     broken = [reading for reading in readings if reading.error is not None]
@@ -307,18 +343,20 @@ def _write_digest(
     return page.text, sections
 
 
-def _write_section(page: MarkdownPage, reading: _Reading, payload: FeedDigestInput) -> _Section:
-    new = reading.new_entries(payload.first_entries)
+def _write_section(page: MarkdownPage, reading: _Reading) -> _Section:
+    news = reading.findings.news
+    if news is None:
+        return _Section(reading, (), ())
     lines: list[str] = []
-    for entry in new[: payload.max_entries]:
+    for entry in news.new:
         line = _line(entry)
         if not page.has_room_for(line):
             break
         lines.append(line)
-    section = _Section(reading, new[: len(lines)], new[len(lines) :])
+    left_out = tuple(entry.key for entry in news.new[len(lines) :])
+    section = _Section(reading, news.new[: len(lines)], left_out + news.more)
     if lines:
-        title = reading.feed.title if reading.feed is not None else ""
-        page.add(f"## {in_markdown(title) or _shown(reading.address)}")
+        page.add(f"## {in_markdown(reading.title) or _shown(reading.address)}")
         page.add(*lines)
     if section.waiting:
         page.add(f"{len(section.waiting)} more from {_shown(reading.address)} come with the next digest.")
@@ -335,13 +373,16 @@ def _shown(address: str) -> str:
     return in_markdown(plain_text(host_of(address) + urlsplit(address).path.rstrip("/")))
 
 
-async def _post(web: WebClient, webhook: SecretStr, digest: str) -> None:
+async def _post(ctx: RunContext[FeedDigestConfig], web: WebClient, webhook: SecretStr, digest: str) -> None:
+    # A receiver that knows the header takes a digest once, even if the answer to an earlier try was lost.
+    headers = {"idempotency-key": ctx.idempotency_key} if ctx.is_durable else {}
     try:
         async with web.request(
             "POST",
             webhook.get_secret_value(),
             seconds=WEBHOOK_SECONDS,
             follow_redirects=False,
+            headers=headers,
             json={"text": digest},
         ) as response:
             if not response.is_success:

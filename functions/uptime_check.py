@@ -1,11 +1,11 @@
 """Uptime check: asks web addresses, says which are down and why, and what changed since the last check.
 
 A run succeeds when the check was made, whatever it found: the report is its result, and the next run compares with it.
+Each target's check is a step: a run that is resumed asks only those that it had no answer of.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
 from autopilot.errors import StoreError
 from functions._history import last_report
+from functions._steps import for_each
 from functions._web import Exchange, FetchFailed, WebAddress, WebClient, host_of, read_body
 
 MAX_TARGETS = 50
@@ -157,16 +158,20 @@ class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
         # The most patient payload is through in 150 s: 50 targets, ten at a time, 30 s each.
         timeout_seconds=180,
         memory="256Mi",
+        alert_without_success_for=timedelta(minutes=30),
     )
 
     async def execute(self, ctx: RunContext[Any], payload: UptimeCheckInput) -> UptimeReport:
         known = await _known_targets(ctx)
         web = WebClient("autopilot-uptime-check")
-        async with asyncio.TaskGroup() as group:
-            checks = [group.create_task(_observe(web, target)) for target in payload.targets]
+
+        async def check(target: Target) -> _Observation:
+            return await _observe(web, target, ctx.now)
+
+        seen = await for_each(ctx, "check", check, payload.targets, label=_step_label, returns=_Observation)
         reports = [
-            _compare(target, check.result(), known.get(target.key), started_at=ctx.started_at, now=ctx.now())
-            for target, check in zip(payload.targets, checks, strict=True)
+            _compare(target, observation, known.get(target.key), started_at=ctx.started_at)
+            for target, observation in zip(payload.targets, seen, strict=True)
         ]
         expiring = [report for report in reports if _expires_within(report, payload.certificate_warning_days)]
         _log_findings(ctx, reports, expiring)
@@ -182,11 +187,18 @@ class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Observation:
-    exchange: Exchange
+    """What is recorded of the check of one target; see :class:`TargetReport`."""
+
     reason: str | None
-    """Why the target is down; None when it is up."""
+    status_code: int | None
+    latency_ms: int | None
+    certificate_days_left: int | None
+
+
+def _step_label(target: Target) -> str:
+    return target.name or host_of(target.url)  # the host only: what steps are called is logged
 
 
 async def _known_targets(ctx: RunContext[Any]) -> Mapping[str, KnownTarget]:
@@ -199,7 +211,7 @@ async def _known_targets(ctx: RunContext[Any]) -> Mapping[str, KnownTarget]:
     return {target.key: target for target in (*memory.other_targets, *memory.targets)} if memory is not None else {}
 
 
-async def _observe(web: WebClient, target: Target) -> _Observation:
+async def _observe(web: WebClient, target: Target, now: Callable[[], datetime]) -> _Observation:
     exchange = Exchange()
     follows = target.status is None or not 300 <= target.status <= 399
     try:
@@ -209,7 +221,13 @@ async def _observe(web: WebClient, target: Target) -> _Observation:
             reason = _status_fault(response, target) or await _text_fault(response, target)
     except FetchFailed as failure:
         reason = failure.reason
-    return _Observation(exchange, reason)
+    expires_at = exchange.certificate_expires_at
+    return _Observation(
+        reason=reason,
+        status_code=exchange.response.status_code if exchange.response is not None else None,
+        latency_ms=exchange.latency_ms,
+        certificate_days_left=(expires_at - now()).days if expires_at is not None else None,
+    )
 
 
 def _status_fault(response: httpx.Response, target: Target) -> str | None:
@@ -235,17 +253,13 @@ def _encoded(text: str, charset: str | None) -> bytes:
         return text.encode(errors="replace")
 
 
-def _compare(
-    target: Target, seen: _Observation, before: KnownTarget | None, *, started_at: datetime, now: datetime
-) -> TargetReport:
+def _compare(target: Target, seen: _Observation, before: KnownTarget | None, *, started_at: datetime) -> TargetReport:
     up = seen.reason is None
     change: Literal["went_down", "came_back"] | None = None
     if up and before is not None and not before.up:
         change = "came_back"
     elif not up and (before is None or before.up):
         change = "went_down"
-    exchange = seen.exchange
-    expires_at = exchange.certificate_expires_at
     return TargetReport(
         key=target.key,
         name=target.label,
@@ -255,9 +269,9 @@ def _compare(
         checked_at=started_at,
         change=change,
         reason=seen.reason,
-        status_code=exchange.response.status_code if exchange.response is not None else None,
-        latency_ms=exchange.latency_ms,
-        certificate_days_left=(expires_at - now).days if expires_at is not None else None,
+        status_code=seen.status_code,
+        latency_ms=seen.latency_ms,
+        certificate_days_left=seen.certificate_days_left,
     )
 
 

@@ -151,6 +151,18 @@ class TestARun:
         await workflow.run(TriggerType.MANUAL, {})
         assert len(run_log.saved) == 2
 
+    async def test_a_superseded_one_that_failed_is_no_error_in_the_log(
+        self, run_log: ScriptedRunLog, events: Events
+    ) -> None:
+        run_log.failing["save_run"] = RunSuperseded("run-1", 1, 2)
+        workflow = Digest(raising(ValueError("too late")), run_log=run_log, new_id=lambda: "run-1")
+
+        await workflow.run(TriggerType.MANUAL, {})
+
+        (completed,) = named(events, "workflow_run_completed")
+        assert (completed["log_level"], completed["superseded"]) == ("info", True)
+        assert "exception" not in completed
+
     async def test_a_bare_run_log_needs_nothing_else(self, events: Events) -> None:
         class Bare:
             async def save_run(self, run: WorkflowRun) -> None: ...

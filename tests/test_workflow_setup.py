@@ -118,8 +118,21 @@ class TestHydration:
             run = await PatientDigest(run_log=run_log).run(TriggerType.MANUAL, {})
 
         assert run.status is RunStatus.SUCCESS
-        assert named(events, "run_log_hydration_skipped")[0]["error"] == "TimeoutError"
-        assert named(events, "run_log_persist_failed")[0]["error"] == "TimeoutError"
+        (skipped,), (failed,) = named(events, "run_log_hydration_skipped"), named(events, "run_log_persist_failed")
+        assert skipped["error"] == "StoreUnavailable: run log: reading the past: no answer within 0.2 s"
+        assert failed["error"] == f"StoreUnavailable: run log: saving run {run.id}: no answer within 0.2 s"
+
+    async def test_one_that_hangs_is_waited_for_once_by_all_runs_that_begin_at_once(
+        self, run_log: ScriptedRunLog, events: Events
+    ) -> None:
+        run_log.hanging = {"get_stats"}
+        workflow = PatientDigest(run_log=run_log)
+
+        await asyncio.gather(*(workflow.run(TriggerType.MANUAL, {}) for _ in range(20)))
+
+        assert run_log.calls.count("get_stats") == 1
+        assert len(named(events, "run_log_hydration_skipped")) == 1
+        assert workflow.total_runs == 20
 
     async def test_a_late_one_counts_the_runs_under_way_and_unsaved_once(
         self, run_log: ScriptedRunLog, make_run: MakeRun

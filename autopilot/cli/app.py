@@ -12,6 +12,7 @@ from autopilot.cli.dev import dev
 from autopilot.cli.doctor import doctor
 from autopilot.cli.init import init
 from autopilot.cli.logs import logs
+from autopilot.cli.manifest import manifest
 from autopilot.cli.new import new
 from autopilot.cli.rerun import rerun
 from autopilot.cli.retry import retry
@@ -53,5 +54,5 @@ def prepare(
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-for command in (init, new, dev, run, serve, runs, show, logs, retry, rerun, cancel, dashboard, doctor):
+for command in (init, new, dev, run, serve, runs, show, logs, retry, rerun, cancel, manifest, dashboard, doctor):
     app.command()(command)

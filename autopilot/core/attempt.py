@@ -14,7 +14,7 @@ from autopilot.core.limits import cut_error, text_of
 from autopilot.core.retry import is_final, retry_delay
 from autopilot.core.shutdown import Shutdown
 from autopilot.core.step_keys import inside
-from autopilot.core.step_runner import StepRunner
+from autopilot.core.step_runner import AT_THE_DEADLINE, StepRunner
 from autopilot.core.transitions import ended_attempts
 from autopilot.errors import RunDeadlineExceeded
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
@@ -46,14 +46,16 @@ class Attempt:
 
     It ends in one of three ways: the run is over (``success``, ``failed``, ``cancelled``); or it is released, so that
     another attempt can go on at its first unrecorded step at once. It is released when a step could not be recorded,
-    when the process is told to end, and at the deadline if this attempt recorded something new. At the deadline
-    without that the run fails: the next attempt would come no further.
+    when the process is told to end, and at the deadline if this attempt recorded something new, or had less than half
+    of its invocation's time: a cold start or a slow store had the rest. At the deadline without that the run fails:
+    the next attempt would come no further.
 
     Args:
         encode: makes plain JSON of what ``execute`` returned.
         steps: None: there is no journal, and the run cannot go on elsewhere.
-        deadline: by ``clock.monotonic()``.
         random: gives numbers from 0 to 1.
+        began: when the invocation began, by ``clock.monotonic()``.
+        deadline: when the attempt must end, by the same clock.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Attempt:
         shutdown: Shutdown,
         clock: Clock,
         random: Callable[[], float],
+        began: float,
         deadline: float,
     ) -> None:
         self._run = run
@@ -76,6 +79,7 @@ class Attempt:
         self._clock = clock
         self._random = random
         self._deadline = deadline
+        self._is_late = clock.monotonic() - began > (deadline - began) / 2
         self._is_over_deadline = False
         self._interrupted: asyncio.Task[Any] | None = None
 
@@ -150,8 +154,8 @@ class Attempt:
             return None
         if self._steps.stopped is not None:
             return self._steps.stopped.reason
-        if self._is_over_deadline and self._steps.has_progressed:
-            return "the deadline of the invocation"
+        if self._is_over_deadline and (self._steps.has_progressed or self._is_late):
+            return AT_THE_DEADLINE
         return None
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:

@@ -93,7 +93,8 @@ class RunRecorder:
     async def hydrate(self) -> None:
         """Read the past into the history; a failure is logged as ``run_log_hydration_skipped``."""
         try:
-            async with asyncio.timeout(self._store_seconds):
+            self._run_log()  # its driver is imported now, if it was not yet: that is not the run log's time to answer
+            async with self._answering("run log", "reading the past"):
                 self.history.hydrate(*await self._read_past())
         except Exception as error:  # noqa: BLE001 - the run boundary: runs go on without their past
             log.warning("run_log_hydration_skipped", workflow=self._workflow_id, error=reason_of(error))
@@ -155,7 +156,7 @@ class RunRecorder:
         start = RunStart(run=run, owner=owner, nonce=nonce, lease=lease, counter_shards=counter_shards)
         try:
             with self._writing():
-                async with asyncio.timeout(self._store_seconds):
+                async with self._answering("journal", f"starting run {run.id}"):
                     found = await self._journal().start_run(start)
         except Exception as error:  # the run boundary: a run goes on without its start, unless that is required
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
@@ -185,7 +186,7 @@ class RunRecorder:
         if self._journal is None:
             raise JournalRequired("resuming a run")
         with self._writing():
-            async with self._answering(f"claiming run {run_id}"):
+            async with self._answering("journal", f"claiming run {run_id}"):
                 found = await self._journal().claim_run(
                     self._workflow_id,
                     run_id,
@@ -212,11 +213,11 @@ class RunRecorder:
         """
         if hold.attempt == 1 or self._journal is None:
             return []
-        async with self._answering(f"reading the steps of run {hold.run_id}"):
+        async with self._answering("journal", f"reading the steps of run {hold.run_id}"):
             return await self._journal().read_steps(hold)
 
     @asynccontextmanager
-    async def _answering(self, doing: str) -> AsyncIterator[None]:
+    async def _answering(self, who: str, doing: str) -> AsyncIterator[None]:
         timeout = asyncio.timeout(self._store_seconds)
         try:
             async with timeout:
@@ -224,7 +225,7 @@ class RunRecorder:
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            raise StoreUnavailable("journal", doing, f"no answer within {self._store_seconds:g} s") from error
+            raise StoreUnavailable(who, doing, f"no answer within {self._store_seconds:g} s") from error
 
     async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> RunOutcome:
         stored = await self._find(run) if look_up else None
@@ -237,7 +238,7 @@ class RunRecorder:
 
     async def _find(self, run: WorkflowRun) -> WorkflowRun | None:
         try:
-            async with asyncio.timeout(self._store_seconds):
+            async with self._answering("run log", f"reading run {run.id}"):
                 return await self._run_log().get_run(run.workflow_id, run.id)
         except Exception as error:  # noqa: BLE001 - the run boundary: a run goes on without its run log
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
@@ -260,7 +261,7 @@ class RunRecorder:
             self._give_up(newer)
             outcome = replace(outcome, superseded=True, released=None)
         if released is None:
-            _log_completed(run, error)
+            _log_completed(run, error, superseded=outcome.superseded)
         elif not outcome.superseded:
             log.warning(
                 "workflow_run_released",
@@ -284,7 +285,7 @@ class RunRecorder:
     async def _save(self, run: WorkflowRun) -> bool:
         try:
             with self._writing():
-                async with asyncio.timeout(self._store_seconds):
+                async with self._answering("run log", f"saving run {run.id}"):
                     await self._run_log().save_run(run)
         except RunSuperseded:
             raise
@@ -348,7 +349,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-def _log_completed(run: WorkflowRun, error: BaseException | None) -> None:
+def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded: bool) -> None:
     told = {
         "workflow": run.workflow_id,
         "run_id": run.id,
@@ -356,7 +357,10 @@ def _log_completed(run: WorkflowRun, error: BaseException | None) -> None:
         "duration_ms": run.duration_ms,
         "attempt": run.attempt,
     }
-    if run.status is RunStatus.FAILED:
+    if superseded:
+        # How the run really ends another attempt says. Nobody is to be woken for what this one came to.
+        log.info("workflow_run_completed", **told, superseded=True)
+    elif run.status is RunStatus.FAILED:
         trace = {} if error is None else {"exception": traceback_text(error)}
         log.error("workflow_run_completed", **told, error_type=run.error_type, **trace)
     elif run.status is RunStatus.SKIPPED:

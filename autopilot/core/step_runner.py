@@ -33,6 +33,9 @@ Semantics = Literal["at_least_once", "at_most_once"]
 
 NO_RETRY = Retry()
 
+AT_THE_DEADLINE = "the deadline of the invocation"
+"""Why an attempt is released then."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -161,8 +164,10 @@ class StepRunner:
             began = self._clock.now()
             if tries > 1:
                 self._used.release_inside(key)
+            self._require_time()
             if options.semantics == "at_most_once":
                 await self._record(self._step(key, StepStatus.STARTED, counted + tries, began))
+                self._require_time()
             try:
                 text = encode_json(await call(), adapter)
             except Exception as error:
@@ -181,6 +186,12 @@ class StepRunner:
             else:
                 return await self._record(self._step(key, StepStatus.SUCCESS, counted + tries, began, result=text))
         raise AssertionError  # the last try returns or raises
+
+    def _require_time(self) -> None:
+        # The lease ends after the deadline: a process that slept past its lease, and does not know it yet, begins no
+        # body beside that of the attempt which has taken over.
+        if self._clock.monotonic() >= self._deadline:
+            raise self.stop(AT_THE_DEADLINE)
 
     def _delay_after(self, error: Exception, tries: int, options: StepOptions) -> float | None:
         if is_final(error, options.retry):
@@ -246,9 +257,6 @@ class StepRunner:
                 self._hold, step, expires_at=self._expires_at, known=self._known.get(step.key)
             )
         except RunSuperseded as newer:
-            log.warning(
-                "workflow_run_superseded", step=step.key, attempt=newer.attempt, stored_attempt=newer.stored_attempt
-            )
             raise self.stop(str(newer)) from newer
         except StoreError as error:
             log.warning("step_not_recorded", step=step.key, error=str(error))

@@ -47,6 +47,23 @@ ACTIVITY = "activity"
 ONLY_COUNTER = "0"
 """The counter document of a workflow whose counters are not spread."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A collection group of this layout, as far as the database itself must know it."""
+
+    name: str
+    expires_by: str | None = None
+    """The field with the time from which on Firestore may remove a document; None keeps them all."""
+
+
+COLLECTIONS = (
+    Collection(name=RUNS, expires_by="expires_at"),
+    Collection(name=STEPS, expires_by="expires_at"),
+    Collection(name=COUNTERS),
+    Collection(name=ACTIVITY, expires_by="expires_at"),
+)
+
 Fields = dict[str, Any]
 """Fields of a document. None is a field that is absent."""
 

@@ -1,10 +1,12 @@
 """The end of an invocation's time."""
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from autopilot import RunContext
+from autopilot import BaseWorkflow, RunContext, WorkflowManifest
 from autopilot.testing import Harness
 from tests.durable.scripts import scripted
 
@@ -52,6 +54,26 @@ async def test_an_attempt_that_only_read_what_others_recorded_came_no_further() 
     assert (first.status, second.status, second.error_type) == ("running", "failed", "RunDeadlineExceeded")
 
 
+async def test_a_run_whose_instance_took_the_time_to_start_does_not_fail_for_it() -> None:
+    class SlowToStart(BaseWorkflow):
+        manifest = WorkflowManifest(name="slow_to_start", timeout_seconds=10)
+        seconds = 8.0
+
+        async def setup(self) -> None:
+            harness.advance(timedelta(seconds=self.seconds))
+
+        async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> int:
+            return await ctx.step("a", asyncio.sleep, 0, ctx.attempt)
+
+    harness = Harness(SlowToStart)
+    released = await harness.deliver(identity="x")
+    SlowToStart.seconds = 3.0
+    run = await harness.run(identity="x")
+
+    assert (released.released, released.run.status) == ("the deadline of the invocation", "running")
+    assert (run.status, run.result) == ("success", 2)
+
+
 @pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
 async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_declared(semantics: str) -> None:
     async def execute(ctx: RunContext) -> str:
@@ -71,3 +93,19 @@ async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_
         assert (run.result, harness.executions(run.id)["b"]) == ("done", 2)
     else:
         assert (run.error_type, harness.executions(run.id)["b"]) == ("StepInterrupted", 1)
+
+
+@pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
+async def test_no_body_begins_past_the_deadline(semantics: str) -> None:
+    async def execute(ctx: RunContext) -> int:
+        await ctx.step("a", lambda: 1)
+        if ctx.attempt == 1:
+            harness.advance(timedelta(seconds=1))
+        return await ctx.step("b", lambda: ctx.attempt, semantics=semantics)  # type: ignore[call-overload,no-any-return]
+
+    harness = Harness(scripted(execute, **SHORT))
+    released = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert released.released == "the deadline of the invocation"
+    assert (run.result, harness.executions(run.id)["b"]) == (2, 1)

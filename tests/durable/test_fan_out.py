@@ -2,12 +2,16 @@
 
 import asyncio
 import json
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
 from autopilot import BaseWorkflow, Completion, MapFailed, RunContext
-from autopilot.core.fan_out import MapResult
+from autopilot.core.fan_out import FanOut, MapResult
+from autopilot.core.journal import StepRecord
+from autopilot.core.step_runner import StepRunner
+from autopilot.models import StepStatus
 from autopilot.testing import Harness, InstanceKilled
 from tests.durable.scripts import scripted
 
@@ -225,3 +229,33 @@ async def test_a_fan_out_that_is_cancelled_leaves_no_item_at_work() -> None:
 
     assert run.result == "late"
     assert begun == ended == [1, 2, 3]
+
+
+class Records:
+    """What a fan-out sees of an attempt: only its own record."""
+
+    def __init__(self) -> None:
+        self.record: StepRecord | None = None
+
+    def recorded(self, key: str) -> StepRecord | None:
+        return self.record
+
+    async def record_result(self, key: str, result: Any) -> None:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.record = StepRecord(
+            key=key, status=StepStatus.SUCCESS, attempt=1, tries=1, started_at=now, result=json.dumps(result)
+        )
+
+
+async def test_successes_beyond_those_needed_that_came_at_once_count_on_a_resume_too() -> None:
+    records = Records()
+
+    async def execute(index: int) -> int:
+        return index
+
+    results = []
+    for max_concurrency in (3, 1):
+        fan_out = FanOut[int](cast("StepRunner", records), "m", list("abcd"), Completion(min_successful=1))
+        results.append(await fan_out.run(execute, max_concurrency))
+
+    assert [result.successes for result in results] == [[0, 1, 2], [0, 1, 2]]

@@ -189,3 +189,14 @@ async def test_a_body_in_a_thread_is_abandoned(events: Events) -> None:
     assert held.released is not None
     assert [event["step"] for event in named(events, "step_abandoned")] == ["slow"]
     assert run.result is True
+
+
+async def test_what_is_no_attempt_any_more_is_not_interrupted() -> None:
+    shutdown = Shutdown()
+    interrupted: list[asyncio.Task[Any]] = []
+
+    with shutdown.interrupting(interrupted.append):
+        shutdown.begin()
+    await asyncio.sleep(0)
+
+    assert interrupted == []

@@ -1,0 +1,58 @@
+"""Steps where they can be recorded; where there is a bare run log only, the same work without them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from autopilot import Retry, RunContext
+from functions._web import CONCURRENCY
+
+ItemT = TypeVar("ItemT")
+T = TypeVar("T")
+
+_MAX_LABEL = 60
+
+_NO_RETRY = Retry()
+
+
+async def step(
+    ctx: RunContext[Any], name: str, body: Callable[..., Awaitable[T]], *args: Any, retry: Retry = _NO_RETRY
+) -> T:
+    """``body(*args)`` as a step; executed directly, and once, if steps cannot be recorded."""
+    if ctx.is_durable:
+        return await ctx.step(name, body, *args, retry=retry)
+    return await body(*args)
+
+
+async def for_each(
+    ctx: RunContext[Any],
+    name: str,
+    body: Callable[[ItemT], Coroutine[Any, Any, T]],
+    items: Sequence[ItemT],
+    *,
+    label: Callable[[ItemT], str],
+    returns: type[T],
+) -> list[T]:
+    """``body(item)`` as a step for each item, as many at once as a WebClient asks; the results in the items' order.
+
+    Args:
+        label: what people are to see of an item. Items may have the same one: their steps are numbered.
+        returns: the type of a result.
+    """
+    if not ctx.is_durable:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(body(item)) for item in items]
+        return [task.result() for task in tasks]
+
+    async def execute(numbered: tuple[int, ItemT]) -> T:
+        return await body(numbered[1])
+
+    done = await ctx.map(
+        name,
+        execute,
+        list(enumerate(items, 1)),
+        max_concurrency=CONCURRENCY,
+        key=lambda numbered: f"{numbered[0]} {label(numbered[1])[:_MAX_LABEL]}",
+        returns=returns,
+    )
+    return done.successes

@@ -1,0 +1,28 @@
+# Who a workflow's function is: an account of its own, with this environment's database and its own secrets
+# (secrets.tf), and nothing else.
+
+resource "google_service_account" "workflow" {
+  for_each = var.workflows
+
+  project      = var.project_id
+  account_id   = local.account_ids[each.key]
+  display_name = "Runs ${local.function_names[each.key]}"
+
+  depends_on = [google_project_service.api["iam.googleapis.com"]]
+}
+
+resource "google_project_iam_member" "workflow_uses_database" {
+  for_each = var.workflows
+
+  project = var.project_id
+  role    = "roles/datastore.user"
+  member  = google_service_account.workflow[each.key].member
+
+  # Databases have no policy of their own: the project's is narrowed to one of them.
+  condition {
+    title      = "only_${replace(local.name, "-", "_")}"
+    expression = "resource.name == \"projects/${var.project_id}/databases/${google_firestore_database.history.name}\""
+  }
+
+  depends_on = [google_project_service.api["cloudresourcemanager.googleapis.com"]]
+}

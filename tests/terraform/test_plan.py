@@ -1,0 +1,194 @@
+"""What is made in an empty project."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from autopilot.http_trigger import SCHEDULE_HEADER
+from autopilot.settings import load_settings
+from autopilot.storage.firestore_documents import COLLECTIONS
+from tests.terraform import inventory
+from tests.terraform.configuration import FOLDER, ROOT, Configuration
+
+pytestmark = pytest.mark.timeout(600)
+
+Plan = dict[str, Any]
+
+TOLD: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
+WORKFLOWS: dict[str, Any] = TOLD["workflows"]
+
+
+def planned(plan: Plan, kind: str) -> dict[str, dict[str, Any]]:
+    """The resources of one kind, by address."""
+    resources = plan["planned_values"]["root_module"]["resources"]
+    return {resource["address"]: resource["values"] for resource in resources if resource["type"] == kind}
+
+
+def test_a_plan_is_what_was_reviewed(configuration: Configuration, test_bundle_plan: Plan) -> None:
+    found = inventory.inventory_of(test_bundle_plan)
+    reviewed = json.loads(inventory.FILE.read_text())
+
+    # The stand-in knows fewer defaults of the provider than the provider: with that, more may be there.
+    differences = list(differing(reviewed, found, "", may_have_more=not configuration.is_offline))
+    assert not differences, "if this is meant: python -m tests.terraform.inventory\n" + "\n".join(differences)
+
+
+def differing(reviewed: Any, found: Any, place: str, *, may_have_more: bool) -> list[str]:
+    if isinstance(reviewed, dict) and isinstance(found, dict):
+        differences = [f"{place}: {key} is missing" for key in reviewed.keys() - found.keys()]
+        if not may_have_more or place in {"", ".resources", ".waits_for", ".written"}:
+            differences += [f"{place}: {key} is new: {found[key]!r}" for key in found.keys() - reviewed.keys()]
+        for key in sorted(reviewed.keys() & found.keys()):
+            differences += differing(reviewed[key], found[key], f"{place}.{key}", may_have_more=may_have_more)
+        return differences
+    if isinstance(reviewed, list) and isinstance(found, list) and len(reviewed) == len(found):
+        pairs = enumerate(zip(reviewed, found, strict=True))
+        return [
+            difference
+            for index, (before, after) in pairs
+            for difference in differing(before, after, f"{place}[{index}]", may_have_more=may_have_more)
+        ]
+    return [] if reviewed == found else [f"{place}: {reviewed!r} is now {found!r}"]
+
+
+def test_nobody_has_a_role_that_is_not_listed_here(own_plan: Plan) -> None:
+    account = {name: f"serviceAccount:{values['account_id']}" for name, values in accounts(own_plan).items()}
+    build = account["build"]
+    sources = ("google_storage_bucket_iam_member", "my-project-autopilot-prod-sources")
+    images = ("google_artifact_registry_repository_iam_member", None)
+    expected = {
+        (*sources, "roles/storage.objectViewer", build, None),
+        (*images, "roles/artifactregistry.writer", build, None),
+        ("google_project_iam_member", "my-project", "roles/logging.logWriter", build, None),
+        (
+            "google_project_iam_member",
+            "my-project",
+            "roles/storage.objectViewer",
+            build,
+            'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")',
+        ),
+    }
+    for name, workflow in WORKFLOWS.items():
+        only_its_database = 'resource.name == "projects/my-project/databases/autopilot-prod"'
+        member, service = account[name], f"autopilot-prod-{workflow['function_name']}"
+        expected.add(("google_project_iam_member", "my-project", "roles/datastore.user", member, only_its_database))
+        for variable in workflow["secrets"]:
+            secret = f"autopilot-prod-{variable.lower().replace('_', '-')}"
+            kind = "google_secret_manager_secret_iam_member"
+            expected.add((kind, secret, "roles/secretmanager.secretAccessor", member, None))
+        if workflow["schedules"]:
+            kind = "google_cloud_run_v2_service_iam_member"
+            expected.add((kind, service, "roles/run.invoker", account["scheduler"], None))
+
+    assert grants(own_plan) == expected
+
+
+def accounts(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Service accounts, by workflow or by what they do."""
+    found = planned(plan, "google_service_account")
+    return {re.sub(r'.*\["(.*)"\]|.*\.(\w+)', r"\1\2", address): values for address, values in found.items()}
+
+
+def grants(plan: Plan) -> set[tuple[str, str | None, str, str, str | None]]:
+    """Every grant: its kind, what it is on, the role, who has it, under which condition."""
+    found = set()
+    for resource in plan["planned_values"]["root_module"]["resources"]:
+        if "_iam_" not in resource["type"]:
+            continue
+        values = resource["values"]
+        scope = next((values[key] for key in ("name", "bucket", "repository", "secret_id") if values.get(key)), None)
+        if resource["type"] == "google_project_iam_member":
+            scope = values["project"]
+        condition = values["condition"][0]["expression"] if values.get("condition") else None
+        member = values["member"].removesuffix("@my-project.iam.gserviceaccount.com")
+        found.add((resource["type"], scope, values["role"], member, condition))
+    return found
+
+
+def test_each_function_is_an_account_of_its_own(own_plan: Plan) -> None:
+    functions = planned(own_plan, "google_cloudfunctions2_function").values()
+    used = {function["service_config"][0]["service_account_email"] for function in functions}
+
+    assert len(used) == len(WORKFLOWS) == len(functions)
+
+
+def test_every_collection_that_expires_has_its_ttl_and_none_is_indexed_field_by_field(own_plan: Plan) -> None:
+    fields = planned(own_plan, "google_firestore_field").values()
+    expiring = {(field["collection"], field["field"]) for field in fields if field["ttl_config"]}
+    unindexed = {field["collection"] for field in fields if field["field"] == "*" and not indexes_of(field)}
+
+    assert expiring == {(collection.name, collection.expires_by) for collection in COLLECTIONS if collection.expires_by}
+    assert unindexed == {collection.name for collection in COLLECTIONS}
+    assert {field["database"] for field in fields} == {"autopilot-prod"}
+
+
+def indexes_of(field: dict[str, Any]) -> list[Any]:
+    indexes: list[Any] = field["index_config"][0]["indexes"] if field["index_config"][0] else []
+    return indexes
+
+
+def test_an_archive_holds_what_the_manifest_lists_and_nothing_else(own_plan: Plan) -> None:
+    for name, files in archived(own_plan).items():
+        assert set(files) == {*TOLD["shared_files"], *WORKFLOWS[name]["files"]}
+        assert all(content == (ROOT / file).read_text() for file, content in files.items())
+
+
+def archived(plan: Plan) -> dict[str, dict[str, str]]:
+    """The files of each workflow's archive, as Terraform read them."""
+    resources = plan["prior_state"]["values"]["root_module"]["resources"]
+    return {
+        resource["index"]: {source["filename"]: source["content"] for source in resource["values"]["source"]}
+        for resource in resources
+        if resource["type"] == "archive_file"
+    }
+
+
+# What the configuration repeats of the code and of the documents
+
+
+def test_alerts_look_for_events_that_are_logged() -> None:
+    looked_for = set(re.findall(r'jsonPayload\.message=\\"(\w+)\\"', (FOLDER / "monitoring.tf").read_text()))
+    recorder = (ROOT / "autopilot" / "core" / "recorder.py").read_text()
+
+    assert looked_for == {"workflow_run_completed", "run_log_persist_failed"}
+    assert all(f'"{event}"' in recorder for event in looked_for)
+
+
+def test_alerts_lead_to_sections_of_the_runbook() -> None:
+    linked = set(re.findall(r"docs/deploying\.md#([\w-]+)", (FOLDER / "monitoring.tf").read_text()))
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "deploying.md").read_text(), re.MULTILINE)
+
+    assert len(linked) == 3
+    assert linked <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_a_function_is_given_settings_that_it_reads(own_plan: Plan) -> None:
+    for function in planned(own_plan, "google_cloudfunctions2_function").values():
+        settings = load_settings({"K_SERVICE": "x", **function["service_config"][0]["environment_variables"]})
+
+        assert (settings.store, settings.firestore_database) == ("firestore", "autopilot-prod")
+        assert (settings.environment, settings.project) == ("prod", "my-project")
+
+
+def test_a_job_says_which_schedule_it_is_where_the_function_looks(own_plan: Plan) -> None:
+    jobs = planned(own_plan, "google_cloud_scheduler_job").values()
+    headers = [{name.lower(): value for name, value in job["http_target"][0]["headers"].items()} for job in jobs]
+
+    named = {header[SCHEDULE_HEADER] for header in headers}
+    assert named == {schedule for workflow in WORKFLOWS.values() for schedule in workflow["schedules"]}
+
+
+def test_every_variable_and_output_is_in_the_readme() -> None:
+    readme = (FOLDER / "README.md").read_text()
+    declared = re.findall(r'^(?:variable|output) "(\w+)"', _text_of("variables.tf", "outputs.tf"), re.MULTILINE)
+
+    assert [name for name in declared if f"`{name}`" not in readme] == []
+    assert [file.name for file in FOLDER.glob("*.tf") if f"`{file.name}`" not in readme] == [
+        file.name for file in FOLDER.glob("*.tf") if file.name in {"outputs.tf", "variables.tf", "versions.tf"}
+    ]
+
+
+def _text_of(*files: str) -> str:
+    return "\n".join((FOLDER / file).read_text() for file in files)
