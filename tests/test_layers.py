@@ -13,7 +13,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot.base_workflow", "autopilot.context"),
     ("autopilot",),
     ("functions", "autopilot.api", "autopilot.provisioning", "autopilot.testing"),
-    ("autopilot.entry_point", "autopilot.http_trigger", "autopilot.answers", "autopilot.local_server", "autopilot.cli"),
+    (
+        "autopilot.entry_point",
+        "autopilot.http_trigger",
+        "autopilot.answers",
+        "autopilot.local_server",
+        "autopilot.cli",
+        "autopilot.development",
+    ),
     ("autopilot.__main__", "main"),
 )
 """From the bottom; the package itself is what an author imports of the layers below it."""
