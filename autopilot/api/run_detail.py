@@ -1,13 +1,12 @@
 """A run with all that is recorded of it: its steps, its attempts, where it failed, what can be done."""
 
 import json
-from collections import defaultdict
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, milliseconds
 from autopilot.core.journal import StepRecord
-from autopilot.models import RunStatus, StepStatus, WorkflowRun
+from autopilot.models import RunAttempt, RunStatus, StepStatus, WorkflowRun
 from autopilot.settings import Settings
 
 RESULTS_LIMIT = 1024 * 1024
@@ -67,29 +66,26 @@ def failed_step(run: WorkflowRun, steps: list[StepRecord]) -> str | None:
 
 
 def attempts_of(run: WorkflowRun, steps: list[StepRecord]) -> list[AttemptDetail]:
-    """The attempts that left a mark: in the run or in its steps."""
-    by_attempt = defaultdict(list)
+    """The attempts that are recorded; of a run from before they were, one for all."""
+    if not run.attempts:
+        told = {"outcome": run.status.value, "ended_at": run.completed_at}
+        return [AttemptDetail(number=run.attempt, started_at=run.started_at, **told)]
+    last_seen: dict[int, datetime] = {}
     for step in steps:
-        by_attempt[step.attempt].append(step)
-    numbers = sorted({1, run.attempt} | by_attempt.keys())
-    return [_attempt(number, run, by_attempt[number]) for number in numbers]
+        last_seen[step.attempt] = max(step.ended_at or step.started_at, last_seen.get(step.attempt, step.started_at))
+    return [_attempt(attempt, run, last_seen.get(attempt.number)) for attempt in run.attempts]
 
 
-def _attempt(number: int, run: WorkflowRun, steps: list[StepRecord]) -> AttemptDetail:
-    last_seen = max((step.ended_at or step.started_at for step in steps), default=None)
-    is_last = number == run.attempt
-    started_at = run.started_at if number == 1 else min((s.started_at for s in steps), default=None)
+def _attempt(attempt: RunAttempt, run: WorkflowRun, last_seen: datetime | None) -> AttemptDetail:
+    is_cut_off = attempt.ending is None and (attempt is not run.attempts[-1] or run.status.is_terminal)
     return AttemptDetail(
-        number=number,
-        started_at=started_at or run.completed_at or run.started_at,
-        ended_at=run.completed_at if is_last else last_seen,
-        outcome=run.status.value if is_last else _outcome_of_earlier(number, run),
-        reopened=number == run.reopened_attempt,
+        number=attempt.number,
+        started_at=attempt.started_at,
+        ended_at=(last_seen or attempt.started_at) if is_cut_off else attempt.ended_at,
+        outcome="cut off" if is_cut_off else attempt.ending or run.status.value,
+        reopened=attempt.number == run.reopened_attempt,
+        revision=attempt.revision,
     )
-
-
-def _outcome_of_earlier(number: int, run: WorkflowRun) -> str:
-    return "failed or cancelled, and retried" if number + 1 == run.reopened_attempt else "ended before the run did"
 
 
 def log_query(run: WorkflowRun) -> str:

@@ -86,12 +86,15 @@ class StepDetail(_Answer):
 
 
 class AttemptDetail(_Answer):
-    """One invocation's hold on the run, as far as the records tell."""
+    """One invocation's hold on the run."""
 
     number: int
     started_at: UtcDatetime
-    ended_at: UtcDatetime | None = Field(default=None, description="None: it is at work, or nothing tells its end.")
-    outcome: str | None = Field(default=None, description="How it ended: a status of the run, or what cut it off.")
+    ended_at: UtcDatetime | None = Field(
+        default=None, description="None: it is at work. Of one that was cut off, the last that was heard of it."
+    )
+    outcome: str = Field(description="What it left the run as: a status, `released` for another, or `cut off`.")
+    revision: str | None = Field(default=None, description="Of the service that it ran in.")
     reopened: bool = Field(default=False, description="A person's retry began it.")
 
 
