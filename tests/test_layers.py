@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot",),
     ("autopilot.answers", "autopilot.http_trigger"),
     ("functions", "autopilot.api", "autopilot.provisioning", "autopilot.testing"),
-    ("autopilot.entry_point", "autopilot.local_server", "autopilot.cli"),
+    ("autopilot.entry_point", "autopilot.local_server", "autopilot.cli", "autopilot.development"),
     ("autopilot.__main__", "main"),
 )
 """From the bottom; the package itself is what an author imports of the layers below it."""
@@ -131,4 +131,4 @@ def test_only_the_settings_read_the_environment() -> None:
 
     # The local server hands this process's environment on to the one it starts; the command has it spare local
     # addresses the proxy.
-    assert readers == {"autopilot.settings", "autopilot.local_server", "autopilot.cli.run"}
+    assert readers == {"autopilot.settings", "autopilot.local_server", "autopilot.cli.environment"}

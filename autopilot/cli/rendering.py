@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -9,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from autopilot.cli.durations import in_words
 from autopilot.cli.function_client import WorkflowTotals
 from autopilot.models import RunStatus, WorkflowRun
 
@@ -21,8 +23,8 @@ _LOOKS = {
 _UNFINISHED = ("…", "cyan")
 _MAX_LINES = 16
 _MAX_FIELDS = 12
-# Colours and cursor movements in what a workflow found are shown, not obeyed.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Colours, cursor movements and turns of the writing direction in what a workflow found are shown, not obeyed.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def print_run(
@@ -30,17 +32,17 @@ def print_run(
 ) -> None:
     """Print one run and what its workflow's history adds up to."""
     console.print(
-        Panel(_run(run), title=Text(run.workflow_id, style="bold"), title_align="left", width=_width(console))
+        Panel(_run(run), title=Text(run.workflow_id, style="bold"), title_align="left", width=panel_width(console))
     )
     console.print(_history(totals, persisted=persisted, kept_in=kept_in))
 
 
-def _width(console: Console) -> int:
+def panel_width(console: Console) -> int:
     return min(console.width, 100)
 
 
 def _run(run: WorkflowRun) -> RenderableType:
-    facts = _fields()
+    facts = facts_table()
     facts.add_row("Run", Text(run.id))
     facts.add_row("Started", Text(f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC"))
     if run.attempt > 1:
@@ -48,22 +50,22 @@ def _run(run: WorkflowRun) -> RenderableType:
     if run.waiting_for:
         facts.add_row("Waits for", Text(run.waiting_for))
     if run.error is not None:
-        facts.add_row("Error", _bounded(f"{run.error_type}: {run.error}" if run.error_type else run.error))
+        facts.add_row("Error", bounded(f"{run.error_type}: {run.error}" if run.error_type else run.error))
     parts: list[RenderableType] = [_headline(run), Text(), facts]
     if run.result is not None:
-        parts += [Text(), Text("Result", style="bold"), _result(run.result)]
+        parts += [Text(), Text("Result", style="bold"), result_text(run.result)]
     return Group(*parts)
 
 
 def _headline(run: WorkflowRun) -> Text:
-    headline = _status(run.status)
+    headline = status_text(run.status)
     if run.duration_ms is not None:
-        headline.append(f" in {_duration(run.duration_ms)}")
+        headline.append(f" in {duration_text(run.duration_ms)}")
     return headline
 
 
 def _history(totals: WorkflowTotals | None, *, persisted: bool, kept_in: str) -> Table:
-    history = _fields(indent=2)
+    history = facts_table(indent=2)
     if totals is None:
         history.add_row("Totals", Text("not available"))
     else:
@@ -73,7 +75,7 @@ def _history(totals: WorkflowTotals | None, *, persisted: bool, kept_in: str) ->
             counts = sorted(totals.by_status.items(), key=lambda item: -item[1])
             history.add_row("By status", Text(", ".join(f"{count:,} {status}" for status, count in counts)))
         if totals.last_run is not None:
-            last = _status(totals.last_run.status)
+            last = status_text(totals.last_run.status)
             history.add_row("Last run", last.append(f" at {totals.last_run.started_at:%Y-%m-%d %H:%M:%S} UTC"))
     history.add_row("Kept in", Text(kept_in))
     if not persisted:
@@ -81,7 +83,7 @@ def _history(totals: WorkflowTotals | None, *, persisted: bool, kept_in: str) ->
     return history
 
 
-def _fields(indent: int = 0) -> Table:
+def facts_table(indent: int = 0) -> Table:
     fields = Table.grid(padding=(0, 2, 0, 0))
     fields.add_column(style="dim", no_wrap=True, max_width=24)
     fields.add_column(overflow="fold")
@@ -91,21 +93,23 @@ def _fields(indent: int = 0) -> Table:
     return fields
 
 
-def _status(status: RunStatus) -> Text:
+def status_text(status: RunStatus) -> Text:
     symbol, style = _LOOKS.get(status, _UNFINISHED)
     return Text(f"{symbol} {status.value}", style=f"bold {style}")
 
 
-def _duration(milliseconds: int) -> str:
-    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+def duration_text(milliseconds: int) -> str:
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else in_words(timedelta(milliseconds=milliseconds))
 
 
-def _result(result: Any) -> RenderableType:
+def result_text(result: Any) -> RenderableType:
     if not isinstance(result, dict):
         return _value(result)
-    fields = _fields()
+    fields = facts_table()
     for name, value in list(result.items())[:_MAX_FIELDS]:
-        fields.add_row(_bounded(name), _value(value))
+        fields.add_row(bounded(name), _value(value))
     if len(result) > _MAX_FIELDS:
         fields.add_row("…", f"{len(result) - _MAX_FIELDS} more fields")
     return fields
@@ -113,13 +117,13 @@ def _result(result: Any) -> RenderableType:
 
 def _value(value: Any) -> Text:
     if isinstance(value, str):
-        return _bounded(value)
+        return bounded(value)
     if value is None or value in ([], {}):
         return Text("none", style="dim")
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        return _bounded("\n".join(f"• {_in_one_line(item)}" for item in value))
+        return bounded("\n".join(f"• {_in_one_line(item)}" for item in value))
     text = json.dumps(value, ensure_ascii=False)
-    return _bounded(text if len(text) <= 60 else json.dumps(value, ensure_ascii=False, indent=2))
+    return bounded(text if len(text) <= 60 else json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _in_one_line(item: dict[str, Any]) -> str:
@@ -131,9 +135,15 @@ def _in_one_line(item: dict[str, Any]) -> str:
     )
 
 
-def _bounded(text: str) -> Text:
-    lines = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text).splitlines()
-    shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in lines[:_MAX_LINES]]
-    if len(lines) > _MAX_LINES:
-        shown.append(f"… {len(lines) - _MAX_LINES} more lines")
+def bounded(text: str, *, lines: int = _MAX_LINES) -> Text:
+    """Text from elsewhere as a terminal can be shown it: nothing in it is obeyed, and it ends."""
+    all_lines = _CONTROL.sub(_escaped, text).splitlines()
+    shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in all_lines[:lines]]
+    if len(all_lines) > lines:
+        shown.append(f"… {len(all_lines) - lines} more lines")
     return Text("\n".join(shown))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match.group())
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

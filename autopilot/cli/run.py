@@ -1,6 +1,5 @@
 """``autopilot run``: one run of a workflow, through its real function."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +9,16 @@ import typer
 from rich.console import Console
 
 from autopilot.cli.bundle import require_workflow
-from autopilot.cli.exits import ExitCode, fail, interruptible
+from autopilot.cli.environment import direct_to_this_machine
+from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.function_client import FunctionClient, RunAnswer, WorkflowTotals
+from autopilot.cli.options import settings_or_fail
 from autopilot.cli.payload import PayloadTextInvalid, payload_from
 from autopilot.cli.rendering import print_run
-from autopilot.errors import FunctionNotServed, SettingsInvalid
+from autopilot.cli.store_place import kept_in
+from autopilot.errors import FunctionNotServed
 from autopilot.local_server import FunctionServer
 from autopilot.models import RunStatus
-from autopilot.settings import Settings, load_settings
 
 _UNSUCCESSFUL = {RunStatus.FAILED, RunStatus.CANCELLED}
 
@@ -32,8 +33,9 @@ def run(
 ) -> None:
     """Serve a workflow's function, ask it for one run, and show the run and the workflow's totals."""
     require_workflow(workflow, source)
-    settings = _settings()
-    server = FunctionServer(workflow, source=source, env=_direct_to_this_machine())
+    with told():
+        settings = settings_or_fail()
+    server = FunctionServer(workflow, source=source, env=direct_to_this_machine())
     body = _body(payload, server.url)
     try:
         with interruptible(), Console(stderr=True).status(f"Running {workflow}"), server:
@@ -48,7 +50,7 @@ def run(
     if as_json:
         print(answer.run.model_dump_json(indent=2))  # noqa: T201 - the command's output
     else:
-        print_run(Console(), answer.run, totals, persisted=answer.persisted, kept_in=_kept_in(settings))
+        print_run(Console(), answer.run, totals, persisted=answer.persisted, kept_in=kept_in(settings))
     failed = answer.run.status in _UNSUCCESSFUL
     if failed or not answer.persisted:
         print(f"\nThe function's log:\n{server.log_text()}", file=sys.stderr)  # noqa: T201 - the command's own voice
@@ -68,29 +70,8 @@ def _one_run(server: FunctionServer, body: bytes) -> tuple[RunAnswer, WorkflowTo
             return answer, None  # the run is told all the same, and the totals as not available
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except SettingsInvalid as error:
-        fail(ExitCode.WRONG_USE, str(error))
-
-
 def _body(payload: str, url: str) -> bytes:
     try:
         return payload_from(payload, url=url)
     except PayloadTextInvalid as error:
         fail(ExitCode.WRONG_USE, f"payload: {error}")
-
-
-def _direct_to_this_machine() -> dict[str, str | None]:
-    """A workflow that calls its own function must not do so through the proxy of the world outside."""
-    spared = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    value = ",".join(filter(None, [spared, "127.0.0.1"]))
-    return {"NO_PROXY": value, "no_proxy": value}
-
-
-def _kept_in(settings: Settings) -> str:
-    if settings.store == "sqlite":
-        return f"{settings.sqlite_path} (SQLite)"
-    where = f"emulator at {settings.firestore_emulator_host}" if settings.firestore_emulator_host else "Firestore"
-    return f"{where}, project {settings.project or 'of your credentials'}, database {settings.firestore_database}"

@@ -21,10 +21,11 @@ def next_ticks(manifest: WorkflowManifest, now: datetime) -> list[Tick]:
     """The first tick after ``now`` of each schedule, the soonest first; none of a workflow that is disabled."""
     if not manifest.enabled:
         return []
-    ticks = (_next_tick(schedule, now) for schedule in manifest.schedules)
+    ticks = (next_tick(schedule, now) for schedule in manifest.schedules)
     return sorted((tick for tick in ticks if tick is not None), key=lambda tick: tick.at)
 
 
-def _next_tick(schedule: Schedule, now: datetime) -> Tick | None:
+def next_tick(schedule: Schedule, now: datetime) -> Tick | None:
+    """The first tick after ``now``; None: there is none any more."""
     at = next(CronSim(schedule.cron, now.astimezone(ZoneInfo(schedule.time_zone))), None)
     return None if at is None else Tick(schedule, at.astimezone(UTC))

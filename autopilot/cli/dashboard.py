@@ -1,0 +1,75 @@
+"""``autopilot dashboard``: the dashboard in a browser."""
+
+import socket
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import httpx
+import typer
+import uvicorn
+from rich.console import Console
+
+from autopilot.cli.exits import ExitCode, fail, interruptible, told
+from autopilot.cli.options import UrlOption, caller_headers, checked_url
+from autopilot.cli.proxy import CredentialedProxy
+
+_HOST = "127.0.0.1"
+
+
+def dashboard(
+    *,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of `autopilot dev`; or of the proxy, with --url.")
+    ] = 8080,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    url: UrlOption = None,
+) -> None:
+    """Open the dashboard: of `autopilot dev`, or with --url of a deployed API, through an authenticated local proxy."""
+    console = Console(highlight=False, soft_wrap=True)
+    here = f"http://{_HOST}:{port}/"
+    if not url:
+        _require_dev(port)
+        console.print(f"The dashboard is at {here}")
+        if browser:
+            typer.launch(here)
+        return
+    with told():
+        upstream = checked_url(url)
+        headers = caller_headers(upstream)
+        headers()  # whoever is not signed in is told now
+    with _listener(port) as listener:
+        console.print(f"The dashboard of {urlsplit(upstream).netloc} is at {here} as long as this runs; Ctrl-C ends it")
+        if browser:
+            typer.launch(here)
+        _serve(CredentialedProxy(upstream, headers=headers, port=port), listener)
+    console.print("stopped")
+
+
+def _require_dev(port: int) -> None:
+    try:
+        httpx.get(f"http://{_HOST}:{port}/api/v1/health", timeout=5.0, trust_env=False)
+    except httpx.HTTPError:
+        fail(
+            ExitCode.NOT_SERVED,
+            f"nothing answers at port {port}: start `autopilot dev`, or name a deployed API with --url",
+        )
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((_HOST, port))
+    except OSError as error:
+        listener.close()
+        fail(ExitCode.NOT_SERVED, f"port {port} cannot be used: {error.strerror}; choose another with --port")
+    return listener
+
+
+def _serve(app: CredentialedProxy, listener: socket.socket) -> None:
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    try:
+        with interruptible():
+            uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        return

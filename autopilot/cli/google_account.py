@@ -1,0 +1,83 @@
+"""The account of the person at the keyboard, as ``gcloud`` knows it."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+
+from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.core.clock import Clock, SystemClock
+
+TOKEN_KEPT = timedelta(minutes=30)
+"""How long an identity token is used: half of what it is valid for."""
+
+
+class CallerHeaders:
+    """What a caller of a deployed API is known by: called, it gives the headers.
+
+    Args:
+        key: the API's key.
+        fetch_token: gives an identity token where Google's IAM asks for one; None: it does not.
+        clock: tells the age of a token.
+    """
+
+    def __init__(
+        self, *, key: str | None = None, fetch_token: Callable[[], str] | None = None, clock: Clock | None = None
+    ) -> None:
+        self._key = key
+        self._fetch_token = fetch_token
+        self._clock = clock or SystemClock()
+        self._known: tuple[float, dict[str, str]] | None = None
+
+    def __call__(self) -> dict[str, str]:
+        """The headers of a request that is sent now.
+
+        Raises:
+            CommandFailed: there is no identity token, and no key to do without it.
+        """
+        if self._known is None or self._known[0] <= self._clock.monotonic():
+            self._known = (self._clock.monotonic() + TOKEN_KEPT.total_seconds(), self._fetch())
+        return self._known[1]
+
+    def _fetch(self) -> dict[str, str]:
+        headers = {} if self._key is None else {"X-API-Key": self._key}
+        if self._fetch_token is not None:
+            try:
+                headers["Authorization"] = f"Bearer {self._fetch_token()}"
+            except CommandFailed:
+                if self._key is None:  # with a key the API may be public
+                    raise
+        return headers
+
+
+def is_googles(host: str | None) -> bool:
+    """Whether an address is that of a function whose callers Google's IAM checks."""
+    return host is not None and host.endswith((".run.app", ".cloudfunctions.net"))
+
+
+def identity_token() -> str:
+    """An identity token of the active account; good for an hour.
+
+    Raises:
+        CommandFailed: there is no gcloud, or nobody is signed in.
+    """
+    return _gcloud("auth", "print-identity-token")
+
+
+def active_account() -> str | None:
+    """Who is signed in; None: nobody, or there is no gcloud."""
+    try:
+        return _gcloud("config", "get-value", "account") or None
+    except CommandFailed:
+        return None
+
+
+def _gcloud(*arguments: str) -> str:
+    command = shutil.which("gcloud")
+    if command is None:
+        raise CommandFailed(ExitCode.REFUSED, "gcloud is not installed; see https://cloud.google.com/sdk/docs/install")
+    asked = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - no shell
+    if asked.returncode != 0:
+        reason = asked.stderr.strip().splitlines()[:1] or [f"it ended with {asked.returncode}"]
+        raise CommandFailed(ExitCode.REFUSED, f"gcloud {' '.join(arguments)}: {reason[0]}; try: gcloud auth login")
+    return asked.stdout.strip()

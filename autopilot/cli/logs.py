@@ -1,0 +1,102 @@
+"""``autopilot logs``: what a run logged."""
+
+import json
+import shutil
+import subprocess
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from autopilot.api.schemas import RunDetail
+from autopilot.cli.exits import CommandFailed, ExitCode, fail, told
+from autopilot.cli.google_account import is_googles
+from autopilot.cli.options import (
+    SOURCE,
+    JsonOption,
+    RunArgument,
+    SourceOption,
+    UrlOption,
+    WorkflowOption,
+    settings_or_fail,
+    with_source,
+)
+from autopilot.cli.rendering import bounded
+from autopilot.cli.run_source import locate_run
+from autopilot.development.log_file import log_file_of, read_log
+
+_LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}
+_NOT_SHOWN = {"timestamp", "level", "event", "run_id", "workflow", "exception", "attempt"}
+
+
+def logs(
+    *,
+    run: RunArgument,
+    workflow: WorkflowOption = None,
+    project: Annotated[
+        str | None, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The project whose log is asked, with --url.")
+    ] = None,
+    query: Annotated[bool, typer.Option("--query", help="Only print the query for Cloud Logging.")] = False,
+    url: UrlOption = None,
+    source: SourceOption = SOURCE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run logged: under `autopilot dev` on this machine, or with --url in Cloud Logging."""
+    detail = with_source(url, source, lambda runs: locate_run(runs, run, workflow))
+    if query:
+        print(detail.log_query)  # noqa: T201 - the command's output
+    elif url is not None and is_googles(urlsplit(url).hostname):
+        _read_from_cloud(detail, project, as_json=as_json)
+    else:
+        _read_from_this_machine(detail, as_json=as_json)
+
+
+def _read_from_cloud(detail: RunDetail, project: str | None, *, as_json: bool) -> None:
+    gcloud = shutil.which("gcloud")
+    if gcloud is None:
+        fail(ExitCode.NOT_SERVED, f"gcloud is not installed; the query for Cloud Logging is:\n{detail.log_query}")
+    layout = "json" if as_json else "value(timestamp.date('%H:%M:%S'), severity, jsonPayload.message, jsonPayload)"
+    command = [gcloud, "logging", "read", detail.log_query, "--order=asc", f"--format={layout}"]
+    code = subprocess.run([*command, *([f"--project={project}"] if project else [])], check=False).returncode  # noqa: S603 - no shell
+    if code != 0:
+        raise typer.Exit(ExitCode.NOT_SERVED)
+
+
+def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
+    with told():
+        file = log_file_of(settings_or_fail())
+    events = list(read_log(file, detail.run.id))
+    if as_json:
+        print(json.dumps(events, indent=2))  # noqa: T201 - the command's output
+        return
+    if not events:
+        with told():
+            raise CommandFailed(
+                ExitCode.NOT_FOUND,
+                f"{file} has nothing of this run: only what runs under `autopilot dev` is kept there",
+            )
+    console = Console(highlight=False)
+    for event in events:
+        console.print(_line(event), soft_wrap=True)
+        if exception := event.get("exception"):
+            console.print(Text(_printable(str(exception)), style="dim"), soft_wrap=True)
+
+
+def _line(event: dict[str, Any]) -> Text:
+    level = str(event.get("level", ""))
+    line = Text(str(event.get("timestamp", ""))[11:19], style="dim")
+    line.append(f" {_printable(level):<8}", style=_LOOKS.get(level, "not dim"))
+    line.append(_printable(str(event.get("event", ""))), style="not dim bold")
+    for name, value in event.items():
+        if name not in _NOT_SHOWN:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            line.append(f" {_printable(name)}=", style="cyan").append(
+                " ".join(_printable(shown).split()), style="not dim"
+            )
+    return line
+
+
+def _printable(text: str) -> str:
+    return bounded(text, lines=400).plain

@@ -1,0 +1,35 @@
+"""``autopilot runs``: what ran, newest first."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from autopilot.cli.options import SOURCE, JsonOption, SinceOption, SourceOption, UrlOption, with_source
+from autopilot.cli.run_source import collect_runs
+from autopilot.cli.run_views import print_runs
+from autopilot.core.run_archive import RunFilter
+from autopilot.models import RunStatus
+
+
+def runs(
+    *,
+    workflow: Annotated[str | None, typer.Argument(help="Of this workflow only.")] = None,
+    status: Annotated[RunStatus | None, typer.Option("--status", "-s", help="In this status only.")] = None,
+    since: SinceOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+    url: UrlOption = None,
+    source: SourceOption = SOURCE,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, newest first."""
+    wanted = RunFilter(workflow_id=workflow, status=status, since=None if since is None else datetime.now(UTC) - since)
+
+    page = with_source(url, source, lambda runs: collect_runs(runs, wanted, limit=limit))
+    if as_json:
+        print(page.model_dump_json(indent=2))  # noqa: T201 - the command's output
+    elif page.runs:
+        print_runs(Console(), page.runs, more=page.next_cursor is not None)
+    else:
+        print("no runs")  # noqa: T201 - the command's output

@@ -1,0 +1,167 @@
+"""``autopilot init`` and ``autopilot new``: bundles that are really made, tested and run."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from autopilot.cli.app import app
+from autopilot.version import VERSION
+from tests.cli.conftest import command_environment
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """The command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, arguments)
+
+    return run
+
+
+def in_bundle(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_a_new_bundle_pins_this_version(invoke: Invoke, tmp_path: Path) -> None:
+    made = invoke("init", "shop")
+
+    assert made.exit_code == 0, made.output
+    assert f"autopilot-workflows[firestore]=={VERSION}\n" in text(tmp_path / "shop/requirements.txt")
+    assert f"autopilot-workflows[cli]=={VERSION}\n" in text(tmp_path / "shop/requirements-dev.txt")
+    assert ".autopilot/\n" in text(tmp_path / "shop/.gitignore")
+    assert "$" not in text(tmp_path / "shop/README.md").replace("$ ", "")
+
+
+def test_a_bundle_can_take_the_package_from_a_path_or_an_address(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "a wheel.whl").touch()
+
+    invoke("init", "one", "--package", "a wheel.whl")
+    invoke("init", "two", "--package", "git+https://example.com/autopilot@v1")
+    wrong = invoke("init", "three", "--package", "absent.whl")
+
+    assert f"autopilot-workflows[cli] @ {(tmp_path / 'a wheel.whl').as_uri()}\n" in text(
+        tmp_path / "one/requirements-dev.txt"
+    )
+    assert "autopilot-workflows[firestore] @ git+https://example.com/autopilot@v1\n" in text(
+        tmp_path / "two/requirements.txt"
+    )
+    assert (wrong.exit_code, wrong.stderr.count("\n"), (tmp_path / "three").exists()) == (2, 1, False)
+
+
+@pytest.mark.slow
+def test_a_new_bundle_passes_its_tests_and_its_lint_and_runs(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("init", "shop")
+    folder = tmp_path / "shop"
+
+    tested = in_bundle(folder, "pytest", "-q", "-p", "no:asyncio")
+    linted = in_bundle(folder, "ruff", "check", "--select", "E,F,I,UP,B,ANN", "--line-length", "120", ".")
+    ran = in_bundle(folder, "autopilot", "run", "hello", "--payload", '{"name": "Ada"}')
+
+    assert (tested.returncode, "3 passed" in tested.stdout) == (0, True), tested.stdout
+    assert linted.returncode == 0, linted.stdout
+    assert (ran.returncode, "Hello, Ada!" in ran.stdout) == (0, True), ran.stdout + ran.stderr
+
+
+@pytest.mark.slow
+def test_a_new_workflow_is_served_and_passes_its_test(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("init", "shop")
+    folder = tmp_path / "shop"
+
+    added = in_bundle(folder, "autopilot", "new", "take_order")
+    tested = in_bundle(folder, "pytest", "-q", "-p", "no:asyncio")
+    ran = in_bundle(folder, "autopilot", "run", "take_order")
+
+    assert added.returncode == 0, added.stderr
+    assert "6 passed" in tested.stdout, tested.stdout
+    assert ran.returncode == 0, ran.stderr
+    assert text(folder / "main.py").endswith(
+        'hello = entry_point("functions.hello:Hello")\n'
+        'take_order = entry_point("functions.take_order:TakeOrder")\n\n'
+        "# API v1 and the dashboard.\napi = api_entry_point(hello, take_order)\n"
+    )
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+
+    refused = invoke("init", ".")
+
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "autopilot: . is not empty, and nothing in it is touched; name a new folder\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_the_way_of_a_bundle_is_one_line(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    refused = invoke("init", "file/shop")
+
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ("Shop", "2nd", "a-b", "", "class", "match", "print", "api", "x" * 64, "../x", "x\n"))
+def test_a_name_that_cannot_be_one_changes_nothing(invoke: Invoke, tmp_path: Path, name: str) -> None:
+    invoke("init", "shop")
+    before = snapshot(tmp_path)
+
+    refused = invoke("new", name, "--source", "shop/main.py")
+
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "cannot name a workflow" in refused.stderr
+    assert snapshot(tmp_path) == before
+
+
+def test_a_workflow_that_is_there_is_left_as_it_is(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("init", "shop")
+    (tmp_path / "shop/tests/test_half.py").write_text("mine")
+    before = snapshot(tmp_path)
+
+    same, half, name = (invoke("new", name, "--source", "shop/main.py") for name in ("hello", "half", "entry_point"))
+
+    assert same.stderr == "autopilot: functions/hello.py and tests/test_hello.py: there already, and left as it is\n"
+    assert half.stderr == "autopilot: tests/test_half.py: there already, and left as it is\n"
+    assert name.stderr == "autopilot: shop/main.py has the name entry_point already\n"
+    assert {same.exit_code, half.exit_code, name.exit_code} == {2}
+    assert snapshot(tmp_path) == before
+
+
+def test_a_main_module_that_is_not_python_is_one_line(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("def (")
+
+    refused = invoke("new", "shop")
+
+    assert (refused.exit_code, refused.stderr.startswith("autopilot: main.py cannot be read: ")) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["main.py"]
+
+
+def test_a_bundles_test_runner_is_the_one_of_this_repository() -> None:
+    root = Path(__file__).parents[2]
+    pinned = next(line for line in text(root / "requirements-dev.txt").splitlines() if line.startswith("pytest=="))
+
+    assert f"{pinned}\n" in text(root / "autopilot/cli/templates/bundle/requirements-dev.txt.tmpl")
+
+
+def snapshot(folder: Path) -> dict[Path, str]:
+    return {path: text(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

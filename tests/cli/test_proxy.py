@@ -1,0 +1,100 @@
+"""The authenticated local proxy of ``autopilot dashboard``."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.cli.proxy import CredentialedProxy
+
+HERE = "http://127.0.0.1:8080"
+
+
+class Upstream:
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        headers = [
+            ("Set-Cookie", "a=1"),
+            ("Set-Cookie", "b=2"),
+            ("Content-Type", "text/event-stream"),
+            ("Connection", "x"),
+        ]
+        return httpx.Response(207, content=events(), headers=headers)
+
+
+async def events() -> AsyncIterator[bytes]:
+    yield b"data: 1\n\n"
+    yield b"data: 2\n\n"
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    return Upstream()
+
+
+def client_of(proxy: CredentialedProxy) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(proxy), base_url=HERE)
+
+
+@pytest.fixture
+def browser(upstream: Upstream) -> httpx.AsyncClient:
+    token = {"Authorization": "Bearer token"}
+    return client_of(
+        CredentialedProxy(
+            "https://api.example/base", headers=lambda: token, port=8080, transport=httpx.MockTransport(upstream)
+        )
+    )
+
+
+async def test_a_request_is_handed_on_with_the_callers_credentials(
+    browser: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    answer = await browser.post("/a%2Fb?c=d%20e", content=b"body", headers={"Origin": HERE, "X-CSRF-Token": "t"})
+
+    (request,) = upstream.requests
+    assert (request.method, str(request.url), request.content) == (
+        "POST",
+        "https://api.example/base/a%2Fb?c=d%20e",
+        b"body",
+    )
+    assert request.headers["authorization"] == "Bearer token"
+    assert (request.headers["host"], request.headers["origin"]) == ("api.example", "https://api.example")
+    assert request.headers["x-csrf-token"] == "t"
+    assert (answer.status_code, answer.text) == (207, "data: 1\n\ndata: 2\n\n")
+    assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert "connection" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers", ({"Host": "evil.example:8080"}, {"Origin": "https://evil.example"}, {"Origin": "null"})
+)
+async def test_pages_of_other_sites_cannot_use_it(
+    browser: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str]
+) -> None:
+    answer = await browser.get("/", headers=headers)
+
+    assert (answer.status_code, upstream.requests) == (403, [])
+
+
+async def test_an_api_that_is_away_is_told_in_the_page() -> None:
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no route")
+
+    proxy = CredentialedProxy("https://api.example", headers=dict, port=8080, transport=httpx.MockTransport(away))
+    answer = await client_of(proxy).get("/")
+
+    assert (answer.status_code, answer.text) == (502, "https://api.example does not answer: ConnectError: no route")
+
+
+async def test_a_sign_in_that_has_ended_is_told_in_the_page(upstream: Upstream) -> None:
+    def nobody() -> dict[str, str]:
+        raise CommandFailed(ExitCode.REFUSED, "gcloud: sign in again")
+
+    proxy = CredentialedProxy("https://api.example", headers=nobody, port=8080, transport=httpx.MockTransport(upstream))
+    answer = await client_of(proxy).get("/")
+
+    assert (answer.status_code, answer.text) == (502, "autopilot: gcloud: sign in again")

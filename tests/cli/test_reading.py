@@ -1,0 +1,200 @@
+"""``autopilot runs``, ``show`` and ``logs``, on the history of this machine."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from autopilot.cli.app import app
+from autopilot.core.run_log import reset_run_log_service
+from tests.cli.history import FAILED, a_run, write_history, write_runs
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
+    """The command in this process, 80 columns wide, in a folder with a history and without a bundle."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("AUTOPILOT_URL", "AUTOPILOT_STORE", "AUTOPILOT_API_KEY", "AUTOPILOT_SQLITE_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    reset_run_log_service()
+    write_history(str(tmp_path / ".autopilot" / "autopilot.db"))
+    yield lambda *arguments: CliRunner().invoke(app, arguments)
+    reset_run_log_service()
+
+
+def test_runs_are_listed_newest_first(invoke: Invoke) -> None:
+    listed = invoke("runs")
+
+    assert listed.exit_code == 0, listed.output
+    header, *lines = listed.stdout.splitlines()
+    assert header.split() == ["Run", "Workflow", "Status", "Started", "(UTC)", "Took", "Error"]
+    assert [line.split()[:4] for line in lines] == [
+        ["f0123456789a", "digest", "✘", "failed"],
+        ["other", "shop", "✔", "success"],
+        ["yesterday", "digest", "✔", "success"],
+    ]
+    assert "ValueError: [red]x" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    (
+        (("digest",), [FAILED.id, "yesterday"]),
+        (("--status", "success"), ["other", "yesterday"]),
+        (("--since", "2h"), [FAILED.id, "other"]),
+        (("digest", "-s", "success", "--since", "1d"), []),
+        (("--limit", "1"), [FAILED.id]),
+        (("unknown",), []),
+    ),
+)
+def test_runs_are_chosen_by_the_store(invoke: Invoke, arguments: tuple[str, ...], found: list[str]) -> None:
+    page = json.loads(invoke("runs", *arguments, "--json").stdout)
+
+    assert [run["id"] for run in page["runs"]] == found
+    assert (page["next_cursor"] is None) == (arguments != ("--limit", "1"))
+
+
+def test_no_runs_are_a_word(invoke: Invoke) -> None:
+    listed = invoke("runs", "unknown")
+
+    assert (listed.exit_code, listed.stdout) == (0, "no runs\n")
+
+
+@pytest.mark.parametrize("typed", (FAILED.id, FAILED.id[:8]))
+def test_a_run_is_shown_with_what_a_person_at_night_needs(invoke: Invoke, typed: str) -> None:
+    shown = invoke("show", typed)
+
+    assert shown.exit_code == 0, shown.output
+    for text in (
+        "✘ failed in 1.2 s",
+        FAILED.id,
+        "Failed at  send[",
+        "Error      ValueError: [red]x[/red]",
+        "version 7, source abcdef0123456789",
+        "✔ success",
+        f'jsonPayload.run_id="{FAILED.id}"',
+        f"autopilot retry {FAILED.id[:12]}",
+        f"autopilot rerun {FAILED.id[:12]}",
+    ):
+        assert text in shown.stdout
+
+
+@pytest.mark.parametrize("arguments", (("runs",), ("show", FAILED.id)))
+def test_what_a_run_says_is_shown_and_not_obeyed(invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    shown = invoke(*arguments)
+
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown.stdout)
+    assert "[red]x" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_json_is_the_run_with_its_steps_and_nothing_else(invoke: Invoke) -> None:
+    detail = json.loads(invoke("show", FAILED.id, "--json").stdout)
+
+    assert detail["run"]["error"] == FAILED.error
+    assert [step["key"] for step in detail["steps"]] == ["fetch", "send[[re]"]
+    assert detail["failed_step"] == "send[[re]"
+
+
+def test_an_unknown_run_ends_with_4(invoke: Invoke) -> None:
+    unknown, foreign = invoke("show", "unknown"), invoke("show", "other", "--workflow", "digest")
+
+    assert (unknown.exit_code, unknown.stdout, foreign.exit_code) == (4, "", 4)
+    assert unknown.stderr == (
+        "autopilot: there is no run 'unknown' in .autopilot/autopilot.db (SQLite); `autopilot runs` lists them\n"
+    )
+
+
+def test_a_beginning_that_two_runs_have_is_not_guessed_at(invoke: Invoke, tmp_path: Path) -> None:
+    write_more(tmp_path)
+
+    refused = invoke("show", "twin")
+
+    assert (refused.exit_code, refused.stderr) == (2, "autopilot: 2 runs begin with twin: type more of the id\n")
+
+
+def test_a_run_of_two_workflows_is_told_apart(invoke: Invoke, tmp_path: Path) -> None:
+    write_more(tmp_path)
+
+    refused, told = invoke("show", "same"), invoke("show", "same", "-w", "shop", "--json")
+
+    assert refused.stderr == "autopilot: run same is known to digest, shop: say which with --workflow\n"
+    assert json.loads(told.stdout)["run"]["workflow_id"] == "shop"
+
+
+def test_broken_code_is_no_obstacle_to_looking(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("from nowhere import nothing")
+
+    assert invoke("show", FAILED.id).exit_code == 0
+
+
+def test_a_log_that_was_kept_is_shown_for_one_run(invoke: Invoke, tmp_path: Path) -> None:
+    events = (
+        {
+            "timestamp": "2026-01-02T03:04:05+00:00",
+            "level": "info",
+            "event": "sent\x1b[31m",
+            "run_id": FAILED.id,
+            "n": 2,
+        },
+        {"timestamp": "2026-01-02T03:04:06+00:00", "level": "info", "event": "elsewhere", "run_id": "other"},
+        {"level": "error", "event": "broke", "run_id": FAILED.id, "exception": "Traceback\x1b"},
+    )
+    lines = [json.dumps(event) for event in events]
+    (tmp_path / ".autopilot" / "log.jsonl").write_text("\n".join([*lines, lines[0][:40]]))
+
+    shown, as_json = invoke("logs", FAILED.id[:8]), invoke("logs", FAILED.id, "--json")
+
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout == "03:04:05 info    sent\\x1b[31m n=2\n error   broke\nTraceback\\x1b\n"
+    assert [event["event"] for event in json.loads(as_json.stdout)] == ["sent\x1b[31m", "broke"]
+
+
+def test_a_run_without_a_log_here_says_why(invoke: Invoke) -> None:
+    shown = invoke("logs", FAILED.id)
+
+    assert (shown.exit_code, shown.stdout) == (4, "")
+    assert "only what runs under `autopilot dev` is kept there" in shown.stderr
+
+
+def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
+    assert invoke("logs", FAILED.id, "--query").stdout.startswith(f'jsonPayload.run_id="{FAILED.id}"\ntimestamp>="')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    (
+        (("runs", "--since", "yesterday"), "is no duration"),
+        (("runs", "--limit", "0"), "--limit"),
+        (("runs", "--status", "lost"), "--status"),
+        (("runs", "--url", "ftp://x"), "is no address"),
+        (("runs", "--url", "http://example.com"), "must be https"),
+        (("retry",), "say which"),
+        (("retry", "a", "--failed"), "say which"),
+        (("retry", "a", "--dry-run"), "go with --failed"),
+    ),
+)
+def test_wrong_use_ends_with_2(invoke: Invoke, arguments: tuple[str, ...], told: str) -> None:
+    refused = invoke(*arguments)
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert told in refused.stderr
+
+
+def test_a_store_that_is_away_ends_with_3(invoke: Invoke, tmp_path: Path) -> None:
+    reset_run_log_service()
+    (tmp_path / ".autopilot" / "autopilot.db").write_bytes(b"no database at all, and long enough to tell" * 40)
+
+    refused = invoke("runs")
+
+    assert (refused.exit_code, refused.stderr.count("\n")) == (3, 1)
+
+
+def write_more(folder: Path) -> None:
+    twins = (a_run("twin-1"), a_run("twin-2"), a_run("same"), a_run("same", workflow_id="shop"))
+    write_runs(str(folder / ".autopilot" / "autopilot.db"), *twins)
