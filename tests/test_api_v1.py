@@ -290,9 +290,7 @@ async def test_of_two_retries_at_once_one_is_told_that_the_run_is_at_work(
     assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
-async def test_a_cursor_of_another_list_is_422(
-    api: httpx.AsyncClient, process_store: Store, make_run: MakeRun
-) -> None:
+async def test_a_cursor_of_another_list_is_422(api: httpx.AsyncClient, process_store: Store, make_run: MakeRun) -> None:
     await seed(process_store, make_run, 3)
     cursor = (await api.get("/runs", params={"limit": 1})).json()["next_cursor"]
 

@@ -113,7 +113,9 @@ async def test_signing_in_gives_a_new_session(public: httpx.AsyncClient) -> None
     assert dict(public.cookies) != before
 
 
-@pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
 async def test_nobody_is_sent_elsewhere_after_signing_in(public: httpx.AsyncClient, wanted: str) -> None:
     back = await sign_in(public, wanted=wanted)
 
@@ -146,7 +148,9 @@ async def test_a_form_of_a_session_that_has_ended_leads_to_signing_in_and_back_t
     assert functions.requests == []
 
 
-@pytest.mark.parametrize("tampered", ["{nonce}-9999999999.{signature}", "{nonce}-9999999999", "{nonce}", "", "x" * 5000])
+@pytest.mark.parametrize(
+    "tampered", ["{nonce}-9999999999.{signature}", "{nonce}-9999999999", "{nonce}", "", "x" * 5000]
+)
 async def test_a_session_that_we_did_not_sign_opens_nothing(public: httpx.AsyncClient, tampered: str) -> None:
     await sign_in(public)
     (name,) = public.cookies
@@ -222,9 +226,7 @@ async def test_a_token_of_another_session_is_refused(browser: httpx.AsyncClient,
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_a_write_from_another_site_is_refused_whatever_it_carries(
-    browser: httpx.AsyncClient, site: str
-) -> None:
+async def test_a_write_from_another_site_is_refused_whatever_it_carries(browser: httpx.AsyncClient, site: str) -> None:
     token = token_in(await browser.get("/workflows/echo/trigger"))
 
     answer = await browser.post(TRIGGER, headers={"X-CSRF-Token": token, "Sec-Fetch-Site": site})

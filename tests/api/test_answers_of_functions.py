@@ -12,7 +12,9 @@ pytestmark = pytest.mark.parametrize("store", ["sqlite in memory"], indirect=Tru
 OURS = {"Autopilot-Run-Id": "a", "Autopilot-Run-Status": "failed"}
 
 
-async def trigger(api_over: ApiOver, status: int, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
+async def trigger(
+    api_over: ApiOver, status: int, body: object, headers: dict[str, str] | None = None
+) -> httpx.Response:
     transport = httpx.MockTransport(lambda request: httpx.Response(status, json=body, headers=headers))
     return await api_over(transport=transport).post("/api/v1/workflows/shop/trigger")
 
@@ -51,7 +53,9 @@ async def test_what_a_function_refuses_is_told_as_it_says_it(
     assert assert_error(answer, status, "why") == {"code": "why", "message": "because", "details": [1]}
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, {}), (404, "x"), (500, {"error": {"code": "internal"}}), (302, None)])
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, {}), (404, "x"), (500, {"error": {"code": "internal"}}), (302, None)]
+)
 async def test_what_no_function_of_ours_says_is_502(
     api_over: ApiOver, process_store: Store, status: int, body: object
 ) -> None:

@@ -32,7 +32,9 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @cache
 def document() -> schemathesis.schemas.BaseSchema:
     transport = FunctionsTransport({each.manifest.name: f"{each.__module__}:{each.__name__}" for each in SERVED})
-    client = WorkflowClient({each.manifest.name: f"http://{each.manifest.name}" for each in SERVED}, transport=transport)
+    client = WorkflowClient(
+        {each.manifest.name: f"http://{each.manifest.name}" for each in SERVED}, transport=transport
+    )
     app: Any = create_app([each() for each in SERVED], load_settings({}), client=client, clock=FakeClock())
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"Host": "localhost"})
 

@@ -226,5 +226,3 @@ def test_the_exact_time_is_on_hover_and_relative_times_move_on(page: Page, site:
 
 def get_store() -> Any:
     return get_run_log_service()
-
-
