@@ -32,7 +32,7 @@ CALLS = {
     "first page of failed runs of": "/api/v1/workflows/{name}/runs?status=failed",
     "statistics by hour of": "/api/v1/workflows/{name}/stats?window=24h",
     "statistics by day of": "/api/v1/workflows/{name}/stats?window=30d",
-    "the workflow's page over": "/workflows/{name}?window=30d",
+    "the workflow's page over": "/workflows/{name}",
 }
 
 _HOUR = 3_600_000_000

@@ -50,7 +50,7 @@ def views(site: Site) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ("light", "dark"))
 def test_every_view_is_usable_by_everyone(
     browser: Browser, site: Site, witness: Witness, scheme: str, size: str
 ) -> None:
