@@ -72,16 +72,7 @@ def create_app(
         clock=clock,
         new_id=new_id,
     )
-    pages = Pages(context)
-    inner = Starlette(
-        routes=[
-            Mount(API_PATH, create_api(context)),
-            Mount("/static", StaticFiles(directory=STATIC)),
-            *pages.routes(),
-        ],
-        exception_handlers=dict.fromkeys(_HANDLED, pages.show_error),
-    )
-    door: ASGIApp = Door(inner, context.access, api_path=API_PATH)
+    door: ASGIApp = Door(_inside(context), context.access, api_path=API_PATH)
     if settings.api_cors_origins:
         door = CORSMiddleware(
             door,
@@ -91,6 +82,18 @@ def create_app(
             expose_headers=["Location"],
         )
     return Boundary(SecurityHeaders(door, in_cloud=settings.in_cloud))
+
+
+def _inside(context: ApiContext) -> Starlette:
+    pages = Pages(context)
+    return Starlette(
+        routes=[
+            Mount(API_PATH, create_api(context)),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            *pages.routes(),
+        ],
+        exception_handlers=dict.fromkeys(_HANDLED, pages.show_error),
+    )
 
 
 def create_api(context: ApiContext) -> FastAPI:
