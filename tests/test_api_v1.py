@@ -16,6 +16,10 @@ from tests.functions_in_process import assert_error
 from tests.http_workflows import Counting, Waiting
 from tests.runs import MakeRun
 
+pytestmark = pytest.mark.parametrize(
+    "store", ("sqlite", pytest.param("firestore", marks=pytest.mark.emulator)), indirect=True
+)
+
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
