@@ -75,9 +75,12 @@ class WorkflowClient:
             raise FunctionUnavailable(workflow, "it has no address here; AUTOPILOT_FUNCTION_URLS does not name it")
         call = asyncio.create_task(self._post(workflow, base, path, content, dict(headers or {})))
         self._open_calls.add(call)
-        call.add_done_callback(self._close)
         await asyncio.wait({call}, timeout=wait)
-        return call.result() if call.done() else None
+        if call.done():
+            self._open_calls.discard(call)
+            return call.result()
+        call.add_done_callback(self._forget)
+        return None
 
     async def _post(
         self, workflow: str, base: str, path: str, content: bytes, headers: dict[str, str]
@@ -101,7 +104,7 @@ class WorkflowClient:
             self._client = (loop, httpx.AsyncClient(transport=self._transport, timeout=timeout, trust_env=False))
         return self._client[1]
 
-    def _close(self, call: asyncio.Task[FunctionAnswer]) -> None:
+    def _forget(self, call: asyncio.Task[FunctionAnswer]) -> None:
         self._open_calls.discard(call)
         if not call.cancelled() and (error := call.exception()) is not None:
             log.warning("function_call_failed", error=str(error))

@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -32,7 +33,9 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @cache
 def document() -> schemathesis.schemas.BaseSchema:
     transport = FunctionsTransport({each.manifest.name: f"{each.__module__}:{each.__name__}" for each in SERVED})
-    client = WorkflowClient({each.manifest.name: f"http://{each.manifest.name}" for each in SERVED}, transport=transport)
+    client = WorkflowClient(
+        {each.manifest.name: f"http://{each.manifest.name}" for each in SERVED}, transport=transport
+    )
     app: Any = create_app([each() for each in SERVED], load_settings({}), client=client, clock=FakeClock())
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"Host": "localhost"})
 
@@ -57,7 +60,9 @@ CALLS = (
 
 @pytest.mark.slow
 def test_the_document_has_every_call() -> None:
-    assert {operation.ok().label.replace("/api/v1", "") for operation in document().get_all_operations()} == set(CALLS)
+    operations = [found for found in document().get_all_operations() if isinstance(found, Ok)]
+
+    assert {operation.ok().label for operation in operations} == set(CALLS)
 
 
 @pytest.mark.slow
@@ -79,7 +84,7 @@ def test_no_answer_is_undocumented(call: str, monkeypatch: pytest.MonkeyPatch) -
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def check(case: schemathesis.Case) -> None:
+    def check(case: schemathesis.Case[Any]) -> None:
         if time.monotonic() > ends_at:
             return
         # Half of the names that are drawn are nobody's; the others are asked of a workflow.

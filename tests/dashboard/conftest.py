@@ -22,8 +22,9 @@ ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Not for the session: while Playwright is open, an event loop runs in this thread, and no other can.
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         reason = "there is no chromium; on Debian: apt install chromium"

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from autopilot.core.run_log import get_run_log_service
+from autopilot.storage import process_store
 from tests.dashboard.conftest import Witness
 from tests.dashboard.past import write_past
 from tests.dashboard.site import Site
@@ -16,8 +17,6 @@ pytestmark = pytest.mark.slow
 
 def start(site: Site, workflow: str, payload: dict[str, Any]) -> str:
     """Start a run as a program does; gives its id."""
-    import httpx
-
     answer = httpx.post(
         f"{site.url}/api/v1/workflows/{workflow}/trigger", json=payload, headers={"Prefer": "wait=1"}, timeout=20
     )
@@ -114,8 +113,6 @@ def test_a_run_is_cancelled_in_the_page(page: Page, site: Site) -> None:
 
 
 def test_a_run_that_is_removed_while_it_is_looked_at_says_so(page: Page, site: Site, witness: Witness) -> None:
-    import httpx
-
     run_id = start(site, "convoy", {})
     page.goto(f"/workflows/convoy/runs/{run_id}")
     site.set(Convoy.may_go_on)
@@ -129,8 +126,6 @@ def test_a_run_that_is_removed_while_it_is_looked_at_says_so(page: Page, site: S
 
 
 def test_of_two_people_who_retry_a_run_the_second_is_told(page: Page, site: Site, witness: Witness) -> None:
-    import httpx
-
     Invoice.ledger_is_down = True
     run_id = start(site, "invoice", {"customer": "Ada"})
     page.goto(f"/workflows/invoice/runs/{run_id}")
@@ -159,7 +154,7 @@ def test_a_new_run_appears_on_the_first_page_by_itself(page: Page, site: Site) -
 
 
 def test_filters_live_in_the_url_and_pages_lead_on(page: Page, site: Site) -> None:
-    site.call(write_past(get_store()))
+    site.call(write_past(process_store()))
     page.goto("/workflows/invoice?window=30d")
     page.get_by_role("combobox", name="Trigger").select_option("schedule")
     page.get_by_role("button", name="Filter").click()
@@ -222,9 +217,3 @@ def test_the_exact_time_is_on_hover_and_relative_times_move_on(page: Page, site:
     time.evaluate("time => { time.dateTime = '2020-01-01T00:00:00Z'; refreshTimes(); }")
 
     expect(time).to_contain_text(" d ago")
-
-
-def get_store() -> Any:
-    return get_run_log_service()
-
-

@@ -69,7 +69,7 @@ def redirect(request: Request, path: str) -> RedirectResponse:
 def local_path(path: str) -> str:
     """``path`` if it is one of ours, else the first page: nobody is sent elsewhere from here."""
     is_ours = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if is_ours and ":" not in path.partition("?")[0].partition("/runs/")[0] else "/"
+    return path if is_ours else "/"
 
 
 def _digest(folder: Path) -> str:

@@ -64,7 +64,8 @@ function locate(part, element) {
 async function refresh() {
   if (document.querySelector("dialog[open]")) { again = true; return; }
   if (refreshing) { again = true; return; }
-  refreshing = fetch(location.href.split("#")[0], {headers: {Accept: "text/html"}, credentials: "same-origin"});
+  // After a form that was refused the address is the form's, and not that of the page it shows.
+  refreshing = fetch(document.body.dataset.here ?? location.href.split("#")[0], {headers: {Accept: "text/html"}, credentials: "same-origin"});
   try {
     const answer = await refreshing;
     if (answer.redirected || answer.status === 401) { location.reload(); return; }
