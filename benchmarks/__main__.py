@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cold_start, engine, firestore, sqlite, steps
+from benchmarks import cold_start, engine, firestore, history, sqlite, steps
 from benchmarks.measure import Line, table
 from tests.emulator import EmulatorMissing, emulator
 
@@ -22,6 +22,8 @@ def main() -> None:
         "SQLite": sqlite.measure,
         "steps": steps.measure,
         "cold starts on SQLite": cold_start.measure_sqlite,
+        "histories of a thousand runs and more": history.measure,
+        "the API's start": history.measure_start,
     }
     skipped: list[str] = []
     if find_spec("dbos"):

@@ -96,12 +96,12 @@ async def test_a_page_of_filtered_runs_is_full_when_enough_runs_fit(
 
 @pytest.mark.parametrize(
     ("filters", "expected"),
-    [
+    (
         ({"trigger": "manual"}, {"run-0002"}),
         ({"since": "2026-03-01T12:00:02Z"}, {"run-0002", "run-0003"}),
         ({"until": "2026-03-01T13:00:02+01:00"}, {"run-0001"}),
         ({"since": "2026-03-01T12:00:02Z", "until": "2026-03-01T12:00:03Z"}, {"run-0002"}),
-    ],
+    ),
 )
 async def test_runs_are_filtered_by_trigger_and_time(
     api: httpx.AsyncClient,
@@ -262,7 +262,7 @@ async def test_a_removed_run_is_gone_and_its_statistics_stay(api: httpx.AsyncCli
 # Refusals
 
 
-@pytest.mark.parametrize("action", ["retry", "cancel"])
+@pytest.mark.parametrize("action", ("retry", "cancel"))
 async def test_an_action_that_does_not_go_with_the_status_is_409(api: httpx.AsyncClient, action: str) -> None:
     run_id = (await trigger(api, "shop", {"item": "tea"}))["run_id"]
 
@@ -290,9 +290,7 @@ async def test_of_two_retries_at_once_one_is_told_that_the_run_is_at_work(
     assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
-async def test_a_cursor_of_another_list_is_422(
-    api: httpx.AsyncClient, process_store: Store, make_run: MakeRun
-) -> None:
+async def test_a_cursor_of_another_list_is_422(api: httpx.AsyncClient, process_store: Store, make_run: MakeRun) -> None:
     await seed(process_store, make_run, 3)
     cursor = (await api.get("/runs", params={"limit": 1})).json()["next_cursor"]
 

@@ -50,13 +50,13 @@ def test_every_variable_is_read() -> None:
 
 
 def test_a_key_that_is_too_short_is_refused_and_not_shown() -> None:
-    with pytest.raises(SettingsInvalid, match="AUTOPILOT_API_KEY: .*at least 16") as refused:
+    with pytest.raises(SettingsInvalid, match=r"AUTOPILOT_API_KEY: .*at least 16") as refused:
         load_settings({"AUTOPILOT_API_KEY": "swordfish"})
 
     assert "swordfish" not in str(refused.value)
 
 
-@pytest.mark.parametrize("urls", ["{", "[]", '{"digest": "digest.example"}', '{"digest": "ftp://digest.example"}'])
+@pytest.mark.parametrize("urls", ("{", "[]", '{"digest": "digest.example"}', '{"digest": "ftp://digest.example"}'))
 def test_addresses_of_functions_that_are_none_are_refused(urls: str) -> None:
     with pytest.raises(SettingsInvalid, match="AUTOPILOT_FUNCTION_URLS"):
         load_settings({"AUTOPILOT_FUNCTION_URLS": urls})

@@ -32,6 +32,7 @@ from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.errors import AutopilotError
 from autopilot.settings import Settings
+from autopilot.storage import Store
 from autopilot.version import VERSION
 
 API_PATH = "/api/v1"
@@ -44,6 +45,7 @@ def create_app(
     workflows: Iterable[BaseWorkflow[Any, Any]],
     settings: Settings,
     *,
+    store: Store | None = None,
     client: WorkflowClient | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = random_id,
@@ -53,6 +55,7 @@ def create_app(
     Args:
         workflows: one instance of each; none of them is run here.
         settings: of this process.
+        store: where the records are; default: the process's, looked up at each use.
         client: the workflows' functions; default: at the addresses that the settings name.
         clock: what is known of time.
         new_id: gives random ids.
@@ -61,9 +64,8 @@ def create_app(
     context = ApiContext(
         settings=settings,
         catalog=WorkflowCatalog(workflows),
-        # Looked up through their modules at each use, as workflows do it.
-        run_log=lambda: run_log_module.get_run_log_service(),  # noqa: PLW0108
-        archive=lambda: run_archive_module.get_run_archive(),  # noqa: PLW0108
+        run_log=lambda: store or run_log_module.get_run_log_service(),
+        archive=lambda: store or run_archive_module.get_run_archive(),
         client=client
         or WorkflowClient(settings.function_urls, fetch_token=IdentityTokens() if settings.in_cloud else None),
         access=Access(settings, clock),

@@ -40,6 +40,9 @@ class SecurityHeaders:
         self._headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if in_cloud else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         is_static = route_path(scope).startswith("/static/")
 
         async def send_with_headers(message: Message) -> None:
@@ -85,7 +88,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
-        if path.startswith(_OPEN_PATHS):
+        if scope["type"] != "http" or path.startswith(_OPEN_PATHS):
             await self._app(scope, receive, send)
             return
         try:

@@ -12,7 +12,7 @@ from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
 
 pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite in memory"], indirect=True),
+    pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True),
     pytest.mark.usefixtures("process_store"),
 ]
 
@@ -58,7 +58,7 @@ async def test_a_program_with_the_key_writes_without_a_token(public: httpx.Async
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("wrong", ["", "correct horse", KEY + " ", "\u00e4".encode()])
+@pytest.mark.parametrize("wrong", ("", "correct horse", KEY + " ", "\u00e4".encode()))
 async def test_a_wrong_key_is_refused_slowly(public: httpx.AsyncClient, clock: FakeClock, wrong: str) -> None:
     assert_error(await public.get("/api/v1/runs", headers={"X-API-Key": wrong}), 401, "unauthorized")
 
@@ -113,7 +113,9 @@ async def test_signing_in_gives_a_new_session(public: httpx.AsyncClient) -> None
     assert dict(public.cookies) != before
 
 
-@pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "wanted", ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)")
+)
 async def test_nobody_is_sent_elsewhere_after_signing_in(public: httpx.AsyncClient, wanted: str) -> None:
     back = await sign_in(public, wanted=wanted)
 
@@ -146,7 +148,9 @@ async def test_a_form_of_a_session_that_has_ended_leads_to_signing_in_and_back_t
     assert functions.requests == []
 
 
-@pytest.mark.parametrize("tampered", ["{nonce}-9999999999.{signature}", "{nonce}-9999999999", "{nonce}", "", "x" * 5000])
+@pytest.mark.parametrize(
+    "tampered", ("{nonce}-9999999999.{signature}", "{nonce}-9999999999", "{nonce}", "", "x" * 5000)
+)
 async def test_a_session_that_we_did_not_sign_opens_nothing(public: httpx.AsyncClient, tampered: str) -> None:
     await sign_in(public)
     (name,) = public.cookies
@@ -198,7 +202,7 @@ async def test_a_write_from_a_page_of_ours_is_done(browser: httpx.AsyncClient) -
     assert by_script.status_code == 200
 
 
-@pytest.mark.parametrize("token", [None, "", "0" * 64])
+@pytest.mark.parametrize("token", (None, "", "0" * 64))
 async def test_a_write_without_its_page_s_token_is_refused(
     browser: httpx.AsyncClient, token: str | None, functions: FunctionsTransport
 ) -> None:
@@ -221,10 +225,8 @@ async def test_a_token_of_another_session_is_refused(browser: httpx.AsyncClient,
     assert_error(await browser.post(TRIGGER, headers={"X-CSRF-Token": token}), 403, "csrf_token_invalid")
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_a_write_from_another_site_is_refused_whatever_it_carries(
-    browser: httpx.AsyncClient, site: str
-) -> None:
+@pytest.mark.parametrize("site", ("cross-site", "same-site"))
+async def test_a_write_from_another_site_is_refused_whatever_it_carries(browser: httpx.AsyncClient, site: str) -> None:
     token = token_in(await browser.get("/workflows/echo/trigger"))
 
     answer = await browser.post(TRIGGER, headers={"X-CSRF-Token": token, "Sec-Fetch-Site": site})
@@ -242,7 +244,7 @@ async def test_without_a_key_on_this_machine_only_its_own_names_are_answered(pri
 # Headers
 
 
-@pytest.mark.parametrize("path", ["/", "/sign-in", "/api/v1/runs", "/static/dashboard.css", "/nothing"])
+@pytest.mark.parametrize("path", ("/", "/sign-in", "/api/v1/runs", "/static/dashboard.css", "/nothing"))
 async def test_every_answer_tells_browsers_to_run_nothing_foreign(private: httpx.AsyncClient, path: str) -> None:
     headers = (await private.get(path)).headers
 

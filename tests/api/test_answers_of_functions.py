@@ -7,12 +7,14 @@ from autopilot.storage import Store
 from tests.api_client import ApiOver
 from tests.functions_in_process import assert_error
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite in memory"], indirect=True)
+pytestmark = pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True)
 
 OURS = {"Autopilot-Run-Id": "a", "Autopilot-Run-Status": "failed"}
 
 
-async def trigger(api_over: ApiOver, status: int, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
+async def trigger(
+    api_over: ApiOver, status: int, body: object, headers: dict[str, str] | None = None
+) -> httpx.Response:
     transport = httpx.MockTransport(lambda request: httpx.Response(status, json=body, headers=headers))
     return await api_over(transport=transport).post("/api/v1/workflows/shop/trigger")
 
@@ -42,7 +44,7 @@ async def test_an_attempt_that_ended_before_its_run_is_a_run_that_goes_on(
     assert (answer.status_code, answer.json()["status"]) == (202, "running")
 
 
-@pytest.mark.parametrize("status", [409, 413, 422, 503])
+@pytest.mark.parametrize("status", (409, 413, 422, 503))
 async def test_what_a_function_refuses_is_told_as_it_says_it(
     api_over: ApiOver, process_store: Store, status: int
 ) -> None:
@@ -51,14 +53,16 @@ async def test_what_a_function_refuses_is_told_as_it_says_it(
     assert assert_error(answer, status, "why") == {"code": "why", "message": "because", "details": [1]}
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, {}), (404, "x"), (500, {"error": {"code": "internal"}}), (302, None)])
+@pytest.mark.parametrize(
+    ("status", "body"), ((200, {}), (404, "x"), (500, {"error": {"code": "internal"}}), (302, None))
+)
 async def test_what_no_function_of_ours_says_is_502(
     api_over: ApiOver, process_store: Store, status: int, body: object
 ) -> None:
     assert_error(await trigger(api_over, status, body), 502, "function_unavailable")
 
 
-@pytest.mark.parametrize("path", ["/workflows", "/runs", "/workflows/shop", "/workflows/shop/stats", "/events"])
+@pytest.mark.parametrize("path", ("/workflows", "/runs", "/workflows/shop", "/workflows/shop/stats", "/events"))
 async def test_a_store_that_is_away_is_503(
     api_over: ApiOver, process_store: Store, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

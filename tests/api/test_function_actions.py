@@ -49,7 +49,7 @@ async def test_a_run_is_cancelled_while_it_is_at_work(serve: Serve, default_stor
     assert (await waiting.get(f"/runs/{run.id}")).json()["status"] == "cancelled"
 
 
-@pytest.mark.parametrize("run_id", ["nope", "x" * 200])
+@pytest.mark.parametrize("run_id", ("nope", "x" * 200))
 async def test_a_run_that_there_is_not_cannot_be_cancelled(
     echo: httpx.AsyncClient, default_store: Store, run_id: str
 ) -> None:

@@ -70,11 +70,11 @@ async def test_a_token_is_used_again_until_it_is_old() -> None:
 
 @pytest.mark.parametrize(
     ("transport", "reason"),
-    [
+    (
         (httpx.MockTransport(refusing), "did not answer: ConnectError"),
         (answering(403), "grant it roles/run.invoker"),
         (answering(401), "grant it roles/run.invoker"),
-    ],
+    ),
 )
 async def test_a_function_that_cannot_be_called_is_named_with_the_reason(
     transport: httpx.MockTransport, reason: str

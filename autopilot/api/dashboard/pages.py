@@ -18,6 +18,8 @@ from autopilot.api.dashboard.history_pages import HistoryPages
 from autopilot.api.dashboard.payload_form import PREFIX, form_fields, payload_of
 from autopilot.api.dashboard.rendering import Renderer, local_path, redirect
 from autopilot.api.dashboard.run_page import RunPages
+from autopilot.api.door import route_path
+from autopilot.api.errors import answer_exception
 from autopilot.errors import (
     AutopilotError,
     FunctionUnavailable,
@@ -191,6 +193,8 @@ class Pages:
 
     async def show_error(self, request: Request, error: Exception) -> Response:
         """The page for what went wrong."""
+        if route_path(request.scope).startswith("/api/"):  # what no mount takes: another version, a line break
+            return answer_exception(error)
         match error:
             case StoreError():
                 log.error("request_failed", path=request.url.path, status=503, error=str(error))

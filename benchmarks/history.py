@@ -1,0 +1,162 @@
+"""The pages and calls of a history of a thousand runs, of a hundred thousand and of a million, in SQLite."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from autopilot.api.app import create_app
+from autopilot.local_server import FunctionServer
+from autopilot.models import RunStatus, TriggerType, WorkflowRun
+from autopilot.settings import Settings
+from autopilot.storage.sqlite import SQLiteStore
+from benchmarks.environment import cloud_logging
+from benchmarks.measure import Line, Samples, interleave, timed
+from benchmarks.workflow import PAYLOAD, Sum
+
+MOST_TIMES = 1.5
+ROUNDS = 60
+SIZES = (1_000, 100_000, 1_000_000)
+
+CALLS = {
+    "statistics of": "/api/v1/workflows/{name}",
+    "first page of": "/api/v1/workflows/{name}/runs",
+    "first page of failed runs of": "/api/v1/workflows/{name}/runs?status=failed",
+    "statistics by hour of": "/api/v1/workflows/{name}/stats?window=24h",
+    "statistics by day of": "/api/v1/workflows/{name}/stats?window=30d",
+    "the workflow's page over": "/workflows/{name}",
+}
+
+_HOUR = 3_600_000_000
+"""In microseconds."""
+
+
+def a_run() -> WorkflowRun:
+    """What every run of the history is like."""
+    now = datetime.now(UTC)
+    return WorkflowRun(
+        id="run",
+        workflow_id=Sum.manifest.name,
+        status=RunStatus.SUCCESS,
+        trigger_type=TriggerType.SCHEDULE,
+        trigger_data=PAYLOAD,
+        started_at=now,
+        completed_at=now,
+        duration_ms=50,
+        result={"name": "benchmark", "total": 6},
+    )
+
+
+def write_history(file: Path, runs: int) -> None:
+    """Rows as the store would have written them, with the counts and the activity that follow from them.
+
+    Copies of the one run that is there, spread evenly over the last 30 days; each twentieth failed.
+    """
+    when = f"started_at - i * ({30 * 24 * _HOUR} / {runs})"
+    changed = {
+        "id": "printf('run-%08d', i)",
+        "started_at": when,
+        "completed_at": when,
+        "status": "CASE WHEN i % 20 THEN 'success' ELSE 'failed' END",
+        "duration_ms": "50 + i % 400",
+        "changed": "i + 1",
+    }
+    with closing(sqlite3.connect(file)) as connection:
+        indexes = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%runs%'")
+        made_again = dict(indexes.fetchall())
+        for name in made_again:
+            connection.execute(f"DROP INDEX {name}")
+        names = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info('runs')")]
+        connection.execute(
+            "WITH RECURSIVE numbers (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < ?) "
+            f"INSERT INTO runs ({', '.join(names)}) "
+            f"SELECT {', '.join(changed.get(name, name) for name in names)} FROM runs, numbers WHERE id = 'run'",
+            (runs - 1,),
+        )
+        for statement in ("DELETE FROM run_counts", "DELETE FROM activity", *made_again.values()):
+            connection.execute(statement)
+        connection.execute("UPDATE changes SET last = ?", (runs,))
+        connection.execute("INSERT INTO run_counts SELECT workflow_id, status, count(*) FROM runs GROUP BY 1, 2")
+        connection.execute(
+            f"INSERT INTO activity SELECT workflow_id, completed_at / {_HOUR} * {_HOUR}, status, "
+            "duration_ms / 32 * 32, count(*) FROM runs GROUP BY 1, 2, 3, 4"
+        )
+        connection.commit()
+
+
+async def measure() -> list[Line]:
+    with tempfile.TemporaryDirectory() as folder, cloud_logging(), ExitStack() as stack:
+        clients = {}
+        for size in SIZES:
+            store = SQLiteStore(Path(folder) / f"{size}.db")
+            stack.callback(store.close)
+            await store.save_run(a_run())
+            write_history(Path(folder) / f"{size}.db", size)
+            app: Any = create_app([Sum()], Settings(), store=store)
+            clients[size] = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+        lines: list[Line] = []
+        for name, path in CALLS.items():
+            calls = {f"{name} {size:,} runs": timed(_asking(clients[size], path)) for size in SIZES}
+            small, *larger = await interleave(ROUNDS, warm_up=10, **calls)
+            lines += [Line(measured=each, beside=small, most_times=MOST_TIMES) for each in larger]
+    return lines
+
+
+def _asking(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[object]]:
+    async def ask() -> None:
+        (await client.get(path.format(name=Sum.manifest.name))).raise_for_status()
+
+    return ask
+
+
+IMPORTING = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
+
+
+async def measure_start() -> list[Line]:
+    """What the API function's process takes before it answers, and until a person sees the first page."""
+    imported = Samples("importing the API and its workflows", [_import_seconds() for _ in range(5)])
+    lines = [Line(measured=imported)]
+    path = shutil.which("chromium")
+    if path is None:
+        return lines
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"AUTOPILOT_STORE": "sqlite", "AUTOPILOT_SQLITE_PATH": f"{folder}/runs.db"}
+        with FunctionServer("api", env=env) as server:
+            paints = await _first_paints(path, server.url)
+    return [*lines, Line(measured=Samples("first paint of the first page", paints))]
+
+
+PAINTED = """
+    new Promise((tell) => new PerformanceObserver((list) => {
+        for (const entry of list.getEntriesByName("first-contentful-paint")) tell(entry.startTime);
+    }).observe({type: "paint", buffered: true}))
+"""
+
+
+def _import_seconds() -> float:
+    load = "from main import api; from autopilot.entry_point import ApiFunction; import autopilot.api.app"
+    command = [sys.executable, "-c", IMPORTING.format(load)]
+    return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+async def _first_paints(chromium: str, url: str) -> list[float]:
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        paints = []
+        for _ in range(9):
+            page = await browser.new_page()
+            await page.goto(url)
+            paints.append(float(await page.evaluate(PAINTED)) / 1000)
+            await page.close()
+        await browser.close()
+    return paints

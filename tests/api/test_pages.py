@@ -1,0 +1,137 @@
+"""Pages of runs that are larger than people are used to."""
+
+import time
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from autopilot.api.dashboard.timeline import STEPS_PER_PAGE
+from autopilot.core.journal import RunHold, RunStart, StepRecord
+from autopilot.core.limits import RESULT_LIMIT
+from autopilot.models import RunStatus, StepStatus
+from autopilot.storage import Store
+from tests.api_client import ApiOver
+from tests.clock import FakeClock
+from tests.runs import MakeRun
+
+pytestmark = pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True)
+
+
+@pytest.fixture
+def pages(api_over: ApiOver, process_store: Store, clock: FakeClock) -> httpx.AsyncClient:
+    return api_over(clock=clock)
+
+
+async def a_run_with_steps(
+    store: Store, make_run: MakeRun, clock: FakeClock, number: int, *, failed: int, result: str = '"done"'
+) -> str:
+    """A run that failed at its step ``failed``; gives its path."""
+    run = make_run(workflow_id="shop", status=RunStatus.RUNNING, started_at=clock.now())
+    await store.start_run(RunStart(run=run, owner="o", nonce="n", lease=timedelta(hours=1)))
+    hold = RunHold(workflow_id="shop", run_id=run.id, attempt=1, owner="o", nonce="n")
+    for step in range(number):
+        began = clock.now() + timedelta(milliseconds=10 * step)
+        status = StepStatus.FAILED if step == failed else StepStatus.SUCCESS
+        record = StepRecord(
+            key=f"load[{step}]",
+            status=status,
+            attempt=1,
+            tries=1,
+            started_at=began,
+            ended_at=began + timedelta(milliseconds=8),
+            result=result if status is StepStatus.SUCCESS else None,
+            error=None if status is StepStatus.SUCCESS else "the disk is full",
+            error_type=None if status is StepStatus.SUCCESS else "OSError",
+        )
+        await store.record_step(hold, record, expires_at=began + timedelta(days=1))
+    clock.advance(timedelta(milliseconds=10 * number))
+    ended = run.model_copy(
+        update={"status": RunStatus.FAILED, "completed_at": clock.now(), "error": "the disk is full"}
+    )
+    await store.save_run(ended)
+    return f"/workflows/shop/runs/{run.id}"
+
+
+async def test_a_run_of_ten_thousand_steps_opens_at_the_step_that_failed_and_stays_small(
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock
+) -> None:
+    path = await a_run_with_steps(process_store, make_run, clock, 10_000, failed=7_777)
+
+    began = time.perf_counter()
+    page = await pages.get(path)
+    seconds = time.perf_counter() - began
+
+    assert page.text.count("<details") == STEPS_PER_PAGE
+    assert "load[7777]" in page.text
+    assert "page 39 of 50" in page.text
+    assert len(page.text) < 600_000
+    assert seconds < 5
+
+
+async def test_the_failed_steps_can_be_shown_alone(
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock
+) -> None:
+    path = await a_run_with_steps(process_store, make_run, clock, 300, failed=250)
+
+    page = await pages.get(f"{path}?show=failed")
+
+    assert page.text.count("<details") == 1
+
+
+@pytest.mark.parametrize("asked", ("0", "-1", "99", "x", "9" * 50))
+async def test_a_page_of_steps_that_there_is_not_is_one_that_there_is(
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock, asked: str
+) -> None:
+    path = await a_run_with_steps(process_store, make_run, clock, 3, failed=2)
+
+    assert (await pages.get(f"{path}?steps={asked}")).text.count("<details") == 3
+
+
+async def test_of_the_largest_result_the_first_part_is_shown_and_the_whole_is_a_link_away(
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun
+) -> None:
+    run = make_run(workflow_id="shop", result="x" * (RESULT_LIMIT - 2))
+    await process_store.save_run(run)
+
+    page = await pages.get(f"/workflows/shop/runs/{run.id}")
+    whole = await pages.get(f"/api/v1/workflows/shop/runs/{run.id}")
+
+    assert len(page.text) < 100_000
+    assert "more characters" in page.text
+    assert whole.json()["run"]["result"] == run.result
+
+
+async def test_large_results_of_steps_are_left_out_of_the_run_and_had_one_by_one(
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock
+) -> None:
+    large = '"' + "x" * (RESULT_LIMIT - 2) + '"'
+    path = await a_run_with_steps(process_store, make_run, clock, 4, failed=-1, result=large)
+
+    run = (await pages.get(f"/api/v1{path}")).json()
+    step = (await pages.get(f"/api/v1{path}/step", params={"key": "load[3]"})).json()
+
+    assert [step["result_omitted"] for step in run["steps"]] == [False, False, True, True]
+    assert len(step["result"]) == RESULT_LIMIT - 2
+
+
+async def test_a_page_of_a_run_that_there_is_not_says_so(pages: httpx.AsyncClient) -> None:
+    page = await pages.get("/workflows/shop/runs/nope")
+
+    assert page.status_code == 404
+    assert "workflow shop has no run nope" in page.text
+
+
+async def test_a_run_that_was_asked_for_and_has_not_begun_is_waited_for(pages: httpx.AsyncClient) -> None:
+    page = await pages.get("/workflows/shop/runs/soon?did=trigger")
+
+    assert page.status_code == 202
+    assert "Starting" in page.text
+
+
+async def test_filters_that_mean_nothing_are_told_in_the_page(pages: httpx.AsyncClient) -> None:
+    for query in ("status=lost", "since=yesterday", "since=2026-03-02T00:00&until=2026-03-01T00:00", "start_after=x"):
+        page = await pages.get(f"/workflows/shop?{query}")
+
+        assert page.status_code == 422
+        assert 'role="alert"' in page.text

@@ -1,0 +1,52 @@
+"""The API under the real functions-framework, beside the function that it calls."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from autopilot.local_server import FunctionServer
+
+MAIN = """
+from autopilot.entry_point import api_entry_point, entry_point
+
+greeting = entry_point("greeting:Greeting")
+api = api_entry_point(greeting)
+"""
+
+GREETING = """
+from autopilot import BaseWorkflow, WorkflowManifest
+
+
+class Greeting(BaseWorkflow):
+    manifest = WorkflowManifest(name="greeting")
+
+    async def execute(self, ctx, payload):
+        return await ctx.step("say", self._say)
+
+    async def _say(self):
+        return "hello"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asgi", (False, True))
+def test_a_run_is_triggered_through_the_api_and_seen_in_the_page(tmp_path: Path, *, asgi: bool) -> None:
+    source = tmp_path / "main.py"
+    source.write_text(MAIN)
+    (tmp_path / "greeting.py").write_text(GREETING)
+    env: dict[str, str | None] = {"AUTOPILOT_STORE": "sqlite", "AUTOPILOT_SQLITE_PATH": str(tmp_path / "runs.db")}
+    greeting = FunctionServer("greeting", source=source, env=env, asgi=asgi)
+    urls = {"AUTOPILOT_FUNCTION_URLS": json.dumps({"greeting": greeting.url})}
+
+    with greeting, FunctionServer("api", source=source, env=env | urls, asgi=asgi) as api:
+        accepted = httpx.post(f"{api.url}/api/v1/workflows/greeting/trigger", json={}, timeout=20).json()
+        run = httpx.get(f"{api.url}{accepted['location']}", timeout=10).json()
+        page = httpx.get(f"{api.url}/workflows/greeting/runs/{accepted['run_id']}", timeout=10)
+        style = httpx.get(f"{api.url}/static/dashboard.css", timeout=10)
+
+    assert (accepted["status"], run["run"]["result"], run["steps"][0]["key"]) == ("success", "hello", "say")
+    assert "hello" in page.text
+    assert style.headers["content-type"].startswith("text/css")
+    assert "Traceback" not in api.log_text()
