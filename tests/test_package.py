@@ -24,6 +24,9 @@ def test_the_wheel_is_the_typed_package_and_the_command_and_nothing_else(tmp_pat
 
     assert {name.split("/")[0] for name in names} == {"autopilot", "autopilot_workflows-0.1.0.dist-info"}
     assert "autopilot/py.typed" in names
+    templates = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("autopilot/cli/templates/**/*.tmpl")}
+    assert templates
+    assert templates <= set(names)
     assert "autopilot_workflows-0.1.0.dist-info/licenses/LICENSE" in names
     assert "autopilot = autopilot.cli:main" in entry_points
 

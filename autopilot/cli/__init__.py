@@ -9,7 +9,7 @@ def main() -> None:
         from autopilot.cli.app import app
     except ModuleNotFoundError as error:
         # Deployed functions do not carry what only the command needs.
-        if error.name not in {"typer", "rich", "httpx"}:
+        if error.name not in {"typer", "rich", "httpx", "itsdangerous"}:
             raise
         sys.exit(f"autopilot: {error.name} is not installed; pip install 'autopilot-workflows[cli]'")
     app(prog_name="autopilot")

@@ -26,7 +26,9 @@ def init(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fail(ExitCode.WRONG_USE, f"{folder} is not empty, and nothing in it is touched; name a new folder")
     title = folder.resolve().name
-    files = bundle_files(title=title, deployed=_requirement("firestore", package), command=_requirement("cli", package))
+    files = bundle_files(
+        title=title, deployed=_requirement("api,firestore", package), command=_requirement("cli", package)
+    )
     try:
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def test_a_new_bundle_pins_this_version(invoke: Invoke, tmp_path: Path) -> None:
     made = invoke("init", "shop")
 
     assert made.exit_code == 0, made.output
-    assert f"autopilot-workflows[firestore]=={VERSION}\n" in text(tmp_path / "shop/requirements.txt")
+    assert f"autopilot-workflows[api,firestore]=={VERSION}\n" in text(tmp_path / "shop/requirements.txt")
     assert f"autopilot-workflows[cli]=={VERSION}\n" in text(tmp_path / "shop/requirements-dev.txt")
     assert ".autopilot/\n" in text(tmp_path / "shop/.gitignore")
     assert "$" not in text(tmp_path / "shop/README.md").replace("$ ", "")
@@ -58,7 +58,7 @@ def test_a_bundle_can_take_the_package_from_a_path_or_an_address(invoke: Invoke,
     assert f"autopilot-workflows[cli] @ {(tmp_path / 'a wheel.whl').as_uri()}\n" in text(
         tmp_path / "one/requirements-dev.txt"
     )
-    assert "autopilot-workflows[firestore] @ git+https://example.com/autopilot@v1\n" in text(
+    assert "autopilot-workflows[api,firestore] @ git+https://example.com/autopilot@v1\n" in text(
         tmp_path / "two/requirements.txt"
     )
     assert (wrong.exit_code, wrong.stderr.count("\n"), (tmp_path / "three").exists()) == (2, 1, False)
