@@ -12,13 +12,17 @@ from autopilot.errors import (
     AutopilotError,
     ConfigInvalid,
     ConfigurationError,
+    CursorInvalid,
+    FunctionUnavailable,
     PayloadConflict,
     PayloadInvalid,
     PayloadTooLarge,
     RunNotFound,
     RunStartFailed,
     RunStateConflict,
+    StepNotFound,
     StoreError,
+    WorkflowNotFound,
 )
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 
@@ -37,6 +41,10 @@ _ERRORS: tuple[tuple[type[AutopilotError], int, str], ...] = (
     (RunNotFound, 404, "run_not_found"),
     (RunStateConflict, 409, "run_state_conflict"),
     (RunStartFailed, 503, "start_not_recorded"),
+    (WorkflowNotFound, 404, "workflow_not_found"),
+    (StepNotFound, 404, "step_not_found"),
+    (FunctionUnavailable, 502, "function_unavailable"),
+    (CursorInvalid, 422, "cursor_invalid"),
     (StoreError, 503, "store_unavailable"),
 )
 
@@ -98,6 +106,11 @@ def answer_run(outcome: RunOutcome, manifest: WorkflowManifest, now: datetime) -
 def answer_continued(outcome: RunOutcome) -> Response:
     """The answer to a continuation of a run that is over: 200 however it ended, since there is nothing to go on with."""
     return json_response(outcome.run, 200, _run_headers(outcome))
+
+
+def answer_cancelled(run: WorkflowRun) -> Response:
+    """The answer to a cancellation that was recorded."""
+    return json_response(run, 200, _run_headers(RunOutcome(run=run, persisted=True)))
 
 
 def _run_headers(outcome: RunOutcome) -> dict[str, str]:

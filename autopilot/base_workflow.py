@@ -320,6 +320,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             version=self.manifest.version,
             fingerprint=_fingerprint(type(self).__module__),
             payload_hash=digest,
+            rerun_of=trigger.rerun_of,
         )
         if (skip := skip_reason(self.manifest, trigger, now)) is None:
             begun = RunAttempt(number=run.attempt, started_at=now, revision=service_revision())

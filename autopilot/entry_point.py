@@ -10,16 +10,25 @@ import functions_framework.aio
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from autopilot.answers import answer_continued, answer_error, answer_run, error_response, json_response
+from autopilot.answers import (
+    answer_cancelled,
+    answer_continued,
+    answer_error,
+    answer_run,
+    error_response,
+    json_response,
+)
 from autopilot.base_workflow import BaseWorkflow
+from autopilot.core import run_archive as run_archive_module
 from autopilot.core import run_log as run_log_module
-from autopilot.core.clock import Clock, SystemClock
+from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.history import success_rate
 from autopilot.core.recorder import RunOutcome, reason_of
 from autopilot.core.run_log import read_past
 from autopilot.core.shutdown import PROCESS_SHUTDOWN
-from autopilot.errors import AutopilotError, SettingsInvalid, WorkflowInvalid
+from autopilot.errors import AutopilotError, RunNotFound, SettingsInvalid, WorkflowInvalid
 from autopilot.http_trigger import RequestRefused, read_trigger
 from autopilot.observability import configure_logging, request_context
 from autopilot.settings import Settings, function_target, load_settings
@@ -70,6 +79,53 @@ def entry_point(workflow_path: str, *, name: str | None = None) -> Function:
     if function_target() == function.__name__:
         served.load()
     return registered
+
+
+def api_entry_point(*functions: Function, name: str = "api") -> Function:
+    """Make API v1 and the dashboard a Cloud Function, over the workflows of ``functions``.
+
+    In ``main.py``, after the workflows::
+
+        api = api_entry_point(feed_digest, uptime_check)
+
+    Only the process that serves it imports the workflows, FastAPI and Jinja2.
+
+    Args:
+        functions: what :func:`entry_point` made.
+        name: the function's name, which must be that of the variable it is assigned to.
+    """
+    served = ApiFunction(tuple(vars(function)["workflow_path"] for function in functions))
+
+    async def function(request: Request) -> ASGIApp:
+        return served.app
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = "Cloud Function of API v1 and the dashboard."
+    if function_target() == name:
+        _ = served.app
+    # functions-framework calls what an aio function returns as the ASGI application that a response is.
+    return cast("Function", functions_framework.aio.http(cast("Any", function)))
+
+
+class ApiFunction:
+    """API v1 and the dashboard over some workflows; loaded at first use."""
+
+    def __init__(self, workflow_paths: tuple[str, ...]) -> None:
+        self._paths = workflow_paths
+
+    @cached_property
+    def app(self) -> ASGIApp:
+        """The whole application.
+
+        Raises:
+            WorkflowInvalid, SettingsInvalid: as :func:`entry_point`.
+        """
+        # Here, so that no workflow's function imports FastAPI and Jinja2.
+        from autopilot.api.app import create_app
+
+        settings = load_settings()
+        configure_logging(settings)
+        return create_app([load_workflow(path)() for path in self._paths], settings)
 
 
 class WorkflowFunction:
@@ -126,6 +182,8 @@ class WorkflowFunction:
                 return await _by_method(request, POST=lambda: self._resume(run_id, reopen=False))
             case ["runs", run_id, "retry"]:
                 return await _by_method(request, POST=lambda: self._resume(run_id, reopen=True))
+            case ["runs", run_id, "cancel"]:
+                return await _by_method(request, POST=lambda: self._cancel(run_id))
             case _:
                 return error_response(404, "not_found", "there is nothing at this path")
 
@@ -149,6 +207,16 @@ class WorkflowFunction:
         if not reopen and outcome.run.status.is_terminal and outcome.persisted:
             return answer_continued(outcome)
         return self._answer(outcome)
+
+    async def _cancel(self, run_id: str) -> Response:
+        manifest = self._workflow.manifest
+        run = await run_archive_module.get_run_archive().request_cancel(
+            manifest.name, run_id, owner=random_id(), retention=manifest.retention
+        )
+        if run is None:
+            raise RunNotFound(manifest.name, run_id)
+        log.info("workflow_run_cancel_requested", workflow=manifest.name, run_id=run.id)
+        return answer_cancelled(run)
 
     def _answer(self, outcome: RunOutcome) -> Response:
         if outcome.interruption is not None and not _is_own_cancellation(outcome.interruption):

@@ -35,6 +35,9 @@ The tree::
     │   ├── StoreUnavailable        away, locked or too slow: trying again can help
     │   ├── StoreVersionUnsupported written by a newer Autopilot
     │   └── CursorInvalid           a page cursor that is broken or of another list
+    ├── WorkflowNotFound            no workflow has this name
+    ├── StepNotFound                the run has no record of such a step
+    ├── FunctionUnavailable         a workflow's function did not answer, or not as one
     └── FunctionNotServed           a function's server on this machine did not come up
 
 Constructors take what happened as values and write the message themselves. Drivers' errors are translated once per
@@ -318,6 +321,32 @@ class CursorInvalid(StoreError, ValueError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"cursor: {reason}")
+        self.reason = reason
+
+
+class WorkflowNotFound(AutopilotError):
+    """No workflow of this bundle has the name."""
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__(f"there is no workflow {workflow[:80]!r}")
+        self.workflow = workflow
+
+
+class StepNotFound(AutopilotError):
+    """The run has no record of such a step."""
+
+    def __init__(self, run_id: str, key: str) -> None:
+        super().__init__(f"run {run_id} has no record of a step {key[:200]!r}")
+        self.run_id = run_id
+        self.key = key
+
+
+class FunctionUnavailable(AutopilotError):
+    """A workflow's function could not be called, or what answered was no function of ours."""
+
+    def __init__(self, workflow: str, reason: str) -> None:
+        super().__init__(f"the function of workflow {workflow}: {reason}")
+        self.workflow = workflow
         self.reason = reason
 
 

@@ -11,10 +11,16 @@ from starlette.requests import Request
 
 from autopilot.core.limits import PAYLOAD_LIMIT
 from autopilot.errors import PayloadTooLarge
-from autopilot.models import Trigger, TriggerType
+from autopilot.models import Trigger, TriggerType, is_run_id
 
 SCHEDULE_HEADER = "autopilot-schedule"
 """The name of the manifest's schedule, put on a Scheduler job's request when it is provisioned."""
+
+TRIGGER_HEADER = "autopilot-trigger"
+"""``manual``: a person asks, through the dashboard or the command."""
+
+RERUN_HEADER = "autopilot-rerun-of"
+"""The id of the run whose payload this is sent again with."""
 
 _JSON_TYPE = re.compile(r"application/(json|(?!cloudevents)[\w.+-]+\+json)")
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -49,7 +55,7 @@ async def read_trigger(request: Request) -> TriggerRequest:
         PayloadTooLarge: the body is over the limit; it was not read further.
     """
     kind, trigger = identify(request.headers)
-    body = await _read_body(request)
+    body = await read_body(request)
     if not body.strip():
         return TriggerRequest(kind, trigger, {})
     content_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
@@ -66,12 +72,21 @@ async def read_trigger(request: Request) -> TriggerRequest:
 def identify(headers: Headers) -> tuple[TriggerType, Trigger]:
     """What the headers of a request say of its trigger."""
     kind, trigger = _by_sender(headers)
+    if (rerun_of := headers.get(RERUN_HEADER)) is not None:
+        if not is_run_id(rerun_of):
+            raise RequestRefused(400, "invalid_run_id", "Autopilot-Rerun-Of: it must be the id of a run")
+        trigger = trigger.model_copy(update={"rerun_of": rerun_of})
     key = headers.get("idempotency-key")
     if key is None:
         return kind, trigger
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise RequestRefused(400, "invalid_idempotency_key", "Idempotency-Key: 1 to 255 printable ASCII characters")
-    return kind, trigger.model_copy(update={"identity": f"key\n{key}"})
+    return kind, trigger.model_copy(update={"identity": identity_of_key(key)})
+
+
+def identity_of_key(key: str) -> str:
+    """The identity of a trigger with this ``Idempotency-Key``."""
+    return f"key\n{key}"
 
 
 def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
@@ -90,7 +105,8 @@ def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
         if len(source) + len(event_id) > 2000:
             raise RequestRefused(400, "invalid_cloud_event", "ce-source and ce-id: at most 2,000 characters together")
         return TriggerType.EVENT, Trigger(identity=f"event\n{source}\n{event_id}")
-    return TriggerType.HTTP, Trigger()
+    kind = TriggerType.MANUAL if headers.get(TRIGGER_HEADER) == TriggerType.MANUAL.value else TriggerType.HTTP
+    return kind, Trigger()
 
 
 def _time(text: str | None) -> datetime | None:
@@ -107,7 +123,7 @@ def _time(text: str | None) -> datetime | None:
     )
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > PAYLOAD_LIMIT:
         raise PayloadTooLarge(int(declared), PAYLOAD_LIMIT)

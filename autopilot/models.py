@@ -137,6 +137,7 @@ class Trigger(_Frozen):
     )
     schedule: str | None = Field(default=None, description="The name of the schedule whose tick this is.")
     scheduled_for: UtcDatetime | None = Field(default=None, description="The time of the tick.")
+    rerun_of: RunId | None = Field(default=None, description="The run of whose payload a new run is asked for.")
 
 
 class Completion(_Frozen):

@@ -4,9 +4,10 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Json, SecretStr, ValidationError
 
 from autopilot.errors import ConfigInvalid, SettingsInvalid
 
@@ -22,9 +23,23 @@ _VARIABLES = {
     "service": "K_SERVICE",
     "revision": "K_REVISION",
     "request_timeout_seconds": "CLOUD_RUN_TIMEOUT_SECONDS",
+    "function_urls": "AUTOPILOT_FUNCTION_URLS",
+    "api_key": "AUTOPILOT_API_KEY",
+    "api_cors_origins": "AUTOPILOT_API_CORS_ORIGINS",
 }
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("each address must be one as in 'https://host/path'")
+    return url.rstrip("/")
+
+
+def _listed(text: Any) -> Any:
+    return tuple(filter(None, (part.strip() for part in text.split(",")))) if isinstance(text, str) else text
 
 
 class Settings(BaseModel):
@@ -42,6 +57,15 @@ class Settings(BaseModel):
     revision: str | None = Field(default=None, description="K_REVISION: set by Cloud Run")
     request_timeout_seconds: float | None = Field(
         default=None, gt=0, description="CLOUD_RUN_TIMEOUT_SECONDS: when the platform ends a request"
+    )
+    function_urls: Json[dict[str, Annotated[str, AfterValidator(_base_url)]]] = Field(
+        default={}, description="AUTOPILOT_FUNCTION_URLS: a JSON object, the address of each workflow's function"
+    )
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, description="AUTOPILOT_API_KEY: what a caller of the API must know"
+    )
+    api_cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="AUTOPILOT_API_CORS_ORIGINS: origins whose pages may call the API, between commas"
     )
 
     @property
@@ -68,7 +92,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise SettingsInvalid(_VARIABLES[str(first["loc"][0])], f"{first['msg']}, not {first['input']!r}") from None
+        field = str(first["loc"][0])
+        told = "" if field == "api_key" else f", not {first['input']!r}"
+        raise SettingsInvalid(_VARIABLES[field], f"{first['msg']}{told}") from None
     if settings.in_cloud and settings.store == "sqlite":
         raise SettingsInvalid(
             _VARIABLES["store"],

@@ -10,7 +10,7 @@ from autopilot.storage.sqlite import SQLiteStore
 from tests.clock import FakeClock
 from tests.runs import MakeRun, run_factory
 
-pytest_plugins = ["tests.default_store", "tests.emulator", "tests.functions_in_process", "tests.log_events"]
+pytest_plugins = ["tests.api_client", "tests.default_store", "tests.emulator", "tests.functions_in_process", "tests.log_events"]
 
 
 @pytest.fixture

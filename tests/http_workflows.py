@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, SecretStr
 
-from autopilot import BaseWorkflow, RunContext, WorkflowManifest
+from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
 
 
 class Order(BaseModel):
@@ -90,3 +90,20 @@ class Modules(BaseWorkflow):
 
     async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> list[str]:
         return [name for name in payload["names"] if name in sys.modules]
+
+
+class Counting(BaseWorkflow):
+    """Counts up to a number, a step each, and falls over at another as long as that is in its way."""
+
+    manifest = WorkflowManifest(
+        name="counting", display_name="Counting", schedules=(Schedule(name="hourly", cron="0 * * * *"),)
+    )
+    in_the_way: ClassVar[int | None] = None
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> list[int]:
+        return [await ctx.step("count", self._count, number, key=number) for number in range(payload["to"])]
+
+    async def _count(self, number: int) -> int:
+        if number == self.in_the_way:
+            raise ArithmeticError(f"{number} is in the way")
+        return number

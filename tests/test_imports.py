@@ -10,11 +10,12 @@ import sys
 
 # Importing one of these is an ImportError from here on.
 sys.modules |= dict.fromkeys(("google.api_core", "google.auth", "google.cloud.firestore_v1", "grpc"))
-sys.modules |= dict.fromkeys(("httpx", "rich", "typer"))
+sys.modules |= dict.fromkeys(("fastapi", "httpx", "itsdangerous", "jinja2", "rich", "typer"))
 
-from autopilot.entry_point import entry_point
+from autopilot.entry_point import api_entry_point, entry_point
 
 greeting = entry_point("greeting:Greeting")
+api = api_entry_point(greeting)
 """
 
 GREETING = """

@@ -27,6 +27,9 @@ def test_every_variable_is_read() -> None:
             "K_SERVICE": "digest",
             "K_REVISION": "digest-001",
             "CLOUD_RUN_TIMEOUT_SECONDS": "540",
+            "AUTOPILOT_FUNCTION_URLS": '{"digest": "https://digest.example/"}',
+            "AUTOPILOT_API_KEY": "correct horse battery",
+            "AUTOPILOT_API_CORS_ORIGINS": "https://a.example, https://b.example",
         }
     )
 
@@ -40,7 +43,23 @@ def test_every_variable_is_read() -> None:
         "service": "digest",
         "revision": "digest-001",
         "request_timeout_seconds": 540.0,
+        "function_urls": {"digest": "https://digest.example"},
+        "api_key": SecretStr("correct horse battery"),
+        "api_cors_origins": ("https://a.example", "https://b.example"),
     }
+
+
+def test_a_key_that_is_too_short_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsInvalid, match="AUTOPILOT_API_KEY: .*at least 16") as refused:
+        load_settings({"AUTOPILOT_API_KEY": "swordfish"})
+
+    assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize("urls", ["{", "[]", '{"digest": "digest.example"}', '{"digest": "ftp://digest.example"}'])
+def test_addresses_of_functions_that_are_none_are_refused(urls: str) -> None:
+    with pytest.raises(SettingsInvalid, match="AUTOPILOT_FUNCTION_URLS"):
+        load_settings({"AUTOPILOT_FUNCTION_URLS": urls})
 
 
 def test_an_empty_variable_is_unset() -> None:

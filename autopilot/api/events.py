@@ -1,0 +1,96 @@
+"""``GET /events``: runs as they change, as server-sent events (html.spec.whatwg.org, section 9.2)."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from pydantic_core import to_json
+from starlette.responses import Response, StreamingResponse
+
+from autopilot.api.context import ApiContext
+from autopilot.api.errors import documented
+from autopilot.api.schemas import RunSummary, summary_of
+from autopilot.core.run_archive import RunChange
+from autopilot.errors import StoreError
+
+POLL_SECONDS = 1.0
+"""How often the store is asked what changed."""
+
+HEARTBEAT_SECONDS = 15.0
+"""How long a stream is silent at most: proxies cut what says nothing."""
+
+MAX_STREAM_SECONDS = 300.0
+MARGIN_SECONDS = 10.0
+"""How long before the function's own deadline a stream ends."""
+
+RECONNECT_MS = 1000
+
+
+class Events:
+    """Streams of changes. One ends by itself; the browser begins the next where it was."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+        allowed = context.settings.request_timeout_seconds or MAX_STREAM_SECONDS
+        self._seconds = max(POLL_SECONDS, min(MAX_STREAM_SECONDS, allowed - MARGIN_SECONDS))
+
+    def router(self) -> APIRouter:
+        """The one call."""
+        router = APIRouter()
+        stream = {
+            "description": "Events `run`: `id` is the position to resume from, `data` a RunSummary.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+        answers: dict[int | str, dict[str, Any]] = {200: stream, **documented()}
+        router.add_api_route(
+            "/events",
+            self.stream,
+            methods=["GET"],
+            responses=answers,
+            response_model=None,
+            response_class=StreamingResponse,
+        )
+        return router
+
+    async def stream(
+        self,
+        workflow: Annotated[str | None, Query(description="Only this workflow's runs.")] = None,
+        run: Annotated[str | None, Query(description="Only the run of this id.")] = None,
+        last_event_id: Annotated[str | None, Header(description="The position to go on from.")] = None,
+    ) -> Response:
+        """Runs as they change, from now on or from where the last stream ended."""
+        archive = self._context.archive()
+        if last_event_id:
+            await archive.read_changes(last_event_id, limit=1)  # refused now rather than in the middle of a stream
+        position = last_event_id or await archive.get_last_position()
+        return StreamingResponse(
+            self._events(position, workflow, run),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
+        )
+
+    async def _events(self, position: str, workflow: str | None, run: str | None) -> AsyncIterator[bytes]:
+        clock = self._context.clock
+        ends_at = clock.monotonic() + self._seconds
+        yield f"retry: {RECONNECT_MS}\nid: {position}\n: stream of changes\n\n".encode()
+        spoke_at = clock.monotonic()
+        while clock.monotonic() < ends_at:
+            try:
+                changes = await self._context.archive().read_changes(position)
+            except StoreError:
+                return  # the next stream's beginning says what is the matter, as a 503
+            for change in changes:
+                position = change.position
+                if workflow in {None, change.run.workflow_id} and run in {None, change.run.id}:
+                    yield _event(change)
+                    spoke_at = clock.monotonic()
+            if clock.monotonic() - spoke_at >= HEARTBEAT_SECONDS:
+                yield b": still here\n\n"
+                spoke_at = clock.monotonic()
+            if not changes:
+                await clock.sleep(POLL_SECONDS)
+
+
+def _event(change: RunChange) -> bytes:
+    summary: RunSummary = summary_of(change.run)
+    return b"id: %b\nevent: run\ndata: %b\n\n" % (change.position.encode(), to_json(summary))

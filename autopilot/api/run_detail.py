@@ -1,0 +1,117 @@
+"""A run with all that is recorded of it: its steps, its attempts, where it failed, what can be done."""
+
+import json
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, milliseconds
+from autopilot.core.journal import StepRecord
+from autopilot.models import RunAttempt, RunStatus, StepStatus, WorkflowRun
+from autopilot.settings import Settings
+
+RESULTS_LIMIT = 1024 * 1024
+"""How much of the results of a run's steps is given with the run, in characters of JSON."""
+
+_LOG_MARGIN = timedelta(minutes=5)
+_REOPENABLE = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
+_UNSUCCESSFUL = frozenset({StepStatus.FAILED, StepStatus.INTERRUPTED})
+
+
+def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings) -> RunDetail:
+    """Everything there is to know of a run."""
+    query = log_query(run)
+    return RunDetail(
+        run=run,
+        attempts=attempts_of(run, steps),
+        steps=_with_results(steps),
+        failed_step=failed_step(run, steps),
+        actions=actions_of(run),
+        log_query=query,
+        log_url=log_url(query, settings),
+    )
+
+
+def step_detail(step: StepRecord, *, with_result: bool = True) -> StepDetail:
+    """A step as it is answered."""
+    has_result = step.result is not None
+    return StepDetail(
+        key=step.key,
+        status=step.status,
+        attempt=step.attempt,
+        tries=step.tries,
+        started_at=step.started_at,
+        ended_at=step.ended_at,
+        duration_ms=None if step.ended_at is None else milliseconds(step.ended_at - step.started_at),
+        result=json.loads(step.result) if step.result is not None and with_result else None,
+        result_omitted=has_result and not with_result,
+        error=step.error,
+        error_type=step.error_type,
+    )
+
+
+def actions_of(run: WorkflowRun) -> list[str]:
+    """What can be asked of a run in its status."""
+    if not run.status.is_terminal:
+        return ["rerun", "cancel"]
+    return [*(["retry"] if run.status in _REOPENABLE else []), "rerun", "delete"]
+
+
+def failed_step(run: WorkflowRun, steps: list[StepRecord]) -> str | None:
+    """The key of the step at which a run failed: of its last attempt, the innermost that failed last."""
+    if run.status is not RunStatus.FAILED:
+        return None
+    failed = [step for step in steps if step.status in _UNSUCCESSFUL and step.attempt == run.attempt]
+    last = max(failed, key=lambda step: (step.key.count("/"), step.ended_at or step.started_at), default=None)
+    return None if last is None else last.key
+
+
+def attempts_of(run: WorkflowRun, steps: list[StepRecord]) -> list[AttemptDetail]:
+    """The attempts that are recorded; of a run from before they were, one for all."""
+    if not run.attempts:
+        told = {"outcome": run.status.value, "ended_at": run.completed_at}
+        return [AttemptDetail(number=run.attempt, started_at=run.started_at, **told)]
+    last_seen: dict[int, datetime] = {}
+    for step in steps:
+        last_seen[step.attempt] = max(step.ended_at or step.started_at, last_seen.get(step.attempt, step.started_at))
+    return [_attempt(attempt, run, last_seen.get(attempt.number)) for attempt in run.attempts]
+
+
+def _attempt(attempt: RunAttempt, run: WorkflowRun, last_seen: datetime | None) -> AttemptDetail:
+    is_cut_off = attempt.ending is None and (attempt is not run.attempts[-1] or run.status.is_terminal)
+    return AttemptDetail(
+        number=attempt.number,
+        started_at=attempt.started_at,
+        ended_at=(last_seen or attempt.started_at) if is_cut_off else attempt.ended_at,
+        outcome="cut off" if is_cut_off else attempt.ending or run.status.value,
+        reopened=attempt.number == run.reopened_attempt,
+        revision=attempt.revision,
+    )
+
+
+def log_query(run: WorkflowRun) -> str:
+    """What finds a run's lines in Cloud Logging."""
+    lines = [f'jsonPayload.run_id="{run.id}"', f'timestamp>="{_stamp(run.started_at - _LOG_MARGIN)}"']
+    if run.completed_at is not None:
+        lines.append(f'timestamp<="{_stamp(run.completed_at + _LOG_MARGIN)}"')
+    return "\n".join(lines)
+
+
+def log_url(query: str, settings: Settings) -> str | None:
+    """A link to Cloud Logging; None where logs go to a terminal."""
+    if not settings.in_cloud or settings.project is None:
+        return None
+    asked = quote(query, safe="")
+    return f"https://console.cloud.google.com/logs/query;query={asked}?project={quote(settings.project, safe='')}"
+
+
+def _stamp(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _with_results(steps: list[StepRecord]) -> list[StepDetail]:
+    details, left = [], RESULTS_LIMIT
+    for step in steps:
+        size = len(step.result or "")
+        details.append(step_detail(step, with_result=size <= left))
+        left -= size if size <= left else 0
+    return details

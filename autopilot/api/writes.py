@@ -1,0 +1,111 @@
+"""The calls of API v1 that act."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autopilot.answers import json_response
+from autopilot.api.actions import RunActions
+from autopilot.api.context import ApiContext
+from autopilot.api.errors import documented
+from autopilot.api.reads import Name, RunIdentifier
+from autopilot.api.schemas import RunAccepted
+from autopilot.http_trigger import read_body
+
+WAIT_SECONDS = 5.0
+"""How long a function's answer is waited for when the caller does not say."""
+
+MAX_WAIT_SECONDS = 300.0
+
+_WAIT = re.compile(r"(?:.*[,;]\s*)?wait=(\d{1,4})\b.*")
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(pattern=r"^[\x20-\x7e]{1,255}$", description="A call that comes again with the same key is the same run."),
+]
+
+
+def wait_of(prefer: Annotated[str | None, Header(description="``wait=<seconds>``, RFC 7240.")] = None) -> float:
+    """How long the caller would wait."""
+    match = _WAIT.fullmatch(prefer or "")
+    return WAIT_SECONDS if match is None else min(MAX_WAIT_SECONDS, max(1.0, float(match[1])))
+
+
+Wait = Annotated[float, Depends(wait_of)]
+
+
+class Writes:
+    """What can be done. It is handed to the workflow's own function."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+        self._actions = RunActions(context)
+
+    def router(self) -> APIRouter:
+        """The calls and their answers."""
+        router = APIRouter(dependencies=[Depends(self._check_token)])
+        run = "/workflows/{name}/runs/{run_id}"
+        accepted: dict[int | str, dict[str, Any]] = {
+            200: {"model": RunAccepted, "description": "The run is over, however it ended."},
+            202: {"model": RunAccepted, "description": "The run goes on, at ``Location``."},
+        }
+        for path, endpoint, errors in (
+            ("/workflows/{name}/trigger", self.trigger, (400, 404, 413, 415, 502)),
+            (f"{run}/retry", self.retry, (404, 409, 502)),
+            (f"{run}/rerun", self.rerun, (400, 404, 413, 502)),
+            (f"{run}/cancel", self.cancel, (404, 409, 502)),
+        ):
+            answers: dict[int | str, dict[str, Any]] = {**accepted, **documented(*errors)}
+            extra = _TRIGGER_BODY if endpoint == self.trigger else None
+            router.add_api_route(
+                path, endpoint, methods=["POST"], responses=answers, response_model=None, openapi_extra=extra
+            )
+        router.add_api_route(
+            run, self.delete, methods=["DELETE"], status_code=204, responses=documented(404, 409), response_model=None
+        )
+        return router
+
+    async def _check_token(self, request: Request) -> None:
+        self._context.access.check_api_write(request)
+
+    async def trigger(
+        self, request: Request, name: Name, wait: Wait, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        """Start a run with the payload that is the body."""
+        payload = await read_body(request)
+        return _answer(await self._actions.trigger(name, payload, key=idempotency_key, wait=wait))
+
+    async def retry(self, name: Name, run_id: RunIdentifier, wait: Wait) -> Response:
+        """Reopen a run that failed or was cancelled, at its first unrecorded step, as a new attempt."""
+        return _answer(await self._actions.retry(name, run_id, wait=wait))
+
+    async def rerun(
+        self, name: Name, run_id: RunIdentifier, wait: Wait, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        """Start a new run of the same payload."""
+        return _answer(await self._actions.rerun(name, run_id, key=idempotency_key, wait=wait))
+
+    async def cancel(self, name: Name, run_id: RunIdentifier, wait: Wait) -> Response:
+        """Cancel a run that is not over; it stops at its next step."""
+        return _answer(await self._actions.cancel(name, run_id, wait=wait))
+
+    async def delete(self, name: Name, run_id: RunIdentifier) -> Response:
+        """Remove a run that is over, and its steps. Lifetime statistics stay."""
+        await self._actions.delete(name, run_id)
+        return Response(status_code=204)
+
+
+_TRIGGER_BODY = {
+    "requestBody": {
+        "description": "The payload; nothing is an empty one.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+def _answer(accepted: RunAccepted) -> Response:
+    is_over = accepted.status is not None and accepted.status.is_terminal
+    return json_response(accepted, 200 if is_over else 202, {} if is_over else {"Location": accepted.location})

@@ -1,0 +1,54 @@
+"""API v1 over the workflows of tests.http_workflows, with their functions behind it, in this process."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from autopilot.api.app import create_app
+from autopilot.api.workflow_client import WorkflowClient
+from autopilot.settings import load_settings
+from autopilot.storage import Store
+from tests.clock import FakeClock
+from tests.functions_by_name import FunctionsTransport, host_of
+from tests.http_workflows import Counting, Echo, Shop, Waiting
+
+SERVED = (Shop, Echo, Waiting, Counting)
+
+ApiOver = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture
+def functions() -> FunctionsTransport:
+    """What the API calls; tells what it was sent."""
+    return FunctionsTransport({each.manifest.name: f"{each.__module__}:{each.__name__}" for each in SERVED})
+
+
+@pytest.fixture
+def api_over(functions: FunctionsTransport) -> ApiOver:
+    """Makes a client of an API: of these settings, over these workflows."""
+
+    def api_over(*, clock: FakeClock | None = None, transport: Any = None, **variables: str) -> httpx.AsyncClient:
+        urls = {each.manifest.name: f"http://{host_of(each.manifest.name)}" for each in SERVED}
+        client = WorkflowClient(urls, transport=transport or functions)
+        settings = load_settings(variables)
+        app: Any = create_app([each() for each in SERVED], settings, client=client, clock=clock or FakeClock())
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+    return api_over
+
+
+@pytest.fixture
+def process_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Each store there is, one after the other, as the one of this process."""
+    monkeypatch.setattr("autopilot.storage.process_store", lambda: store)
+    return store
+
+
+@pytest.fixture
+async def api(api_over: ApiOver, process_store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    async with api_over() as client:
+        client.base_url = httpx.URL("http://localhost/api/v1")
+        yield client
