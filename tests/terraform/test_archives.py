@@ -107,7 +107,7 @@ def test_the_archive_of_the_api_serves_api_and_dashboard(
         health = fetch(f"{server.url}/api/v1/health")
         workflows = fetch(f"{server.url}/api/v1/workflows")
         page = read(f"{server.url}/").decode()
-        static = [read(f"{server.url}{path}") for path in re.findall(r'(?:href|src)="(/static/[^"]+)"', page)]
+        static = [read(f"{server.url}/{path}") for path in re.findall(r'(?:href|src)="[./]*(static/[^"]+)"', page)]
 
     assert (health["status"], health["store"]) == ("ok", "sqlite")
     assert {workflow["name"] for workflow in workflows["workflows"]} == set(TOLD["workflows"])
