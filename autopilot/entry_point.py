@@ -93,18 +93,24 @@ def api_entry_point(*functions: Function, name: str = "api") -> Function:
     Args:
         functions: what :func:`entry_point` made.
         name: the function's name, which must be that of the variable it is assigned to.
+
+    Returns:
+        An async function from a Starlette request to the application. ``workflow_paths`` are kept as an attribute.
     """
-    served = ApiFunction(tuple(vars(function)["workflow_path"] for function in functions))
+    paths = tuple(vars(function)["workflow_path"] for function in functions)
+    served = ApiFunction(paths)
 
     async def function(request: Request) -> ASGIApp:
         return served.app
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "Cloud Function of API v1 and the dashboard."
+    # functions-framework calls what an aio function returns as the ASGI application that a response is.
+    registered = cast("Function", functions_framework.aio.http(cast("Any", function)))
+    vars(registered)["workflow_paths"] = paths
     if function_target() == name:
         _ = served.app
-    # functions-framework calls what an aio function returns as the ASGI application that a response is.
-    return cast("Function", functions_framework.aio.http(cast("Any", function)))
+    return registered
 
 
 class ApiFunction:

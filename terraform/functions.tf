@@ -1,4 +1,12 @@
 locals {
+  # What every function is told: whose history it keeps, and where.
+  settings = {
+    AUTOPILOT_ENVIRONMENT        = var.environment
+    AUTOPILOT_FIRESTORE_DATABASE = google_firestore_database.history.name
+    AUTOPILOT_STORE              = "firestore"
+    GOOGLE_CLOUD_PROJECT         = var.project_id
+  }
+
   # What each function is given of its secrets: those that have a value.
   mounted_secrets = {
     for name, workflow in var.workflows : name => {
@@ -49,12 +57,7 @@ resource "google_cloudfunctions2_function" "workflow" {
     ingress_settings                 = "ALLOW_ALL"
     service_account_email            = google_service_account.workflow[each.key].email
 
-    environment_variables = merge(local.overrides[each.key].environment, {
-      AUTOPILOT_ENVIRONMENT        = var.environment
-      AUTOPILOT_FIRESTORE_DATABASE = google_firestore_database.history.name
-      AUTOPILOT_STORE              = "firestore"
-      GOOGLE_CLOUD_PROJECT         = var.project_id
-    })
+    environment_variables = merge(local.overrides[each.key].environment, local.settings)
 
     dynamic "secret_environment_variables" {
       for_each = local.mounted_secrets[each.key]

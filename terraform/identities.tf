@@ -1,6 +1,14 @@
 # Who a workflow's function is: an account of its own, with this environment's database and its own secrets
 # (secrets.tf), and nothing else.
 
+locals {
+  # Databases have no policy of their own: the project's is narrowed to one of them.
+  only_this_database = {
+    title      = "only_${replace(local.name, "-", "_")}"
+    expression = "resource.name == \"projects/${var.project_id}/databases/${google_firestore_database.history.name}\""
+  }
+}
+
 resource "google_service_account" "workflow" {
   for_each = var.workflows
 
@@ -18,10 +26,9 @@ resource "google_project_iam_member" "workflow_uses_database" {
   role    = "roles/datastore.user"
   member  = google_service_account.workflow[each.key].member
 
-  # Databases have no policy of their own: the project's is narrowed to one of them.
   condition {
-    title      = "only_${replace(local.name, "-", "_")}"
-    expression = "resource.name == \"projects/${var.project_id}/databases/${google_firestore_database.history.name}\""
+    title      = local.only_this_database.title
+    expression = local.only_this_database.expression
   }
 
   depends_on = [google_project_service.api["cloudresourcemanager.googleapis.com"]]

@@ -5,6 +5,16 @@ locals {
   bodies = { for name, workflow in var.workflows : name => try(values(workflow.schedules)[0].body, "{}") }
 }
 
+output "dashboard_command" {
+  description = "The command that opens the dashboard at http://localhost:8080, for whoever is a member of it; none without an api in main.py."
+  value       = var.api == null ? null : "gcloud run services proxy ${google_cloudfunctions2_function.api["api"].name} --project ${var.project_id} --region ${var.region} --port 8080"
+}
+
+output "dashboard_url" {
+  description = "The address of the dashboard, with API v1 under /api/v1. It answers only to its members unless api_public is true; none without an api in main.py."
+  value       = var.api == null ? null : google_cloudfunctions2_function.api["api"].service_config[0].uri
+}
+
 output "database" {
   description = "The Firestore database with the history."
   value       = google_firestore_database.history.name
@@ -24,7 +34,7 @@ output "invoke_commands" {
 
 output "secrets" {
   description = "The secret behind each variable; `gcloud secrets versions add` gives it a value."
-  value       = { for variable, secret in google_secret_manager_secret.variable : variable => secret.secret_id }
+  value       = { for variable, secret in merge(google_secret_manager_secret.variable, google_secret_manager_secret.api) : variable => secret.secret_id }
 }
 
 output "service_accounts" {

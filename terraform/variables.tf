@@ -1,6 +1,47 @@
 # What is chosen for an environment, in alphabetical order. What the code says of its workflows, and
 # `autopilot manifest` writes to workflows.auto.tfvars.json, follows at the end.
 
+variable "api_cors_origins" {
+  description = "Origins whose pages may call API v1 from a browser, as in \"https://tools.example.com\"."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for origin in var.api_cors_origins : can(regex("^https?://[^/,*[:space:]]+$", origin))])
+    error_message = "api_cors_origins: each is a scheme and a host, as in \"https://tools.example.com\", with no path and no *."
+  }
+}
+
+variable "api_public" {
+  description = "Whether API v1 and the dashboard can be reached from everywhere by whoever knows the key. It needs a version of AUTOPILOT_API_KEY in secret_versions."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.api_public || var.api != null
+    error_message = "api_public: main.py has no api: api = api_entry_point(...), and `autopilot manifest`."
+  }
+}
+
+variable "dashboard_members" {
+  description = "Principals that may use the dashboard and API v1, and with it start, retry and cancel runs of every workflow that it shows, as in \"group:ops@example.com\"."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for principal in var.dashboard_members : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", principal))])
+    error_message = "dashboard_members: each is a user:, group:, serviceAccount:, principal: or principalSet:. Everybody is let in by api_public, which needs a key, and not by allUsers or allAuthenticatedUsers."
+  }
+
+  validation {
+    condition     = length(var.dashboard_members) == 0 || var.api != null
+    error_message = "dashboard_members: main.py has no api: api = api_entry_point(...), and `autopilot manifest`."
+  }
+}
+
 variable "deletion_protection" {
   description = "Whether the database is kept whatever happens: Google Cloud refuses to delete it, and `terraform destroy` leaves it behind. Set to false, and apply, before a destroy that is to take the history with it."
   type        = bool
@@ -167,9 +208,9 @@ variable "secret_versions" {
 
   validation {
     condition = length(setsubtract(
-      keys(var.secret_versions), flatten([for workflow in var.workflows : keys(workflow.secrets)])
+      keys(var.secret_versions), flatten([[for workflow in var.workflows : keys(workflow.secrets)], try(tolist(var.api.secrets), [])])
     )) == 0
-    error_message = "secret_versions: no workflow declares ${join(", ", setsubtract(keys(var.secret_versions), flatten([for workflow in var.workflows : keys(workflow.secrets)])))}; see \"secrets\" in workflows.auto.tfvars.json."
+    error_message = "secret_versions: no workflow declares ${join(", ", setsubtract(keys(var.secret_versions), flatten([[for workflow in var.workflows : keys(workflow.secrets)], try(tolist(var.api.secrets), [])])))}; see \"secrets\" in workflows.auto.tfvars.json."
   }
 
   validation {
@@ -179,6 +220,31 @@ variable "secret_versions" {
 }
 
 # Written by `autopilot manifest`.
+
+variable "api" {
+  description = "API v1 and the dashboard: what main.py calls its function, its own files, its secrets, and the workflows that it shows. Null: main.py has none."
+  type = object({
+    entry_point = string
+    files       = set(string)
+    secrets     = set(string)
+    workflows   = set(string)
+  })
+
+  validation {
+    condition     = var.api == null || contains(try(var.api.secrets, []), "AUTOPILOT_API_KEY")
+    error_message = "api: AUTOPILOT_API_KEY must be among its secrets: it is what api_public relies on."
+  }
+
+  validation {
+    condition     = length(setsubtract(try(var.api.workflows, []), keys(var.workflows))) == 0
+    error_message = "api: it shows what is no workflow: ${join(", ", setsubtract(try(var.api.workflows, []), keys(var.workflows)))}."
+  }
+
+  validation {
+    condition     = var.api == null || !contains([for workflow in var.workflows : workflow.function_name], "api")
+    error_message = "api: a workflow's function_name is \"api\" too."
+  }
+}
 
 variable "firestore" {
   description = "What the Firestore store needs of its database: composite indexes, settings of single fields (\"*\" is every field without its own), and the fields with the time from which documents are removed."
@@ -246,6 +312,11 @@ variable "workflows" {
   validation {
     condition     = length(distinct([for workflow in var.workflows : workflow.function_name])) == length(var.workflows)
     error_message = "workflows: two have the same function_name."
+  }
+
+  validation {
+    condition     = !anytrue(flatten([for workflow in var.workflows : [for variable in keys(workflow.secrets) : startswith(variable, "AUTOPILOT_")]]))
+    error_message = "workflows: a secret's name begins with AUTOPILOT_, as those that only the api reads."
   }
 
   validation {

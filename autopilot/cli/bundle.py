@@ -12,12 +12,12 @@ from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.exits import ExitCode, fail
 from autopilot.entry_point import load_workflow
 from autopilot.errors import WorkflowInvalid
-from autopilot.provisioning.bundled_workflow import BundledWorkflow
+from autopilot.provisioning.bundle import Bundle, BundledApi, BundledWorkflow
 
 
 def require_workflow(name: str, source: Path) -> None:
     """End the command with one line unless ``source`` makes a function of this name of a workflow."""
-    known = _functions_of(source)
+    known = _functions_in(_names_of(source))
     if name in known:
         return
     if not known:
@@ -25,14 +25,24 @@ def require_workflow(name: str, source: Path) -> None:
     fail(ExitCode.WRONG_USE, f"unknown workflow {name!r}; {source} has: {', '.join(sorted(known))}")
 
 
-def load_workflows(source: Path) -> list[BundledWorkflow]:
+def load_bundle(source: Path) -> Bundle:
     """Import every workflow that ``source`` makes a function; end the command with one line if one cannot be."""
-    functions = _functions_of(source)
+    names = _names_of(source)
+    functions = _functions_in(names)
     sys.path.insert(0, str(source.resolve().parent))
     try:
-        return [BundledWorkflow(name, _load(name, path)) for name, path in sorted(functions.items())]
+        workflows = tuple(BundledWorkflow(name, _load(name, path)) for name, path in sorted(functions.items()))
     finally:
         del sys.path[0]
+    apis = {name: value.workflow_paths for name, value in names.items() if hasattr(value, "workflow_paths")}
+    if len(apis) > 1:
+        fail(ExitCode.WRONG_USE, f"{source} makes {' and '.join(sorted(apis))} with api_entry_point(); one is enough")
+    for name, paths in apis.items():
+        if unnamed := set(paths) - set(functions.values()):
+            fail(ExitCode.WRONG_USE, f"{source}: {name} shows {min(unnamed)}, which is no function of its own there")
+        shown = tuple(bundled for bundled in workflows if functions[bundled.entry_point] in paths)
+        return Bundle(workflows, BundledApi(name, shown))
+    return Bundle(workflows, None)
 
 
 def _load(name: str, path: str) -> type[BaseWorkflow[Any, Any]]:
@@ -56,15 +66,19 @@ def _faults(error: ValidationError) -> Iterator[str]:
         yield f"{place or error.title}: {fault['msg'].removeprefix('Value error, ')}"
 
 
-def _functions_of(source: Path) -> dict[str, str]:
+def _functions_in(names: dict[str, Any]) -> dict[str, str]:
     """The functions that ``entry_point`` made, with the path of the workflow's class behind each."""
+    return {name: value.workflow_path for name, value in names.items() if hasattr(value, "workflow_path")}
+
+
+def _names_of(source: Path) -> dict[str, Any]:
+    """What ``source`` defines, run as functions-framework runs it."""
     if not source.is_file():
         fail(ExitCode.WRONG_USE, f"there is no {source} here; go to the folder of your bundle, or use --source")
     sys.path.insert(0, str(source.resolve().parent))
     try:
-        names = runpy.run_path(str(source), run_name="main")
+        return runpy.run_path(str(source), run_name="main")
     except Exception as error:  # noqa: BLE001 - the process boundary: what the author's module raises is told, not known
         fail(ExitCode.NOT_SERVED, f"{source} cannot be imported: {type(error).__name__}: {error}")
     finally:
         del sys.path[0]
-    return {name: value.workflow_path for name, value in names.items() if hasattr(value, "workflow_path")}

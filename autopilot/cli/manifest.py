@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autopilot.cli.bundle import load_workflows
+from autopilot.cli.bundle import load_bundle
 from autopilot.cli.exits import ExitCode, fail
 from autopilot.errors import ConfigurationError
 
@@ -27,18 +27,18 @@ def manifest(
     file = output or root / "terraform" / "workflows.auto.tfvars.json"
     if source.name != "main.py":
         fail(ExitCode.WRONG_USE, f"{source}: Cloud Functions starts a function from main.py, and from no other file")
-    workflows = load_workflows(source)
-    if not workflows:
+    bundle = load_bundle(source)
+    if not bundle.workflows:
         fail(ExitCode.WRONG_USE, f"{source} makes no workflow a function: name = entry_point('functions.name:Class')")
     try:
-        text = as_tfvars(terraform_variables(workflows, root))
+        text = as_tfvars(terraform_variables(bundle, root))
     except ConfigurationError as error:
         fail(ExitCode.WRONG_USE, str(error))
     if check:
         _compare(file, text)
     else:
         _write(file, text)
-    names = ", ".join(bundled.manifest.name for bundled in workflows)
+    names = ", ".join(bundled.manifest.name for bundled in bundle.workflows)
     print(f"{_shown(file)} {'is what the code says' if check else 'written'}: {names}")  # noqa: T201 - the command's own voice
 
 

@@ -14,10 +14,11 @@ REQUIREMENTS = "requirements.txt"
 _REQUIREMENT_FILES = ("-r", "--requirement", "-c", "--constraint")
 
 
-def imported_files(root: Path, modules: Iterable[str]) -> set[str]:
+def imported_files(root: Path, modules: Iterable[str], *, without: str | None = None) -> set[str]:
     """The files below ``root`` that importing ``modules`` can read, as paths with slashes.
 
-    Packages that have an ``__init__.py`` come with it. What is not below ``root`` is somebody else's, and left out.
+    Packages that have an ``__init__.py`` come with it. What is not below ``root`` is somebody else's, and left out, as
+    is the package ``without`` and what only it imports.
 
     Raises:
         SourceInvalid: a file is not Python.
@@ -27,7 +28,7 @@ def imported_files(root: Path, modules: Iterable[str]) -> set[str]:
     seen: set[str] = set()
     while open_modules:
         module = open_modules.pop()
-        if module in seen:
+        if module in seen or (without is not None and f"{module}.".startswith(f"{without}.")):
             continue
         seen.add(module)
         open_modules += _parents(module)
@@ -36,6 +37,25 @@ def imported_files(root: Path, modules: Iterable[str]) -> set[str]:
             files.add(path.relative_to(root).as_posix())
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
             open_modules += _imports(root, path, package)
+    return files
+
+
+def data_files(root: Path, package: str) -> set[str]:
+    """The files of a package below ``root``, and of the packages in it, that are no Python: templates, styles.
+
+    Raises:
+        SourceInvalid: one is no text, which Terraform cannot put in an archive.
+    """
+    files: set[str] = set()
+    for path in root.joinpath(*package.split(".")).rglob("*"):
+        if path.is_dir() or path.suffix in {".py", ".pyc"}:
+            continue
+        name = path.relative_to(root).as_posix()
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceInvalid(name, f"an archive takes text in UTF-8: {error}") from error
+        files.add(name)
     return files
 
 

@@ -6,7 +6,6 @@ Terraform drops keys that its typed variables do not know without a word, so the
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from autopilot.base_workflow import BaseWorkflow
 from autopilot.core.schema import WorkflowSchema, type_arguments
 from autopilot.errors import PayloadError, WorkflowInvalid
 from autopilot.models import MAX_SCHEDULE_DEADLINE_SECONDS, Schedule
-from autopilot.provisioning.bundled_workflow import BundledWorkflow
+from autopilot.provisioning.bundle import Bundle, BundledApi, BundledWorkflow
 from autopilot.provisioning.configuration import ConfigVariables, config_variables_of
-from autopilot.provisioning.sources import imported_files, requirement_files
+from autopilot.provisioning.sources import data_files, imported_files, requirement_files
 from autopilot.storage.firestore_indexes import composite_indexes, field_settings
 
 MAX_FUNCTION_NAME = 30
@@ -25,20 +24,28 @@ MAX_FUNCTION_NAME = 30
 MIN_SCHEDULE_DEADLINE_SECONDS = 15
 """The shortest ``attempt_deadline`` that Cloud Scheduler takes."""
 
+API_FUNCTION_NAME = "api"
+"""The API's part of its function's name."""
+
+API_PACKAGE = "autopilot.api"
+API_KEY = "AUTOPILOT_API_KEY"
+
 _FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def terraform_variables(workflows: Sequence[BundledWorkflow], root: Path) -> dict[str, Any]:
-    """What Terraform is told about ``workflows``, whose sources are below ``root``. Nothing of it is of an environment.
+def terraform_variables(bundle: Bundle, root: Path) -> dict[str, Any]:
+    """What Terraform is told about ``bundle``, whose sources are below ``root``. Nothing of it is of an environment.
 
     Raises:
         WorkflowInvalid: a workflow cannot be provisioned as it is; the field is named.
         SourceInvalid: a file of the bundle cannot be used.
     """
-    names = _function_names(workflows)
-    config = config_variables_of([bundled.workflow for bundled in workflows])
-    shared = imported_files(root, ["main"]) | requirement_files(root)
+    names = _function_names(bundle)
+    config = config_variables_of([bundled.workflow for bundled in bundle.workflows])
+    # main.py names the API too, but a process that serves a workflow never imports it.
+    shared = imported_files(root, ["main"], without=API_PACKAGE) | requirement_files(root)
     return {
+        "api": None if bundle.api is None else _api(bundle.api, root, shared),
         "firestore": _firestore(),
         "shared_files": sorted(shared),
         "workflows": {
@@ -47,7 +54,7 @@ def terraform_variables(workflows: Sequence[BundledWorkflow], root: Path) -> dic
                 "files": sorted(imported_files(root, [bundled.workflow.__module__]) - shared),
                 "function_name": names[bundled.manifest.name],
             }
-            for bundled in workflows
+            for bundled in bundle.workflows
         },
     }
 
@@ -57,11 +64,22 @@ def as_tfvars(variables: dict[str, Any]) -> str:
     return json.dumps(variables, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _function_names(workflows: Sequence[BundledWorkflow]) -> dict[str, str]:
+def _api(api: BundledApi, root: Path, shared: set[str]) -> dict[str, Any]:
+    # It shows manifests and payload schemas, so it imports every workflow.
+    modules = ["main", f"{API_PACKAGE}.app", *(bundled.workflow.__module__ for bundled in api.workflows)]
+    return {
+        "entry_point": api.entry_point,
+        "files": sorted((imported_files(root, modules) | data_files(root, API_PACKAGE)) - shared),
+        "secrets": [API_KEY],
+        "workflows": sorted(bundled.manifest.name for bundled in api.workflows),
+    }
+
+
+def _function_names(bundle: Bundle) -> dict[str, str]:
     """The name of each workflow's function, less its environment: words joined by hyphens."""
     names: dict[str, str] = {}
     taken: dict[str, BundledWorkflow] = {}
-    for bundled in workflows:
+    for bundled in bundle.workflows:
         name = bundled.manifest.name
         function_name = re.sub("_+", "-", name)
         if not _FUNCTION_NAME.fullmatch(function_name):
@@ -72,6 +90,12 @@ def _function_names(workflows: Sequence[BundledWorkflow]) -> dict[str, str]:
             raise WorkflowInvalid(
                 name,
                 f"name: a function's name has room for {MAX_FUNCTION_NAME} characters of it, not {len(function_name)}",
+            )
+        if bundle.api is not None and function_name == API_FUNCTION_NAME:
+            raise WorkflowInvalid(
+                name,
+                f"name: its function would be {function_name!r}, as that of API v1 "
+                f"({bundle.api.entry_point} in main.py)",
             )
         if (other := taken.get(function_name)) is not None:
             raise WorkflowInvalid(

@@ -15,7 +15,8 @@ run "nothing_is_public" {
   command = apply
 
   variables {
-    invokers = ["group:ops@example.com"]
+    dashboard_members = ["group:ops@example.com"]
+    invokers          = ["group:ops@example.com"]
     overrides = {
       nightly_sync = { environment = { NIGHTLY_SYNC_SOURCE = "https://example.com" } }
       on_request   = { invokers = ["user:a@example.com"] }
@@ -25,6 +26,9 @@ run "nothing_is_public" {
   assert {
     condition = alltrue([
       for member in concat(
+        [for binding in google_cloud_run_v2_service_iam_member.api_calls_workflow : binding.member],
+        [for binding in google_cloud_run_v2_service_iam_member.api_public : binding.member],
+        [for binding in google_cloud_run_v2_service_iam_member.dashboard_member : binding.member],
         [for binding in google_cloud_run_v2_service_iam_member.invoker : binding.member],
         [for binding in google_cloud_run_v2_service_iam_member.scheduler : binding.member],
       ) : !startswith(member, "all")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from autopilot.cli.app import app
 from tests.cli.conftest import Command
 
-MAIN = "from autopilot.entry_point import entry_point\n"
+MAIN = "from autopilot.entry_point import api_entry_point, entry_point\n"
 WORKFLOW = """
 from datetime import timedelta
 from pydantic import BaseModel, SecretStr
@@ -49,6 +49,10 @@ class Bundle:
             WORKFLOW.format(name=name, manifest=manifest, config=config)
         )
         self._main += f"{function} = entry_point('jobs.{function}:Work')\n"
+        (self.folder / "main.py").write_text(self._main)
+
+    def add_api(self, *functions: str, name: str = "api") -> None:
+        self._main += f"{name} = api_entry_point({', '.join(functions)}, name={name!r})\n"
         (self.folder / "main.py").write_text(self._main)
 
     @property
@@ -111,6 +115,60 @@ def test_what_a_manifest_says_is_told_to_terraform(own_bundle: Bundle) -> None:
         }
     }
     assert own_bundle.told["shared_files"] == ["main.py", "requirements.txt"]
+
+
+def test_an_api_is_told_with_what_it_shows_and_what_only_it_needs(own_bundle: Bundle) -> None:
+    for name in ("one", "other", "unseen"):
+        own_bundle.add(name, function=f"{name}_job")
+    own_bundle.add_api("other_job", "one_job", name="desk")
+
+    ended = manifest(own_bundle)
+
+    assert ended.exit_code == 0, ended.output
+    assert own_bundle.told["api"] == {
+        "entry_point": "desk",
+        "files": ["jobs/one_job.py", "jobs/other_job.py"],
+        "secrets": ["AUTOPILOT_API_KEY"],
+        "workflows": ["one", "other"],
+    }
+
+
+def test_a_bundle_without_an_api_has_none(own_bundle: Bundle) -> None:
+    own_bundle.add("job")
+
+    assert manifest(own_bundle).exit_code == 0
+    assert own_bundle.told["api"] is None
+
+
+def test_a_bundle_has_one_api(own_bundle: Bundle) -> None:
+    own_bundle.add("job")
+    own_bundle.add_api("job")
+    own_bundle.add_api("job", name="second")
+
+    ended = manifest(own_bundle)
+
+    assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1)
+    assert "makes api and second with api_entry_point(); one is enough" in ended.stderr
+
+
+def test_an_api_shows_workflows_that_have_a_function(own_bundle: Bundle) -> None:
+    own_bundle.add("job")
+    own_bundle.add_api("entry_point('jobs.other:Work')")
+
+    ended = manifest(own_bundle)
+
+    assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1)
+    assert "api shows jobs.other:Work, which is no function of its own" in ended.stderr
+
+
+def test_a_workflow_and_the_api_are_two_functions(own_bundle: Bundle) -> None:
+    own_bundle.add("api", function="job")
+    own_bundle.add_api("job")
+
+    ended = manifest(own_bundle)
+
+    assert ended.exit_code == 2
+    assert ended.stderr == ("autopilot: api: name: its function would be 'api', as that of API v1 (api in main.py)\n")
 
 
 @pytest.mark.parametrize(

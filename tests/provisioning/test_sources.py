@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autopilot.errors import SourceInvalid
-from autopilot.provisioning.sources import imported_files, requirement_files
+from autopilot.provisioning.sources import data_files, imported_files, requirement_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,33 @@ def test_what_is_imported_comes_with_all_that_it_imports(tmp_path: Path) -> None
         "lib/deep/sibling.py",
         "lib/top.py",
     }
+
+
+def test_a_package_can_be_left_out_with_what_only_it_imports(tmp_path: Path) -> None:
+    write(tmp_path, main="import lib.api.app, lib.api_keys\n", lib__api__app="import lib.charts, lib.times")
+    write(tmp_path, lib__charts="", lib__times="", lib__api_keys="import lib.times")
+
+    files = imported_files(tmp_path, ["main"], without="lib.api")
+
+    assert files == {"main.py", "lib/api_keys.py", "lib/times.py"}
+
+
+def test_the_data_of_a_package_is_what_is_no_python(tmp_path: Path) -> None:
+    write(tmp_path, lib__api__app="", lib__api__pages__start="")
+    for name in ("pages/static/page.css", "pages/start.html", "__pycache__/app.cpython-313.pyc", "../other.html"):
+        (tmp_path / "lib" / "api" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lib" / "api" / name).write_text("…")
+
+    assert data_files(tmp_path, "lib.api") == {"lib/api/pages/start.html", "lib/api/pages/static/page.css"}
+    assert data_files(tmp_path, "somebody.elses") == set()
+
+
+def test_data_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "icon.png").write_bytes(b"\x89PNG")
+
+    with pytest.raises(SourceInvalid, match=r"lib/icon\.png: an archive takes text in UTF-8"):
+        data_files(tmp_path, "lib")
 
 
 def test_modules_that_import_each_other_end(tmp_path: Path) -> None:

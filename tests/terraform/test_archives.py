@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import subprocess
 import urllib.request
 import venv
@@ -24,7 +25,7 @@ TOLD: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_t
 
 @pytest.fixture(scope="module")
 def archives(own_plan: dict[str, Any]) -> dict[str, bytes]:
-    """The zip file of each workflow."""
+    """The zip file of each workflow, and of the API ("api")."""
     made = {}
     for name, files in archived(own_plan).items():
         archive = io.BytesIO()
@@ -90,6 +91,31 @@ def test_an_archive_serves_its_function(
     assert described["total_runs"] == 0
 
 
+def test_the_archive_of_the_api_serves_api_and_dashboard(
+    archives: dict[str, bytes], python: Path, tmp_path: Path
+) -> None:
+    unpack(archives["api"], tmp_path)
+
+    server = FunctionServer(
+        TOLD["api"]["entry_point"],
+        source=tmp_path / "main.py",
+        folder=tmp_path,
+        python=str(python),
+        env=dict.fromkeys(os.environ.keys() - bare_environment().keys()),
+    )
+    with server:
+        health = fetch(f"{server.url}/api/v1/health")
+        workflows = fetch(f"{server.url}/api/v1/workflows")
+        page = read(f"{server.url}/").decode()
+        static = [read(f"{server.url}/{path}") for path in re.findall(r'(?:href|src)="[./]*(static/[^"]+)"', page)]
+
+    assert (health["status"], health["store"]) == ("ok", "sqlite")
+    assert {workflow["name"] for workflow in workflows["workflows"]} == set(TOLD["workflows"])
+    assert "<html" in page
+    assert len(static) >= 2
+    assert all(static)
+
+
 @pytest.mark.parametrize("workflow", sorted(TOLD["workflows"]))
 def test_an_archive_can_keep_its_history_in_firestore(
     workflow: str, archives: dict[str, bytes], python: Path, tmp_path: Path
@@ -108,7 +134,9 @@ def test_an_archive_can_keep_its_history_in_firestore(
     assert opened.stdout.strip() == "FirestoreStore", opened.stderr
 
 
-def test_a_changed_workflow_is_one_function_to_update(configuration: Configuration, tmp_path: Path) -> None:
+def test_a_changed_workflow_is_its_function_to_update_and_the_api_which_shows_it(
+    configuration: Configuration, tmp_path: Path
+) -> None:
     if not configuration.is_offline:
         pytest.skip("an apply needs the offline stand-in: without it, this would be a real project")
     bundle = copy_of_the_repository(tmp_path / "bundle")
@@ -127,7 +155,9 @@ def test_a_changed_workflow_is_one_function_to_update(configuration: Configurati
         if change["change"]["actions"] != ["no-op"]
     }
     assert changed == {
+        'google_cloudfunctions2_function.api["api"]': ["update"],
         'google_cloudfunctions2_function.workflow["uptime_check"]': ["update"],
+        'google_storage_bucket_object.api_archive["api"]': ["delete", "create"],
         'google_storage_bucket_object.archive["uptime_check"]': ["delete", "create"],
     }
 
@@ -139,7 +169,12 @@ def bare_environment() -> dict[str, str]:
 
 
 def fetch(url: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(read(url))
+    return said
+
+
+def read(url: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=30) as answer:
-        said: dict[str, Any] = json.loads(answer.read())
+        said: bytes = answer.read()
     return said

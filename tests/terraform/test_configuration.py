@@ -74,14 +74,14 @@ def test_checkov_finds_nothing_and_every_skip_is_needed() -> None:
     skips = sum(file.read_text().count("#checkov:skip=") for file in FOLDER.glob("*.tf"))
     assert scanned.returncode == 0, scanned.stdout + scanned.stderr
     assert "Failed checks: 0" in scanned.stdout
-    assert len(set(skipped_checks(scanned.stdout))) == skips
+    assert len(skipped_checks(scanned.stdout)) == skips
 
 
-def skipped_checks(report: str) -> list[str]:
-    """The ids of the checks that were skipped and would fail."""
+def skipped_checks(report: str) -> set[tuple[str, str]]:
+    """The checks that were skipped and would fail: the id of each, and the resource less its index."""
     lines = report.splitlines()
-    return [
-        line.split(":")[1].strip()
+    return {
+        (line.split(":")[1].strip(), below.split(":")[1].strip().partition("[")[0])
         for line, below in itertools.pairwise(lines)
         if line.startswith("Check: ") and "SKIPPED for resource" in below
-    ]
+    }

@@ -2,10 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autopilot.api.events import MARGIN_SECONDS, MAX_STREAM_SECONDS
+from autopilot.api.writes import MAX_WAIT_SECONDS
 from autopilot.http_trigger import SCHEDULE_HEADER
 from autopilot.settings import load_settings
 from autopilot.storage.firestore_documents import COLLECTIONS
@@ -18,6 +21,7 @@ Plan = dict[str, Any]
 
 TOLD: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
 WORKFLOWS: dict[str, Any] = TOLD["workflows"]
+API: dict[str, Any] = TOLD["api"]
 
 
 def planned(plan: Plan, kind: str) -> dict[str, dict[str, Any]]:
@@ -70,19 +74,45 @@ def test_nobody_has_a_role_that_is_not_listed_here(own_plan: Plan) -> None:
             'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")',
         ),
     }
+    invoker = ("google_cloud_run_v2_service_iam_member",)
+    reader = ("google_secret_manager_secret_iam_member",)
+    only_its_database = 'resource.name == "projects/my-project/databases/autopilot-prod"'
+    api_key = "autopilot-prod-autopilot-api-key"
+    expected |= {
+        ("google_project_iam_member", "my-project", "roles/datastore.user", account["api"], only_its_database),
+        (*reader, api_key, "roles/secretmanager.secretAccessor", account["api"], None),
+    }
     for name, workflow in WORKFLOWS.items():
-        only_its_database = 'resource.name == "projects/my-project/databases/autopilot-prod"'
         member, service = account[name], f"autopilot-prod-{workflow['function_name']}"
         expected.add(("google_project_iam_member", "my-project", "roles/datastore.user", member, only_its_database))
         for variable in workflow["secrets"]:
             secret = f"autopilot-prod-{variable.lower().replace('_', '-')}"
-            kind = "google_secret_manager_secret_iam_member"
-            expected.add((kind, secret, "roles/secretmanager.secretAccessor", member, None))
+            expected.add((*reader, secret, "roles/secretmanager.secretAccessor", member, None))
+        expected.add((*invoker, service, "roles/run.invoker", account["api"], None))
         if workflow["schedules"]:
-            kind = "google_cloud_run_v2_service_iam_member"
-            expected.add((kind, service, "roles/run.invoker", account["scheduler"], None))
+            expected.add((*invoker, service, "roles/run.invoker", account["scheduler"], None))
 
     assert grants(own_plan) == expected
+
+
+def test_the_public_is_let_in_to_the_api_when_that_is_said_and_to_nothing_else(configuration: Configuration) -> None:
+    plan = configuration.plan(
+        "-var=api_public=true",
+        '-var=secret_versions={"AUTOPILOT_API_KEY": "1"}',
+        '-var=invokers=["user:a@example.com"]',
+    )
+
+    public = [grant for grant in grants(plan) if grant[3].startswith("all")]
+    assert public == [
+        ("google_cloud_run_v2_service_iam_member", "autopilot-prod-api", "roles/run.invoker", "allUsers", None)
+    ]
+
+
+def test_the_public_is_named_at_one_place() -> None:
+    named = re.findall(r"allUsers|allAuthenticatedUsers", re.sub(r'error_message = ".*"', "", _text_of_all()))
+
+    assert named == ["allUsers"]
+    assert re.search(r'"api_public" \{(?:(?!\n\}).)*allUsers', (FOLDER / "api.tf").read_text(), re.DOTALL)
 
 
 def accounts(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -111,7 +141,7 @@ def test_each_function_is_an_account_of_its_own(own_plan: Plan) -> None:
     functions = planned(own_plan, "google_cloudfunctions2_function").values()
     used = {function["service_config"][0]["service_account_email"] for function in functions}
 
-    assert len(used) == len(WORKFLOWS) == len(functions)
+    assert len(used) == len(WORKFLOWS) + 1 == len(functions)
 
 
 def test_every_collection_that_expires_has_its_ttl_and_none_is_indexed_field_by_field(own_plan: Plan) -> None:
@@ -131,12 +161,12 @@ def indexes_of(field: dict[str, Any]) -> list[Any]:
 
 def test_an_archive_holds_what_the_manifest_lists_and_nothing_else(own_plan: Plan) -> None:
     for name, files in archived(own_plan).items():
-        assert set(files) == {*TOLD["shared_files"], *WORKFLOWS[name]["files"]}
+        assert set(files) == {*TOLD["shared_files"], *(API if name == "api" else WORKFLOWS[name])["files"]}
         assert all(content == (ROOT / file).read_text() for file, content in files.items())
 
 
 def archived(plan: Plan) -> dict[str, dict[str, str]]:
-    """The files of each workflow's archive, as Terraform read them."""
+    """The files of each workflow's archive and of the API's ("api"), as Terraform read them."""
     resources = plan["prior_state"]["values"]["root_module"]["resources"]
     return {
         resource["index"]: {source["filename"]: source["content"] for source in resource["values"]["source"]}
@@ -145,7 +175,34 @@ def archived(plan: Plan) -> dict[str, dict[str, str]]:
     }
 
 
+def test_only_the_archive_of_the_api_holds_the_api(own_plan: Plan) -> None:
+    with_api = {name for name, files in archived(own_plan).items() if any("autopilot/api/" in file for file in files)}
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "autopilot" / "api").rglob("*") if is_source(path)}
+
+    assert with_api == {"api"}
+    assert package <= set(archived(own_plan)["api"])
+    assert {files for workflow in WORKFLOWS.values() for files in workflow["files"]} <= set(archived(own_plan)["api"])
+
+
+def is_source(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
+
+
 # What the configuration repeats of the code and of the documents
+
+
+def test_the_api_has_time_for_its_longest_answers(own_plan: Plan) -> None:
+    api = planned(own_plan, "google_cloudfunctions2_function")['google_cloudfunctions2_function.api["api"]']
+
+    assert api["service_config"][0]["timeout_seconds"] > max(MAX_STREAM_SECONDS, MAX_WAIT_SECONDS) + MARGIN_SECONDS
+
+
+def test_the_api_has_its_key_where_it_looks(configuration: Configuration) -> None:
+    plan = configuration.plan('-var=secret_versions={"AUTOPILOT_API_KEY": "1"}')
+    api = planned(plan, "google_cloudfunctions2_function")['google_cloudfunctions2_function.api["api"]']
+    variables = {secret["key"]: "k" * 16 for secret in api["service_config"][0]["secret_environment_variables"]}
+
+    assert load_settings(variables).api_key is not None
 
 
 def test_alerts_look_for_events_that_are_logged() -> None:
@@ -188,6 +245,10 @@ def test_every_variable_and_output_is_in_the_readme() -> None:
     assert [file.name for file in FOLDER.glob("*.tf") if f"`{file.name}`" not in readme] == [
         file.name for file in FOLDER.glob("*.tf") if file.name in {"outputs.tf", "variables.tf", "versions.tf"}
     ]
+
+
+def _text_of_all() -> str:
+    return _text_of(*(file.name for file in FOLDER.glob("*.tf")))
 
 
 def _text_of(*files: str) -> str:

@@ -60,7 +60,7 @@ def test_a_key_that_terraform_would_drop_is_found() -> None:
 def test_the_generated_file_says_nothing_of_an_environment() -> None:
     told = json.loads(COMMITTED.read_text())
 
-    assert set(told) == {"firestore", "shared_files", "workflows"}
+    assert set(told) == {"api", "firestore", "shared_files", "workflows"}
     assert not set(told) & {"project_id", "region", "environment"}
 
 
@@ -73,6 +73,8 @@ def test_a_value_that_cannot_work_is_refused_in_words(configuration: Configurati
         "-var=environment=Production",
         '-var=invokers=["allUsers"]',
         '-var=notification_channels=["ops@example.com"]',
+        '-var=dashboard_members=["allUsers"]',
+        '-var=api_cors_origins=["*"]',
         '-var=overrides={"absent": {}}',
         '-var=secret_versions={"ABSENT": "1"}',
     )
@@ -83,8 +85,22 @@ def test_a_value_that_cannot_work_is_refused_in_words(configuration: Configurati
         "project_id: the id of a project",
         "environment: 1 to 8 lower-case letters and digits",
         "invokers: each is a user:, group:, serviceAccount:, principal: or principalSet:. Workflow functions are never",
+        "dashboard_members: each is a user:, group:, serviceAccount:, principal: or principalSet:. Everybody is let in by",
+        "api_cors_origins: each is a scheme and a host",
         "notification_channels: each is the full name of a channel",
         "overrides: unknown workflow absent; there are feed_digest, uptime_check.",
         "secret_versions: no workflow declares ABSENT",
     ):
         assert words in said
+
+
+def test_an_api_without_a_key_is_not_made_public_and_why_is_said(configuration: Configuration) -> None:
+    planned = configuration.terraform(
+        "plan", "-input=false", "-no-color", "-var=project_id=my-project", "-var=api_public=true"
+    )
+
+    said = " ".join(planned.stderr.replace("│", " ").split())
+    assert planned.returncode == 1
+    assert (
+        "api_public: without a key, everybody could read and start everything. Add a version to the secret of" in said
+    )
