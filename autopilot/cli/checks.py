@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from autopilot.cli.bundle import load_workflows
+from autopilot.cli.bundle import load_bundle
 from autopilot.cli.environment import default_credentials_file
 from autopilot.cli.exits import CommandFailed
 from autopilot.cli.google_account import active_account
@@ -208,7 +208,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def describe_bundle(source: Path) -> int:
     """Import every workflow of a bundle and name it, in one line; gives the exit code."""
     try:
-        workflows = load_workflows(source)
+        workflows = load_bundle(source).workflows
     except typer.Exit as ended:
         return ended.exit_code
     print(f"{len(workflows)} workflows: {', '.join(each.manifest.name for each in workflows)}")  # noqa: T201 - its answer

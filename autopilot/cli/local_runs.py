@@ -12,7 +12,7 @@ from autopilot.api.context import ApiContext, WorkflowCatalog
 from autopilot.api.run_detail import run_detail
 from autopilot.api.schemas import RunAccepted, RunDetail, RunPage, summary_of
 from autopilot.api.workflow_client import WorkflowClient
-from autopilot.cli.bundle import load_workflows
+from autopilot.cli.bundle import load_bundle
 from autopilot.cli.environment import direct_to_this_machine
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.main_module import MainModuleUnreadable, functions_in
@@ -91,7 +91,7 @@ class LocalRuns:
             raise CommandFailed(ExitCode.NOT_SERVED, f"{error}\n{log}".rstrip()) from None
 
     def _actions(self, workflow: str) -> RunActions:
-        bundled = {each.manifest.name: each for each in load_workflows(self._source)}
+        bundled = {each.manifest.name: each for each in load_bundle(self._source).workflows}
         if workflow not in bundled:
             raise CommandFailed(
                 ExitCode.NOT_FOUND, f"{self._source} has no workflow {workflow}; its function is needed to act on a run"
