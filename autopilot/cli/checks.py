@@ -17,6 +17,7 @@ from autopilot.cli.environment import default_credentials_file
 from autopilot.cli.exits import CommandFailed
 from autopilot.cli.google_account import active_account
 from autopilot.cli.options import settings_or_fail
+from autopilot.cli.output import print_line
 from autopilot.cli.store_place import kept_in
 from autopilot.core.run_archive import get_run_archive
 from autopilot.core.run_log import reset_run_log_service
@@ -211,7 +212,7 @@ def describe_bundle(source: Path) -> int:
         workflows = load_bundle(source).workflows
     except typer.Exit as ended:
         return ended.exit_code
-    print(f"{len(workflows)} workflows: {', '.join(each.manifest.name for each in workflows)}")  # noqa: T201 - its answer
+    print_line(f"{len(workflows)} workflows: {', '.join(each.manifest.name for each in workflows)}")
     return 0
 
 

@@ -1,7 +1,5 @@
 """``autopilot doctor``: what is missing, and how to get it."""
 
-import dataclasses
-import json
 from typing import Annotated
 
 import typer
@@ -11,6 +9,7 @@ from rich.text import Text
 from autopilot.cli.checks import Finding, Need, findings
 from autopilot.cli.exits import ExitCode
 from autopilot.cli.options import SOURCE, JsonOption, SourceOption
+from autopilot.cli.output import print_json
 from autopilot.cli.rendering import bounded
 
 _TITLES = {
@@ -35,7 +34,7 @@ def doctor(
                 _print(console, finding, is_first=all(other.need is not finding.need for other in found))
             found.append(finding)
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))  # noqa: T201 - the command's output
+        print_json(found)
     needed = {Need.LOCAL, Need.DEPLOYMENT} if deploy else {Need.LOCAL}
     if any(finding.need in needed and not finding.ok for finding in found):
         raise typer.Exit(ExitCode.RUN_FAILED)

@@ -3,13 +3,10 @@
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
 
+from autopilot.api.kept_token import KeptToken
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.clock import Clock, SystemClock
-
-TOKEN_KEPT = timedelta(minutes=30)
-"""How long an identity token is used: half of what it is valid for."""
 
 
 class CallerHeaders:
@@ -26,8 +23,7 @@ class CallerHeaders:
     ) -> None:
         self._key = key
         self._fetch_token = fetch_token
-        self._clock = clock or SystemClock()
-        self._known: tuple[float, dict[str, str]] | None = None
+        self._token = KeptToken(clock or SystemClock())
 
     def __call__(self) -> dict[str, str]:
         """The headers of a request that is sent now.
@@ -35,19 +31,21 @@ class CallerHeaders:
         Raises:
             CommandFailed: there is no identity token, and no key to do without it.
         """
-        if self._known is None or self._known[0] <= self._clock.monotonic():
-            self._known = (self._clock.monotonic() + TOKEN_KEPT.total_seconds(), self._fetch())
-        return self._known[1]
-
-    def _fetch(self) -> dict[str, str]:
         headers = {} if self._key is None else {"X-API-Key": self._key}
-        if self._fetch_token is not None:
-            try:
-                headers["Authorization"] = f"Bearer {self._fetch_token()}"
-            except CommandFailed:
-                if self._key is None:  # with a key the API may be public
-                    raise
+        if self._fetch_token is not None and (token := self._known_token(self._fetch_token)):
+            headers["Authorization"] = f"Bearer {token}"
         return headers
+
+    def _known_token(self, fetch: Callable[[], str]) -> str:
+        """The token; an empty one where the key has to do."""
+        if (token := self._token.get()) is not None:
+            return token
+        try:
+            return self._token.keep(fetch())
+        except CommandFailed:
+            if self._key is None:
+                raise
+            return self._token.keep("")  # with a key the API may be public
 
 
 def is_googles(host: str | None) -> bool:

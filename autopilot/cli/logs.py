@@ -23,6 +23,7 @@ from autopilot.cli.options import (
     settings_or_fail,
     with_source,
 )
+from autopilot.cli.output import print_json, print_line
 from autopilot.cli.rendering import bounded
 from autopilot.cli.run_source import locate_run
 from autopilot.development.log_file import log_file_of, read_log
@@ -46,7 +47,7 @@ def logs(
     """Show what a run logged: under `autopilot dev` on this machine, or with --url in Cloud Logging."""
     detail = with_source(url, source, lambda runs: locate_run(runs, run, workflow))
     if query:
-        print(detail.log_query)  # noqa: T201 - the command's output
+        print_line(detail.log_query)
     elif url is not None and is_googles(urlsplit(url).hostname):
         _read_from_cloud(detail, project, as_json=as_json)
     else:
@@ -69,7 +70,7 @@ def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
         file = log_file_of(settings_or_fail())
     events = list(read_log(file, detail.run.id))
     if as_json:
-        print(json.dumps(events, indent=2))  # noqa: T201 - the command's output
+        print_json(events)
         return
     if not events:
         with told():

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import typer
 
 from autopilot.cli.api_runs import ApiRuns
-from autopilot.cli.durations import duration_from
 from autopilot.cli.exits import CommandFailed, ExitCode, told
 from autopilot.cli.google_account import CallerHeaders, identity_token, is_googles
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
+from autopilot.durations import duration_from
 from autopilot.errors import SettingsInvalid
 from autopilot.settings import Settings, load_settings
 

@@ -1,6 +1,5 @@
 """``autopilot retry``: failed runs go on at the step that failed."""
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from autopilot.cli.options import (
     WorkflowOption,
     with_source,
 )
+from autopilot.cli.output import print_json
 from autopilot.cli.rendering import bounded, status_text
 from autopilot.cli.run_source import RunSource, collect_runs
 from autopilot.cli.run_views import has_failed, print_runs
@@ -67,7 +67,7 @@ async def _retry_all(runs: RunSource, wanted: RunFilter, *, dry_run: bool, as_js
     console = Console(stderr=as_json)
     if dry_run:
         if as_json:
-            print(json.dumps([run.model_dump(mode="json") for run in found], indent=2))  # noqa: T201 - the command's output
+            print_json(found)
         else:
             print_runs(console, found, more=False)
             console.print(f"{len(found)} would be retried.")
@@ -80,7 +80,7 @@ async def _retry_all(runs: RunSource, wanted: RunFilter, *, dry_run: bool, as_js
         if not as_json:
             console.print(_line(run, outcome), soft_wrap=True)
     if as_json:
-        print(json.dumps(outcomes, indent=2))  # noqa: T201 - the command's output
+        print_json(outcomes)
     unsuccessful = sum(1 for outcome in outcomes if outcome["error"] is not None or has_failed(_status(outcome)))
     console.print(f"{len(found)} retried, {unsuccessful} without success.")
     if unsuccessful:

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
 from autopilot.cli.listing import print_listing
-from autopilot.cli.rendering import bounded, duration_text, facts_table, panel_width, result_text, status_text
+from autopilot.cli.rendering import bounded, facts_table, panel_width, result_text, status_text
+from autopilot.durations import duration_text
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 
 _ID_LENGTH = 12

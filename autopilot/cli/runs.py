@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from autopilot.cli.options import SOURCE, JsonOption, SinceOption, SourceOption, UrlOption, with_source
+from autopilot.cli.output import print_json, print_line
 from autopilot.cli.run_source import collect_runs
 from autopilot.cli.run_views import print_runs
 from autopilot.core.run_archive import RunFilter
@@ -28,8 +29,8 @@ def runs(
 
     page = with_source(url, source, lambda runs: collect_runs(runs, wanted, limit=limit))
     if as_json:
-        print(page.model_dump_json(indent=2))  # noqa: T201 - the command's output
+        print_json(page)
     elif page.runs:
         print_runs(Console(), page.runs, more=page.next_cursor is not None)
     else:
-        print("no runs")  # noqa: T201 - the command's output
+        print_line("no runs")

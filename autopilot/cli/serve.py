@@ -1,6 +1,5 @@
 """``autopilot serve``: a workflow's real function, left serving."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,14 +7,16 @@ from rich.console import Console
 
 from autopilot.cli.bundle import require_workflow
 from autopilot.cli.exits import ExitCode, fail, interruptible
+from autopilot.cli.options import SOURCE, SourceOption
 from autopilot.errors import FunctionNotServed
 from autopilot.local_server import FunctionServer
 
 
 def serve(
+    *,
     workflow: Annotated[str, typer.Argument(help="A workflow of main.py, by the name of its function.")],
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
-    source: Annotated[Path, typer.Option(help="The module that names the functions.")] = Path("main.py"),
+    source: SourceOption = SOURCE,
 ) -> None:
     """Serve a workflow's function on this machine until Ctrl-C."""
     require_workflow(workflow, source)

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from autopilot.cli.options import SOURCE, JsonOption, RunArgument, SourceOption, UrlOption, WorkflowOption, with_source
+from autopilot.cli.output import print_json
 from autopilot.cli.run_source import locate_run
 from autopilot.cli.run_views import print_detail
 
@@ -18,6 +19,6 @@ def show(
     """Show a run: its error, the step that failed, steps, attempts, revision, and how to find its log."""
     detail = with_source(url, source, lambda runs: locate_run(runs, run, workflow))
     if as_json:
-        print(detail.model_dump_json(indent=2))  # noqa: T201 - the command's output
+        print_json(detail)
     else:
         print_detail(Console(), detail, options=f" --url {url}" if url else "")

@@ -52,7 +52,10 @@ def doctor(folder: Path, *options: str, tools: dict[str, str] | None = None, **v
         timeout=50,
         check=False,
     )
-    return asked.returncode, {finding["name"]: finding for finding in json.loads(asked.stdout)}
+    found = json.loads(asked.stdout)
+    names = [finding["name"] for finding in found]
+    assert sorted(set(names)) == sorted(names), "a finding is listed twice"
+    return asked.returncode, {finding["name"]: finding for finding in found}
 
 
 def test_a_bundle_that_runs_here_is_well_and_is_told_what_its_deployment_lacks(bundle: Path) -> None:
