@@ -1,7 +1,7 @@
-"""Durations as people write them, ``1h30m``, and as they read them, ``1 h 30 min``."""
+"""Durations as people write them, ``1h30m``, and as they read them, ``1 h 30 min``: in the command and in the dashboard."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 _LETTERS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PART = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
@@ -47,8 +47,11 @@ def in_units(duration: timedelta) -> str:
     return "0 s"
 
 
-def largest_unit(duration: timedelta) -> str:
-    """About how long, in the greatest unit alone: ``3 min``."""
-    seconds = round(duration.total_seconds())
-    unit, length = next(((unit, length) for unit, length in _UNITS if seconds >= length), _UNITS[-1])
-    return f"{seconds // length} {unit}"
+def relative_text(time: datetime, now: datetime) -> str:
+    """How far off a time is, in the greatest unit alone: ``just now``, ``3 min ago``, ``in 2 h``."""
+    seconds = round((now - time).total_seconds())
+    if abs(seconds) < 5:
+        return "just now"
+    unit, length = next((unit, length) for unit, length in _UNITS if abs(seconds) >= length)
+    told = f"{abs(seconds) // length} {unit}"
+    return f"{told} ago" if seconds > 0 else f"in {told}"

@@ -10,6 +10,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "autopilot.durations",
         "autopilot.errors",
+        "autopilot.log_file",
         "autopilot.models",
         "autopilot.observability",
         "autopilot.settings",

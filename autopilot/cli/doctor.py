@@ -1,5 +1,6 @@
 """``autopilot doctor``: what is missing, and how to get it."""
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -35,9 +36,17 @@ def doctor(
             found.append(finding)
     if as_json:
         print_json(found)
+    else:
+        console.print(_summary(found))
     needed = {Need.LOCAL, Need.DEPLOYMENT} if deploy else {Need.LOCAL}
     if any(finding.need in needed and not finding.ok for finding in found):
         raise typer.Exit(ExitCode.RUN_FAILED)
+
+
+def _summary(found: list[Finding]) -> str:
+    missing = Counter(finding.need for finding in found if not finding.ok)
+    local, deployment = missing[Need.LOCAL], missing[Need.DEPLOYMENT]
+    return f"\nMissing here: {local or 'nothing'}. Missing for deployment: {deployment or 'nothing'}."
 
 
 def _print(console: Console, finding: Finding, *, is_first: bool) -> None:

@@ -1,5 +1,6 @@
 """The account of the person at the keyboard, as ``gcloud`` knows it."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -48,11 +49,6 @@ class CallerHeaders:
             return self._token.keep("")  # with a key the API may be public
 
 
-def is_googles(host: str | None) -> bool:
-    """Whether an address is that of a function whose callers Google's IAM checks."""
-    return host is not None and host.endswith((".run.app", ".cloudfunctions.net"))
-
-
 def identity_token() -> str:
     """An identity token of the active account; good for an hour.
 
@@ -76,6 +72,12 @@ def _gcloud(*arguments: str) -> str:
         raise CommandFailed(ExitCode.REFUSED, "gcloud is not installed; see https://cloud.google.com/sdk/docs/install")
     asked = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - no shell
     if asked.returncode != 0:
-        reason = asked.stderr.strip().splitlines()[:1] or [f"it ended with {asked.returncode}"]
-        raise CommandFailed(ExitCode.REFUSED, f"gcloud {' '.join(arguments)}: {reason[0]}; try: gcloud auth login")
+        reason = _reason(asked.stderr) or f"it ended with {asked.returncode}"
+        raise CommandFailed(ExitCode.REFUSED, f"gcloud {' '.join(arguments)}: {reason}; try: gcloud auth login")
     return asked.stdout.strip()
+
+
+def _reason(told: str) -> str:
+    """The first line of what gcloud tells of an error, less what it begins and ends with."""
+    first = next(iter(told.strip().splitlines()), "")
+    return re.sub(r"^ERROR: (\([\w.-]+\) )?", "", first).rstrip(". ")

@@ -3,16 +3,16 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from autopilot.api.schemas import RunDetail
+from autopilot.cli.addresses import is_of_this_machine
 from autopilot.cli.exits import CommandFailed, ExitCode, fail, told
-from autopilot.cli.google_account import is_googles
 from autopilot.cli.options import (
     SOURCE,
     JsonOption,
@@ -26,7 +26,7 @@ from autopilot.cli.options import (
 from autopilot.cli.output import print_json, print_line
 from autopilot.cli.rendering import bounded
 from autopilot.cli.run_source import locate_run
-from autopilot.development.log_file import log_file_of, read_log
+from autopilot.log_file import log_file_of, read_log
 
 _LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}
 _NOT_SHOWN = {"timestamp", "level", "event", "run_id", "workflow", "exception", "attempt"}
@@ -44,11 +44,11 @@ def logs(
     source: SourceOption = SOURCE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run logged: under `autopilot dev` on this machine, or with --url in Cloud Logging."""
+    """Show what a run logged: on this machine, or with --url in Cloud Logging."""
     detail = with_source(url, source, lambda runs: locate_run(runs, run, workflow))
     if query:
         print_line(detail.log_query)
-    elif url is not None and is_googles(urlsplit(url).hostname):
+    elif url and not is_of_this_machine(url):
         _read_from_cloud(detail, project, as_json=as_json)
     else:
         _read_from_this_machine(detail, as_json=as_json)
@@ -65,10 +65,15 @@ def _read_from_cloud(detail: RunDetail, project: str | None, *, as_json: bool) -
         raise typer.Exit(ExitCode.NOT_SERVED)
 
 
-def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
+def kept_log(run_id: str) -> tuple[Path, list[dict[str, Any]]]:
+    """The file that keeps the log of this machine, and its events of a run, oldest first."""
     with told():
         file = log_file_of(settings_or_fail())
-    events = list(read_log(file, detail.run.id))
+    return file, list(read_log(file, run_id))
+
+
+def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
+    file, events = kept_log(detail.run.id)
     if as_json:
         print_json(events)
         return
@@ -76,7 +81,7 @@ def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
         with told():
             raise CommandFailed(
                 ExitCode.NOT_FOUND,
-                f"{file} has nothing of this run: only what runs under `autopilot dev` is kept there",
+                f"{file} has nothing of this run: what `autopilot dev`, `run` and `serve` log in this folder is kept there",
             )
     console = Console(highlight=False)
     for event in events:

@@ -17,7 +17,7 @@ def manifest(
     *,
     source: SourceOption = SOURCE,
     output: Annotated[
-        Path | None, typer.Option(help="The file. [default: terraform/workflows.auto.tfvars.json]")
+        Path | None, typer.Option(help="The file.", show_default="terraform/workflows.auto.tfvars.json")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file says otherwise.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from autopilot.cli.bundle import require_workflow
-from autopilot.cli.environment import direct_to_this_machine
+from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.function_client import FunctionClient, RunAnswer, WorkflowTotals
 from autopilot.cli.options import SOURCE, JsonOption, SourceOption, settings_or_fail
@@ -35,7 +35,7 @@ def run(
     require_workflow(workflow, source)
     with told():
         settings = settings_or_fail()
-    server = FunctionServer(workflow, source=source, env=direct_to_this_machine())
+    server = FunctionServer(workflow, source=source, env=function_variables(settings))
     body = _body(payload, server.url)
     try:
         with interruptible(), Console(stderr=True).status(f"Running {workflow}"), server:

@@ -6,8 +6,9 @@ import typer
 from rich.console import Console
 
 from autopilot.cli.bundle import require_workflow
-from autopilot.cli.exits import ExitCode, fail, interruptible
-from autopilot.cli.options import SOURCE, SourceOption
+from autopilot.cli.environment import function_variables
+from autopilot.cli.exits import ExitCode, fail, interruptible, told
+from autopilot.cli.options import SOURCE, SourceOption, settings_or_fail
 from autopilot.errors import FunctionNotServed
 from autopilot.local_server import FunctionServer
 
@@ -21,7 +22,9 @@ def serve(
     """Serve a workflow's function on this machine until Ctrl-C."""
     require_workflow(workflow, source)
     console = Console(highlight=False, soft_wrap=True)
-    server = FunctionServer(workflow, source=source, port=port, capture=False)
+    with told():
+        settings = settings_or_fail()
+    server = FunctionServer(workflow, source=source, port=port, env=function_variables(settings), capture=False)
     try:
         with interruptible(), server:
             console.print(f"[bold]{workflow}[/bold] is served at {server.url}; Ctrl-C stops it. A run:\n")

@@ -25,9 +25,9 @@ from autopilot.development.continuations import Continuations
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
 from autopilot.development.local_app import LocalApp
-from autopilot.development.log_file import keep_log, log_file_of
 from autopilot.development.scheduler import LocalScheduler
 from autopilot.errors import SettingsInvalid
+from autopilot.log_file import log_file_of
 from autopilot.observability import configure_logging
 from autopilot.settings import Settings, load_settings
 
@@ -47,8 +47,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the process boundary: what the author's module raises is told, not known
         console.print(Text(f"✘ {source}: {type(error).__name__}: {error}", style="red"), soft_wrap=True)
         return 1
-    configure_logging(settings)
-    keep_log(log_file_of(settings))
+    configure_logging(settings.model_copy(update={"log_file": log_file_of(settings)}))
     host, port = listener.getsockname()
     url = f"http://{host}:{port}"
     _tell(console, bundle, settings, url, is_first="first" in arguments[2:])

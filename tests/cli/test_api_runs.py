@@ -140,6 +140,7 @@ async def test_a_missing_key_says_which_variable_to_set(transport: httpx.ASGITra
         (lambda _: httpx.Response(403, text="<html>Forbidden"), ExitCode.REFUSED, "403 Forbidden; .*roles/run.invoker"),
         (lambda _: httpx.Response(200, text="<html>hello"), ExitCode.NOT_SERVED, "is no API of Autopilot's"),
         (lambda _: httpx.Response(200, json={"other": 1}), ExitCode.NOT_SERVED, "is no API of Autopilot's"),
+        (lambda _: httpx.Response(404, text="<html>"), ExitCode.NOT_SERVED, "there is nothing at /api/v1/runs"),
         (lambda _: httpx.Response(302, headers={"location": "/login"}), ExitCode.NOT_SERVED, "302"),
         (
             lambda _: (_ for _ in ()).throw(httpx.ConnectTimeout("")),

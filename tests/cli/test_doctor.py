@@ -65,7 +65,7 @@ def test_a_bundle_that_runs_here_is_well_and_is_told_what_its_deployment_lacks(b
     local = [finding for finding in found.values() if finding["need"] == "local"]
     assert all(finding["ok"] for finding in local if finding["name"] != "Virtual environment"), local
     assert (found["Bundle"]["told"], found["Store"]["told"]) == (
-        "1 workflows: greet",
+        "1 workflow: greet",
         ".autopilot/autopilot.db (SQLite): the first run makes it",
     )
     for name in ("gcloud", "terraform", "Google account", "Credentials of programs", "Project", "Manifest"):

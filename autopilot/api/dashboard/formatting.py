@@ -4,7 +4,9 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from autopilot.durations import duration_text, in_units, largest_unit
+from autopilot.durations import duration_text, in_units, relative_text
+
+relative = relative_text
 
 
 def duration(milliseconds: float | None) -> str:
@@ -12,15 +14,6 @@ def duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return "–"  # noqa: RUF001 - a dash for a value that is not there
     return duration_text(milliseconds)
-
-
-def relative(time: datetime, now: datetime) -> str:
-    """``just now``, ``3 min ago``, ``in 2 h``."""
-    seconds = round((now - time).total_seconds())
-    if abs(seconds) < 5:
-        return "just now"
-    told = largest_unit(timedelta(seconds=abs(seconds)))
-    return f"{told} ago" if seconds > 0 else f"in {told}"
 
 
 def exact(time: datetime) -> str:
