@@ -23,6 +23,7 @@ from autopilot.api.dashboard.pages import Pages
 from autopilot.api.door import Boundary, Door, SecurityHeaders
 from autopilot.api.errors import FilterInvalid, answer_exception, answer_invalid
 from autopilot.api.events import Events
+from autopilot.api.log_lines import ReadLog
 from autopilot.api.reads import Reads
 from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
 from autopilot.api.writes import Writes
@@ -49,6 +50,7 @@ def create_app(
     client: WorkflowClient | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = random_id,
+    read_log: ReadLog | None = None,
 ) -> ASGIApp:
     """API v1 and the dashboard over these workflows.
 
@@ -59,6 +61,7 @@ def create_app(
         client: the workflows' functions; default: at the addresses that the settings name.
         clock: what is known of time.
         new_id: gives random ids.
+        read_log: what runs logged, for their pages; default: it is not at hand.
     """
     clock = clock or SystemClock()
     context = ApiContext(
@@ -71,6 +74,7 @@ def create_app(
         access=Access(settings, clock),
         clock=clock,
         new_id=new_id,
+        read_log=read_log,
     )
     door: ASGIApp = Door(_inside(context), context.access, api_path=API_PATH)
     if settings.api_cors_origins:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -25,7 +26,7 @@ from autopilot.development.continuations import Continuations
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
 from autopilot.development.local_app import LocalApp
-from autopilot.development.log_file import keep_log, log_file_of
+from autopilot.development.log_file import keep_log, log_file_of, read_log
 from autopilot.development.scheduler import LocalScheduler
 from autopilot.errors import SettingsInvalid
 from autopilot.observability import configure_logging
@@ -77,7 +78,9 @@ async def _serve(bundle: LoadedBundle, settings: Settings, listener: socket.sock
     # The API asks the functions at their addresses here, as it does in the cloud.
     urls = {function.workflow.workflow_id: f"{url}/{function.name}" for function in bundle.functions}
     api = create_app(
-        [function.workflow for function in bundle.functions], settings.model_copy(update={"function_urls": urls})
+        [function.workflow for function in bundle.functions],
+        settings.model_copy(update={"function_urls": urls}),
+        read_log=partial(read_log, log_file_of(settings)),
     )
     app = LocalApp(bundle.functions, api, listener.getsockname()[1])
     config = uvicorn.Config(

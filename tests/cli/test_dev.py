@@ -128,6 +128,7 @@ def test_functions_dashboard_and_api_are_served_together(dev: Dev) -> None:
     page = dev.ask("GET", "/")
     runs = dev.ask_json("/api/v1/runs")["runs"]
     triggered = dev.ask("POST", "/api/v1/workflows/greet/trigger")
+    run_page = dev.ask("GET", f"/workflows/greet/runs/{json.loads(ran[1])['id']}")[1]
 
     screen = "".join(dev.lines)
     for told in (f"{dev.url}/greet", f"{dev.url}/api/v1", ".autopilot/autopilot.db (SQLite)", "01-01 06:00 Etc/UTC"):
@@ -136,6 +137,7 @@ def test_functions_dashboard_and_api_are_served_together(dev: Dev) -> None:
     assert (ran[0], json.loads(ran[1])["result"]) == (200, "hello")
     assert (page[0], "<html" in page[1]) == (200, True)
     assert [run["workflow_id"] for run in runs] == ["greet"]
+    assert "<b>workflow_run_completed</b>" in run_page.partition('id="log-title"')[2]
     assert (triggered[0], json.loads(triggered[1])["status"]) == (200, "success")
 
 
