@@ -19,6 +19,7 @@ class LogLine:
     at: datetime | None
     """None: it does not say."""
     level: str
+    attempt: int | None
     event: str
     fields: list[tuple[str, str]]
     """What else it says, less what every line of the run says."""
@@ -31,6 +32,7 @@ def log_line(event: Mapping[str, Any]) -> LogLine:
     return LogLine(
         at=_time(event.get("timestamp")),
         level=str(event.get("level", "")),
+        attempt=attempt if isinstance(attempt := event.get("attempt"), int) else None,
         event=str(event.get("event", "")),
         fields=[(name, _text(value)) for name, value in event.items() if name not in _SAID_ELSEWHERE],
         exception=None if exception is None else str(exception),
