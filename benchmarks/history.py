@@ -21,7 +21,7 @@ from autopilot.local_server import FunctionServer
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.settings import Settings
 from autopilot.storage.sqlite import SQLiteStore
-from autopilot.storage.sqlite_activity import PUT_TALLY, encode_tally
+from autopilot.storage.sqlite_activity import CHANGE_TALLY, CREATE_TALLY, as_stored
 from benchmarks.environment import cloud_logging
 from benchmarks.measure import Line, Samples, interleave, timed
 from benchmarks.workflow import PAYLOAD, Sum
@@ -106,8 +106,11 @@ def _write_activity(connection: sqlite3.Connection, size: BucketSize, length: in
     for start, status, duration_ms, runs in counted:
         tallies[start].by_status[status] += runs
         tallies[start].count_durations(interval_of(duration_ms), runs)
-    rows = ((Sum.manifest.name, size.value, start, *encode_tally(tally)) for start, tally in tallies.items())
-    connection.executemany(PUT_TALLY, rows)
+    for start, tally in tallies.items():
+        place = (Sum.manifest.name, size.value, start)
+        connection.execute(CREATE_TALLY, place)
+        for status, runs in tally.by_status.items():
+            connection.execute(CHANGE_TALLY[status], (runs, as_stored(tally.durations), *place))
 
 
 async def measure() -> list[Line]:

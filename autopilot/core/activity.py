@@ -45,16 +45,10 @@ class Tally:
     durations: list[int] = field(default_factory=list)
     """How many durations are in each interval, up to the last with any."""
 
-    def count(self, entry: ActivityEntry, by: int) -> None:
-        """Count ``by`` more runs, or fewer, as ``entry``. Of what was removed as too old nothing is left to take."""
-        self.by_status[entry.status.value] = max(0, self.by_status[entry.status.value] + by)
-        if entry.interval is not None:
-            self.count_durations(entry.interval, by)
-
-    def count_durations(self, interval: int, by: int) -> None:
-        """Count ``by`` more durations, or fewer, in an interval."""
+    def count_durations(self, interval: int, runs: int) -> None:
+        """Count the durations of ``runs`` more runs in an interval."""
         self.durations += [0] * (interval + 1 - len(self.durations))
-        self.durations[interval] = max(0, self.durations[interval] + by)
+        self.durations[interval] += runs
 
     def bucket(self, start: datetime) -> ActivityBucket | None:
         """The hour or day that begins at ``start``; None: nothing ended in it."""

@@ -8,7 +8,7 @@ from autopilot.core.activity import Tally, bucket_start, interval_of
 from autopilot.core.clock import from_microseconds, to_microseconds
 from autopilot.core.run_archive import BucketSize
 from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
-from autopilot.storage.sqlite_activity import encode_tally
+from autopilot.storage.sqlite_activity import as_stored
 
 APPLICATION_ID = 0x41757470
 """``Autp`` in the file's header: tells our databases from those of other applications."""
@@ -52,8 +52,12 @@ def _sum_activity_of_hours(connection: sqlite3.Connection) -> None:
             tally.by_status[status] += runs
             if duration_ms >= 0:
                 tally.count_durations(interval_of(duration_ms), runs)
-    rows = ((*place, *encode_tally(tally)) for place, tally in tallies.items())
-    connection.executemany("INSERT INTO activity VALUES (?, ?, ?, ?, ?)", rows)
+    statuses = ("success", "failed", "skipped", "cancelled")
+    rows = (
+        (*place, *(tally.by_status[status] for status in statuses), as_stored(tally.durations))
+        for place, tally in tallies.items()
+    )
+    connection.executemany("INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] = (
@@ -129,8 +133,11 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
             workflow_id TEXT NOT NULL,
             size TEXT NOT NULL,  -- hour or day
             start INTEGER NOT NULL,
-            by_status TEXT NOT NULL,  -- JSON
-            durations BLOB NOT NULL,
+            success INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            skipped INTEGER NOT NULL DEFAULT 0,
+            cancelled INTEGER NOT NULL DEFAULT 0,
+            durations BLOB NOT NULL DEFAULT x'',  -- see sqlite_activity
             PRIMARY KEY (workflow_id, size, start)
         ) WITHOUT ROWID
         """,

@@ -25,7 +25,13 @@ from autopilot.models import RunStatus, TriggerType
 from autopilot.storage import Store, sqlite_schema
 from autopilot.storage import sqlite_rows as rows
 from autopilot.storage.sqlite import SQLiteStore
-from autopilot.storage.sqlite_activity import DELETE_OLD_ACTIVITY, GET_TALLIES, GET_TALLY, HAS_OLD_ACTIVITY
+from autopilot.storage.sqlite_activity import (
+    CHANGE_TALLY,
+    DELETE_OLD_ACTIVITY,
+    GET_DURATIONS,
+    GET_TALLIES,
+    HAS_OLD_ACTIVITY,
+)
 from autopilot.storage.sqlite_schema import SCHEMA_VERSION
 from tests.clock import FakeClock
 from tests.runs import MakeRun
@@ -429,7 +435,8 @@ async def test_every_other_statement_that_reads_is_served_by_an_index(path: Path
         rows.HAS_EXPIRED_STEPS,
         rows.DELETE_RUN,
         rows.DELETE_STEPS,
-        GET_TALLY,
+        GET_DURATIONS,
+        *CHANGE_TALLY.values(),
         HAS_OLD_ACTIVITY,
         DELETE_OLD_ACTIVITY,
     ]
