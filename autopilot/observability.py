@@ -19,6 +19,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from autopilot.log_file import keep_log
 from autopilot.settings import Settings
 
 _TRACE = "logging.googleapis.com/trace"
@@ -53,6 +54,8 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(formatter)
     # Libraries speak from warnings on: the information of HTTP clients holds whole URLs, secrets included.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    if settings.log_file is not None:
+        keep_log(settings.log_file)
 
 
 def request_context(headers: Mapping[str, str], settings: Settings) -> AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ _VARIABLES = {
     "sqlite_path": "AUTOPILOT_SQLITE_PATH",
     "firestore_database": "AUTOPILOT_FIRESTORE_DATABASE",
     "environment": "AUTOPILOT_ENVIRONMENT",
+    "log_file": "AUTOPILOT_LOG_FILE",
     "project": "GOOGLE_CLOUD_PROJECT",
     "firestore_emulator_host": "FIRESTORE_EMULATOR_HOST",
     "service": "K_SERVICE",
@@ -51,6 +52,9 @@ class Settings(BaseModel):
     sqlite_path: Path = Field(default=Path(".autopilot/autopilot.db"), description="AUTOPILOT_SQLITE_PATH")
     firestore_database: str = Field(default="(default)", description="AUTOPILOT_FIRESTORE_DATABASE")
     environment: str = Field(default="local", description="AUTOPILOT_ENVIRONMENT, on every log line")
+    log_file: Path | None = Field(
+        default=None, description="AUTOPILOT_LOG_FILE: events are kept in it too; on a developer's machine"
+    )
     project: str | None = Field(default=None, description="GOOGLE_CLOUD_PROJECT")
     firestore_emulator_host: str | None = Field(default=None, description="FIRESTORE_EMULATOR_HOST")
     service: str | None = Field(default=None, description="K_SERVICE: set by Cloud Run")

@@ -7,7 +7,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("autopilot.errors", "autopilot.models", "autopilot.settings", "autopilot.observability", "autopilot.version"),
+    (
+        "autopilot.durations",
+        "autopilot.errors",
+        "autopilot.log_file",
+        "autopilot.models",
+        "autopilot.observability",
+        "autopilot.settings",
+        "autopilot.version",
+    ),
     ("autopilot.core",),
     ("autopilot.storage",),
     ("autopilot.base_workflow", "autopilot.context"),

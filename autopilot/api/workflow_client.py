@@ -1,22 +1,20 @@
 """Calls of the workflows' own functions: the API runs nothing itself."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import structlog
 
+from autopilot.api.kept_token import KeptToken
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.errors import FunctionUnavailable
 
 FetchToken = Callable[[str], Awaitable[str]]
 """Gives the identity token for an audience, the address of a function."""
-
-TOKEN_KEPT = timedelta(minutes=30)
-"""How long an identity token is used: half of what it is valid for."""
 
 _CONNECT_SECONDS = 10.0
 _LONGEST_REQUEST_SECONDS = 3600.0
@@ -111,20 +109,17 @@ class WorkflowClient:
 
 
 class IdentityTokens:
-    """This service's identity tokens, from Google's libraries; each is used for :data:`TOKEN_KEPT`."""
+    """This service's identity tokens, from Google's libraries; each is used again while it is good."""
 
     def __init__(self, fetch: Callable[[str], str] | None = None, clock: Clock | None = None) -> None:
         self._fetch = fetch or _fetch_from_google
-        self._clock = clock or SystemClock()
-        self._known: dict[str, tuple[float, str]] = {}
+        time = clock or SystemClock()
+        self._tokens: defaultdict[str, KeptToken] = defaultdict(lambda: KeptToken(time))
 
     async def __call__(self, audience: str) -> str:
         """The token for ``audience``."""
-        known = self._known.get(audience)
-        if known is None or known[0] <= self._clock.monotonic():
-            token = await asyncio.to_thread(self._fetch, audience)
-            known = self._known[audience] = (self._clock.monotonic() + TOKEN_KEPT.total_seconds(), token)
-        return known[1]
+        kept = self._tokens[audience]
+        return kept.get() or kept.keep(await asyncio.to_thread(self._fetch, audience))
 
 
 def _fetch_from_google(audience: str) -> str:

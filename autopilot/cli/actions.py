@@ -9,6 +9,7 @@ from rich.console import Console
 from autopilot.api.schemas import RunAccepted
 from autopilot.cli.exits import ExitCode
 from autopilot.cli.options import with_source
+from autopilot.cli.output import print_json
 from autopilot.cli.run_source import RunSource, locate_run
 from autopilot.cli.run_views import has_failed, print_accepted
 from autopilot.models import WorkflowRun
@@ -35,7 +36,7 @@ def act_on(
 
     accepted = with_source(url, source, find_and_act)
     if as_json:
-        print(accepted.model_dump_json(indent=2))  # noqa: T201 - the command's output
+        print_json(accepted)
     else:
         print_accepted(Console(), accepted, options=f" --url {url}" if url else "")
     return accepted

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from autopilot.api.schemas import ErrorAnswer, RunAccepted, RunDetail, RunPage, WorkflowPage
+from autopilot.api.schemas import ErrorAnswer, ErrorBody, RunAccepted, RunDetail, RunPage, WorkflowPage
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.run_archive import RunFilter
 
@@ -22,6 +22,8 @@ _CODES = {
     413: ExitCode.WRONG_USE,
     422: ExitCode.WRONG_USE,
 }
+_NOWHERE = {"", "not_found"}
+"""The code of a 404 at an address that is no API's: none, or that of a function."""
 _HINTS = {
     401: "set AUTOPILOT_API_KEY to the API's key",
     403: "your account needs roles/run.invoker on the API's function; see `gcloud auth list`",
@@ -126,9 +128,12 @@ class ApiRuns:
     def _refusal(self, answer: httpx.Response) -> CommandFailed:
         code = _CODES.get(answer.status_code, ExitCode.NOT_SERVED)
         try:
-            told = ErrorAnswer.model_validate_json(answer.content).error.message
+            error = ErrorAnswer.model_validate_json(answer.content).error
         except ValidationError:  # not ours: the platform's own page
-            told = f"{answer.status_code} {answer.reason_phrase}"
+            error = ErrorBody(code="", message=f"{answer.status_code} {answer.reason_phrase}")
+        told = error.message
+        if answer.status_code == 404 and error.code in _NOWHERE:
+            code, told = ExitCode.NOT_SERVED, f"this is no API of Autopilot's: there is nothing at {answer.url.path}"
         hint = _HINTS.get(answer.status_code)
         return CommandFailed(code, f"{self._url}: {told}" + (f"; {hint}" if hint else ""))
 

@@ -14,6 +14,7 @@ from autopilot.cli.init import init
 from autopilot.cli.logs import logs
 from autopilot.cli.manifest import manifest
 from autopilot.cli.new import new
+from autopilot.cli.output import print_line
 from autopilot.cli.rerun import rerun
 from autopilot.cli.retry import retry
 from autopilot.cli.run import run
@@ -34,7 +35,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
     if asked:
-        print(VERSION)  # noqa: T201 - the command's output
+        print_line(VERSION)
         raise typer.Exit
 
 

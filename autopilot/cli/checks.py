@@ -17,10 +17,13 @@ from autopilot.cli.environment import default_credentials_file
 from autopilot.cli.exits import CommandFailed
 from autopilot.cli.google_account import active_account
 from autopilot.cli.options import settings_or_fail
+from autopilot.cli.output import print_line
 from autopilot.cli.store_place import kept_in
 from autopilot.core.run_archive import get_run_archive
 from autopilot.core.run_log import reset_run_log_service
 from autopilot.errors import AutopilotError
+from autopilot.provisioning.terraform_files import FOLDER, own_files, terraform_files
+from autopilot.version import VERSION
 
 _TOOL_SECONDS = 30
 
@@ -58,6 +61,7 @@ def findings(source: Path) -> Iterator[Finding]:
     yield _account()
     yield _default_credentials()
     yield _project()
+    yield _configuration(source)
     yield _manifest(source)
     yield _emulator()
 
@@ -184,11 +188,24 @@ def _emulator() -> Finding:
     return Finding("Firestore emulator", Need.EMULATOR, ok=False, told=told, remedy=remedy)
 
 
+def _configuration(source: Path) -> Finding:
+    folder = source.parent / FOLDER
+    own, ours = own_files(folder), terraform_files()
+    if not any(path.endswith(".tf") for path in own):
+        remedy = f"autopilot init {source.parent} --terraform"
+        return Finding("Configuration", Need.DEPLOYMENT, ok=False, told=f"there is none in {folder}", remedy=remedy)
+    different = [path for path, content in ours.items() if own.get(path) != content]
+    told = f"{folder}, as Autopilot {VERSION} has it"
+    if different:
+        told = f"{folder}, not as Autopilot {VERSION} has it: {', '.join(different)}"
+    return Finding("Configuration", Need.DEPLOYMENT, ok=True, told=told)
+
+
 def _manifest(source: Path) -> Finding:
     def finding(*, ok: bool, told: str, remedy: str = "") -> Finding:
         return Finding("Manifest", Need.DEPLOYMENT, ok=ok, told=told, remedy=remedy)
 
-    file = source.parent / "terraform" / "workflows.auto.tfvars.json"
+    file = source.parent / FOLDER / "workflows.auto.tfvars.json"
     if not file.is_file():
         return finding(ok=False, told=f"there is no {file}", remedy="autopilot manifest")
     asked = _run([sys.executable, "-m", "autopilot", "manifest", "--check", "--source", str(source)])
@@ -211,7 +228,8 @@ def describe_bundle(source: Path) -> int:
         workflows = load_bundle(source).workflows
     except typer.Exit as ended:
         return ended.exit_code
-    print(f"{len(workflows)} workflows: {', '.join(each.manifest.name for each in workflows)}")  # noqa: T201 - its answer
+    names = [each.manifest.name for each in workflows]
+    print_line(f"{len(names)} workflow{'' if len(names) == 1 else 's'}: {', '.join(names) or 'none'}")
     return 0
 
 

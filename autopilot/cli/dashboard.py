@@ -9,8 +9,9 @@ import typer
 import uvicorn
 from rich.console import Console
 
+from autopilot.cli.addresses import checked_url
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
-from autopilot.cli.options import UrlOption, caller_headers, checked_url
+from autopilot.cli.options import UrlOption, caller_headers
 from autopilot.cli.proxy import CredentialedProxy
 
 _HOST = "127.0.0.1"

@@ -1,7 +1,6 @@
 """``autopilot doctor``: what is missing, and how to get it."""
 
-import dataclasses
-import json
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from rich.text import Text
 from autopilot.cli.checks import Finding, Need, findings
 from autopilot.cli.exits import ExitCode
 from autopilot.cli.options import SOURCE, JsonOption, SourceOption
+from autopilot.cli.output import print_json
 from autopilot.cli.rendering import bounded
 
 _TITLES = {
@@ -35,10 +35,18 @@ def doctor(
                 _print(console, finding, is_first=all(other.need is not finding.need for other in found))
             found.append(finding)
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))  # noqa: T201 - the command's output
+        print_json(found)
+    else:
+        console.print(_summary(found))
     needed = {Need.LOCAL, Need.DEPLOYMENT} if deploy else {Need.LOCAL}
     if any(finding.need in needed and not finding.ok for finding in found):
         raise typer.Exit(ExitCode.RUN_FAILED)
+
+
+def _summary(found: list[Finding]) -> str:
+    missing = Counter(finding.need for finding in found if not finding.ok)
+    local, deployment = missing[Need.LOCAL], missing[Need.DEPLOYMENT]
+    return f"\nMissing here: {local or 'nothing'}. Missing for deployment: {deployment or 'nothing'}."
 
 
 def _print(console: Console, finding: Finding, *, is_first: bool) -> None:

@@ -3,12 +3,19 @@
 import os
 from pathlib import Path
 
+from autopilot.log_file import log_file_of
+from autopilot.settings import Settings
 
-def direct_to_this_machine() -> dict[str, str | None]:
-    """A workflow that calls its own function must not do so through the proxy of the world outside."""
+
+def function_variables(settings: Settings) -> dict[str, str | None]:
+    """What a function that is served on this machine finds in its environment, beside what is there.
+
+    Its log is kept for ``autopilot logs``. A workflow that calls its own function does not do so through the proxy of
+    the world outside.
+    """
     spared = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    value = ",".join(filter(None, [spared, "127.0.0.1"]))
-    return {"NO_PROXY": value, "no_proxy": value}
+    direct = ",".join(filter(None, [spared, "127.0.0.1"]))
+    return {"AUTOPILOT_LOG_FILE": str(log_file_of(settings)), "NO_PROXY": direct, "no_proxy": direct}
 
 
 def default_credentials_file() -> Path:

@@ -1,7 +1,6 @@
 """How a command ends."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -9,6 +8,8 @@ from types import FrameType
 from typing import NoReturn
 
 import typer
+
+from autopilot.cli.output import print_aside
 
 
 class ExitCode(IntEnum):
@@ -40,7 +41,7 @@ class CommandFailed(Exception):
 
 def fail(code: ExitCode, message: str) -> NoReturn:
     """End the command with one message on standard error."""
-    print(f"autopilot: {message}", file=sys.stderr)  # noqa: T201 - the command's own voice
+    print_aside(f"autopilot: {message}")
     raise typer.Exit(code)
 
 

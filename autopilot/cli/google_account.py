@@ -1,15 +1,13 @@
 """The account of the person at the keyboard, as ``gcloud`` knows it."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
 
+from autopilot.api.kept_token import KeptToken
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.clock import Clock, SystemClock
-
-TOKEN_KEPT = timedelta(minutes=30)
-"""How long an identity token is used: half of what it is valid for."""
 
 
 class CallerHeaders:
@@ -26,8 +24,7 @@ class CallerHeaders:
     ) -> None:
         self._key = key
         self._fetch_token = fetch_token
-        self._clock = clock or SystemClock()
-        self._known: tuple[float, dict[str, str]] | None = None
+        self._token = KeptToken(clock or SystemClock())
 
     def __call__(self) -> dict[str, str]:
         """The headers of a request that is sent now.
@@ -35,24 +32,21 @@ class CallerHeaders:
         Raises:
             CommandFailed: there is no identity token, and no key to do without it.
         """
-        if self._known is None or self._known[0] <= self._clock.monotonic():
-            self._known = (self._clock.monotonic() + TOKEN_KEPT.total_seconds(), self._fetch())
-        return self._known[1]
-
-    def _fetch(self) -> dict[str, str]:
         headers = {} if self._key is None else {"X-API-Key": self._key}
-        if self._fetch_token is not None:
-            try:
-                headers["Authorization"] = f"Bearer {self._fetch_token()}"
-            except CommandFailed:
-                if self._key is None:  # with a key the API may be public
-                    raise
+        if self._fetch_token is not None and (token := self._known_token(self._fetch_token)):
+            headers["Authorization"] = f"Bearer {token}"
         return headers
 
-
-def is_googles(host: str | None) -> bool:
-    """Whether an address is that of a function whose callers Google's IAM checks."""
-    return host is not None and host.endswith((".run.app", ".cloudfunctions.net"))
+    def _known_token(self, fetch: Callable[[], str]) -> str:
+        """The token; an empty one where the key has to do."""
+        if (token := self._token.get()) is not None:
+            return token
+        try:
+            return self._token.keep(fetch())
+        except CommandFailed:
+            if self._key is None:
+                raise
+            return self._token.keep("")  # with a key the API may be public
 
 
 def identity_token() -> str:
@@ -78,6 +72,12 @@ def _gcloud(*arguments: str) -> str:
         raise CommandFailed(ExitCode.REFUSED, "gcloud is not installed; see https://cloud.google.com/sdk/docs/install")
     asked = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - no shell
     if asked.returncode != 0:
-        reason = asked.stderr.strip().splitlines()[:1] or [f"it ended with {asked.returncode}"]
-        raise CommandFailed(ExitCode.REFUSED, f"gcloud {' '.join(arguments)}: {reason[0]}; try: gcloud auth login")
+        reason = _reason(asked.stderr) or f"it ended with {asked.returncode}"
+        raise CommandFailed(ExitCode.REFUSED, f"gcloud {' '.join(arguments)}: {reason}; try: gcloud auth login")
     return asked.stdout.strip()
+
+
+def _reason(told: str) -> str:
+    """The first line of what gcloud tells of an error, less what it begins and ends with."""
+    first = next(iter(told.strip().splitlines()), "")
+    return re.sub(r"^ERROR: (\([\w.-]+\) )?", "", first).rstrip(". ")

@@ -13,7 +13,7 @@ from autopilot.api.run_detail import run_detail
 from autopilot.api.schemas import RunAccepted, RunDetail, RunPage, summary_of
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.cli.bundle import load_bundle
-from autopilot.cli.environment import direct_to_this_machine
+from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.main_module import MainModuleUnreadable, functions_in
 from autopilot.cli.store_place import kept_in
@@ -52,11 +52,15 @@ class LocalRuns:
         return sorted({run.workflow_id for run in latest.runs} | self._named_in_source())
 
     async def find_runs(self, wanted: RunFilter, *, limit: int, start_after: str | None = None) -> RunPage:
+        if not self._is_begun:
+            return RunPage(runs=[], next_cursor=None)
         with _store_errors_told():
             runs, cursor = await get_run_archive().find_runs(wanted, limit=limit, start_after=start_after)
         return RunPage(runs=[summary_of(run) for run in runs], next_cursor=cursor)
 
     async def get_run(self, workflow: str, run_id: str) -> RunDetail | None:
+        if not self._is_begun:
+            return None
         with _store_errors_told():
             run, steps = await asyncio.gather(
                 get_run_log_service().get_run(workflow, run_id), get_run_archive().get_run_steps(workflow, run_id)
@@ -78,6 +82,11 @@ class LocalRuns:
             server.stop()
         self._servers.clear()
         reset_run_log_service()
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether there is a history: a look at it leaves no new file behind."""
+        return self._settings.store != "sqlite" or self._settings.sqlite_path.exists()
 
     async def _asked(self, workflow: str, answer: Awaitable[RunAccepted]) -> RunAccepted:
         try:
@@ -112,7 +121,7 @@ class LocalRuns:
 
     def _served(self, workflow: str, function: str) -> FunctionServer:
         if workflow not in self._servers:
-            env = direct_to_this_machine()
+            env = function_variables(self._settings)
             try:
                 self._servers[workflow] = FunctionServer(function, source=self._source, env=env).start()
             except FunctionNotServed as error:

@@ -1,18 +1,18 @@
 """``autopilot logs``: what a run logged."""
 
-import json
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from autopilot.api.log_lines import LogLine, log_line
 from autopilot.api.schemas import RunDetail
+from autopilot.cli.addresses import is_of_this_machine
 from autopilot.cli.exits import CommandFailed, ExitCode, fail, told
-from autopilot.cli.google_account import is_googles
 from autopilot.cli.options import (
     SOURCE,
     JsonOption,
@@ -23,12 +23,12 @@ from autopilot.cli.options import (
     settings_or_fail,
     with_source,
 )
+from autopilot.cli.output import print_json, print_line
 from autopilot.cli.rendering import bounded
 from autopilot.cli.run_source import locate_run
-from autopilot.development.log_file import log_file_of, read_log
+from autopilot.log_file import log_file_of, read_log
 
 _LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}
-_NOT_SHOWN = {"timestamp", "level", "event", "run_id", "workflow", "exception", "attempt"}
 
 
 def logs(
@@ -43,11 +43,11 @@ def logs(
     source: SourceOption = SOURCE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run logged: under `autopilot dev` on this machine, or with --url in Cloud Logging."""
+    """Show what a run logged: on this machine, or with --url in Cloud Logging."""
     detail = with_source(url, source, lambda runs: locate_run(runs, run, workflow))
     if query:
-        print(detail.log_query)  # noqa: T201 - the command's output
-    elif url is not None and is_googles(urlsplit(url).hostname):
+        print_line(detail.log_query)
+    elif url and not is_of_this_machine(url):
         _read_from_cloud(detail, project, as_json=as_json)
     else:
         _read_from_this_machine(detail, as_json=as_json)
@@ -64,38 +64,40 @@ def _read_from_cloud(detail: RunDetail, project: str | None, *, as_json: bool) -
         raise typer.Exit(ExitCode.NOT_SERVED)
 
 
-def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
+def kept_log(run_id: str) -> tuple[Path, list[dict[str, Any]]]:
+    """The file that keeps the log of this machine, and its events of a run, oldest first."""
     with told():
         file = log_file_of(settings_or_fail())
-    events = list(read_log(file, detail.run.id))
+    return file, list(read_log(file, run_id))
+
+
+def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
+    file, events = kept_log(detail.run.id)
     if as_json:
-        print(json.dumps(events, indent=2))  # noqa: T201 - the command's output
+        print_json(events)
         return
     if not events:
         with told():
             raise CommandFailed(
                 ExitCode.NOT_FOUND,
-                f"{file} has nothing of this run: only what runs under `autopilot dev` is kept there",
+                f"{file} has nothing of this run: what `autopilot dev`, `run` and `serve` log in this folder is kept there",
             )
     console = Console(highlight=False)
     for event in events:
-        console.print(_line(event), soft_wrap=True)
-        if exception := event.get("exception"):
-            console.print(Text(_printable(str(exception)), style="dim"), soft_wrap=True)
+        line = log_line(event)
+        console.print(_line(line), soft_wrap=True)
+        if line.exception is not None:
+            console.print(Text(_printable(line.exception), style="dim"), soft_wrap=True)
 
 
-def _line(event: dict[str, Any]) -> Text:
-    level = str(event.get("level", ""))
-    line = Text(str(event.get("timestamp", ""))[11:19], style="dim")
-    line.append(f" {_printable(level):<8}", style=_LOOKS.get(level, "not dim"))
-    line.append(_printable(str(event.get("event", ""))), style="not dim bold")
-    for name, value in event.items():
-        if name not in _NOT_SHOWN:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            line.append(f" {_printable(name)}=", style="cyan").append(
-                " ".join(_printable(shown).split()), style="not dim"
-            )
-    return line
+def _line(line: LogLine) -> Text:
+    shown = Text("" if line.at is None else f"{line.at:%H:%M:%S}", style="dim")
+    shown.append(f" {_printable(line.level):<8}", style=_LOOKS.get(line.level, "not dim"))
+    shown.append(_printable(line.event), style="not dim bold")
+    for name, value in line.fields:
+        shown.append(f" {_printable(name)}=", style="cyan")
+        shown.append(" ".join(_printable(value).split()), style="not dim")
+    return shown
 
 
 def _printable(text: str) -> str:

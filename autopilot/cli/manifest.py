@@ -1,7 +1,6 @@
 """``autopilot manifest``: what Terraform is told about the bundle, written from its manifests or compared with them."""
 
 import difflib
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +8,18 @@ import typer
 
 from autopilot.cli.bundle import load_bundle
 from autopilot.cli.exits import ExitCode, fail
+from autopilot.cli.options import SOURCE, SourceOption
+from autopilot.cli.output import print_line
 from autopilot.errors import ConfigurationError
 
 
 def manifest(
-    source: Annotated[Path, typer.Option(help="The module that names the functions.")] = Path("main.py"),
+    *,
+    source: SourceOption = SOURCE,
     output: Annotated[
-        Path | None, typer.Option(help="The file. [default: terraform/workflows.auto.tfvars.json]")
+        Path | None, typer.Option(help="The file.", show_default="terraform/workflows.auto.tfvars.json")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file says otherwise.")] = False,  # noqa: FBT002 - a flag
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file says otherwise.")] = False,
 ) -> None:
     """Write what Terraform needs to know of the workflows in main.py."""
     # The store's queries come with Firestore's client, which the other commands do without.
@@ -39,7 +41,7 @@ def manifest(
     else:
         _write(file, text)
     names = ", ".join(bundled.manifest.name for bundled in bundle.workflows)
-    print(f"{_shown(file)} {'is what the code says' if check else 'written'}: {names}")  # noqa: T201 - the command's own voice
+    print_line(f"{_shown(file)} {'is what the code says' if check else 'written'}: {names}")
 
 
 def _write(file: Path, text: str) -> None:
@@ -59,7 +61,8 @@ def _compare(file: Path, text: str) -> None:
         return
     before, after = committed.decode(errors="backslashreplace").splitlines(), text.splitlines()
     diff = difflib.unified_diff(before, after, str(_shown(file)), "what the code says", lineterm="")
-    sys.stdout.writelines(f"{line}\n" for line in diff)
+    for line in diff:
+        print_line(line)
     fail(ExitCode.RUN_FAILED, f"{_shown(file)} is not what the code says; write it anew with: autopilot manifest")
 
 

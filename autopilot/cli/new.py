@@ -10,6 +10,7 @@ from rich.console import Console
 
 from autopilot.cli.exits import ExitCode, fail
 from autopilot.cli.main_module import MainModuleUnreadable, names_in, with_function
+from autopilot.cli.options import SOURCE, SourceOption
 from autopilot.cli.skeletons import class_name, workflow_files
 from autopilot.models import is_workflow_name
 
@@ -18,8 +19,9 @@ _RESERVED = {"api", "autopilot", "functions", "main", "tests"}
 
 
 def new(
+    *,
     name: Annotated[str, typer.Argument(help="The workflow's name: small letters, digits and underscores.")],
-    source: Annotated[Path, typer.Option(help="The module that names the functions.")] = Path("main.py"),
+    source: SourceOption = SOURCE,
 ) -> None:
     """Add a working workflow with its test, and its line in main.py."""
     _require_usable(name)

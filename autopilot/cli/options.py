@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 
+from autopilot.cli.addresses import checked_url, is_googles
 from autopilot.cli.api_runs import ApiRuns
-from autopilot.cli.durations import duration_from
 from autopilot.cli.exits import CommandFailed, ExitCode, told
-from autopilot.cli.google_account import CallerHeaders, identity_token, is_googles
+from autopilot.cli.google_account import CallerHeaders, identity_token
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
+from autopilot.durations import duration_from
 from autopilot.errors import SettingsInvalid
 from autopilot.settings import Settings, load_settings
 
@@ -78,24 +78,10 @@ def caller_headers(url: str) -> CallerHeaders:
         CommandFailed: a setting is wrong.
     """
     key = settings_or_fail().api_key
-    needs_token = is_googles(urlsplit(url).hostname)
+    needs_token = is_googles(url)
     return CallerHeaders(
         key=None if key is None else key.get_secret_value(), fetch_token=identity_token if needs_token else None
     )
-
-
-def checked_url(url: str) -> str:
-    """The address of an API.
-
-    Raises:
-        CommandFailed: it is none; or it would carry what the caller is known by in the clear.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise CommandFailed(ExitCode.WRONG_USE, f"--url: {url!r} is no address as in https://host")
-    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
-        raise CommandFailed(ExitCode.WRONG_USE, f"--url: {url} must be https: keys and tokens travel with each call")
-    return url.rstrip("/")
 
 
 @asynccontextmanager

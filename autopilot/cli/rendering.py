@@ -2,7 +2,6 @@
 
 import json
 import re
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -10,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autopilot.cli.durations import in_words
 from autopilot.cli.function_client import WorkflowTotals
+from autopilot.durations import duration_text
 from autopilot.models import RunStatus, WorkflowRun
 
 _LOOKS = {
@@ -96,12 +95,6 @@ def facts_table(indent: int = 0) -> Table:
 def status_text(status: RunStatus) -> Text:
     symbol, style = _LOOKS.get(status, _UNFINISHED)
     return Text(f"{symbol} {status.value}", style=f"bold {style}")
-
-
-def duration_text(milliseconds: int) -> str:
-    if milliseconds < 1000:
-        return f"{milliseconds} ms"
-    return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else in_words(timedelta(milliseconds=milliseconds))
 
 
 def result_text(result: Any) -> RenderableType:

@@ -1,10 +1,11 @@
 """``autopilot retry``: failed runs go on at the step that failed."""
 
-import json
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.text import Text
 
@@ -20,12 +21,14 @@ from autopilot.cli.options import (
     WorkflowOption,
     with_source,
 )
+from autopilot.cli.output import print_json
 from autopilot.cli.rendering import bounded, status_text
 from autopilot.cli.run_source import RunSource, collect_runs
 from autopilot.cli.run_views import has_failed, print_runs
 from autopilot.core.run_archive import RunFilter
 from autopilot.models import RunStatus, WorkflowRun
 
+_NOTHING = "Nothing to retry: no such run has failed."
 _WAIT_FOR_EACH = 5.0
 """How long the end of one of many runs is waited for, behind an API."""
 
@@ -61,16 +64,23 @@ async def _retry_one(runs: RunSource, run: WorkflowRun) -> RunAccepted:
     return await runs.retry(run.workflow_id, run.id, wait=WAIT_SECONDS)
 
 
+class RetryOutcome(BaseModel):
+    """What came of one of many runs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    run_id: str
+    status: RunStatus | None = Field(default=None, description="None: it goes on, or could not be retried.")
+    error: str | None = Field(default=None, description="Why it could not be retried.")
+
+
 async def _retry_all(runs: RunSource, wanted: RunFilter, *, dry_run: bool, as_json: bool) -> None:
     found = (await collect_runs(runs, wanted)).runs
     found.reverse()  # in the order in which they were asked for
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, highlight=False)
     if dry_run:
-        if as_json:
-            print(json.dumps([run.model_dump(mode="json") for run in found], indent=2))  # noqa: T201 - the command's output
-        else:
-            print_runs(console, found, more=False)
-            console.print(f"{len(found)} would be retried.")
+        _tell(console, found, as_json=as_json)
         return
     outcomes = []
     for number, run in enumerate(found, 1):
@@ -78,33 +88,44 @@ async def _retry_all(runs: RunSource, wanted: RunFilter, *, dry_run: bool, as_js
             outcome = await _outcome(runs, run)
         outcomes.append(outcome)
         if not as_json:
-            console.print(_line(run, outcome), soft_wrap=True)
+            console.print(_line(outcome), soft_wrap=True)
     if as_json:
-        print(json.dumps(outcomes, indent=2))  # noqa: T201 - the command's output
-    unsuccessful = sum(1 for outcome in outcomes if outcome["error"] is not None or has_failed(_status(outcome)))
-    console.print(f"{len(found)} retried, {unsuccessful} without success.")
-    if unsuccessful:
+        print_json(outcomes)
+    console.print(f"{len(found)} retried: {_tally(outcomes)}." if found else _NOTHING)
+    if any(outcome.error is not None or has_failed(outcome.status) for outcome in outcomes):
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
-async def _outcome(runs: RunSource, run: RunSummary) -> dict[str, str | None]:
-    told: dict[str, str | None] = {"workflow_id": run.workflow_id, "run_id": run.id, "status": None, "error": None}
+def _tell(console: Console, found: list[RunSummary], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    elif found:
+        print_runs(console, found, more=False)
+    console.print(f"{len(found)} would be retried." if found else _NOTHING)
+
+
+async def _outcome(runs: RunSource, run: RunSummary) -> RetryOutcome:
+    outcome = RetryOutcome(workflow_id=run.workflow_id, run_id=run.id)
     try:
         accepted = await runs.retry(run.workflow_id, run.id, wait=_WAIT_FOR_EACH)
     except CommandFailed as failure:
         if failure.code in {ExitCode.REFUSED, ExitCode.INTERRUPTED}:  # the next one would be refused too
             raise
-        return told | {"error": str(failure)}
-    return told | {"status": accepted.status}
+        return outcome.model_copy(update={"error": str(failure)})
+    return outcome.model_copy(update={"status": accepted.status})
 
 
-def _status(outcome: dict[str, str | None]) -> RunStatus | None:
-    return None if outcome["status"] is None else RunStatus(outcome["status"])
+def _line(outcome: RetryOutcome) -> Text:
+    line = bounded(f"{outcome.run_id}  {outcome.workflow_id}  ")
+    if outcome.error is not None:
+        return line.append(bounded(outcome.error))
+    return line.append("… goes on" if outcome.status is None else status_text(outcome.status))
 
 
-def _line(run: RunSummary, outcome: dict[str, str | None]) -> Text:
-    line = bounded(f"{run.id}  {run.workflow_id}  ")
-    if outcome["error"] is not None:
-        return line.append(bounded(outcome["error"]))
-    status = _status(outcome)
-    return line.append("… goes on" if status is None else status_text(status))
+def _tally(outcomes: list[RetryOutcome]) -> str:
+    """How many of them ended how: ``2 success, 1 failed``."""
+    counts = Counter(
+        "refused" if outcome.error is not None else "not over yet" if outcome.status is None else outcome.status.value
+        for outcome in outcomes
+    )
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())

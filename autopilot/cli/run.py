@@ -1,7 +1,5 @@
 """``autopilot run``: one run of a workflow, through its real function."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -9,10 +7,11 @@ import typer
 from rich.console import Console
 
 from autopilot.cli.bundle import require_workflow
-from autopilot.cli.environment import direct_to_this_machine
+from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.function_client import FunctionClient, RunAnswer, WorkflowTotals
-from autopilot.cli.options import settings_or_fail
+from autopilot.cli.options import SOURCE, JsonOption, SourceOption, settings_or_fail
+from autopilot.cli.output import print_aside, print_json
 from autopilot.cli.payload import PayloadTextInvalid, payload_from
 from autopilot.cli.rendering import print_run
 from autopilot.cli.store_place import kept_in
@@ -24,18 +23,19 @@ _UNSUCCESSFUL = {RunStatus.FAILED, RunStatus.CANCELLED}
 
 
 def run(
+    *,
     workflow: Annotated[str, typer.Argument(help="A workflow of main.py, by the name of its function.")],
     payload: Annotated[
         str, typer.Option(help="A JSON object. {url} in it stands for the address of the function itself.")
     ] = "",
-    source: Annotated[Path, typer.Option(help="The module that names the functions.")] = Path("main.py"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON and nothing else.")] = False,  # noqa: FBT002 - a flag
+    source: SourceOption = SOURCE,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve a workflow's function, ask it for one run, and show the run and the workflow's totals."""
     require_workflow(workflow, source)
     with told():
         settings = settings_or_fail()
-    server = FunctionServer(workflow, source=source, env=direct_to_this_machine())
+    server = FunctionServer(workflow, source=source, env=function_variables(settings))
     body = _body(payload, server.url)
     try:
         with interruptible(), Console(stderr=True).status(f"Running {workflow}"), server:
@@ -48,12 +48,12 @@ def run(
         refused = 400 <= answer.http_status < 500
         fail(ExitCode.WRONG_USE if refused else ExitCode.NOT_SERVED, answer.message)
     if as_json:
-        print(answer.run.model_dump_json(indent=2))  # noqa: T201 - the command's output
+        print_json(answer.run)
     else:
         print_run(Console(), answer.run, totals, persisted=answer.persisted, kept_in=kept_in(settings))
     failed = answer.run.status in _UNSUCCESSFUL
     if failed or not answer.persisted:
-        print(f"\nThe function's log:\n{server.log_text()}", file=sys.stderr)  # noqa: T201 - the command's own voice
+        print_aside(f"\nThe function's log:\n{server.log_text()}")
     if failed:
         raise typer.Exit(ExitCode.RUN_FAILED)
 

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from autopilot.api.schemas import RunPage
 from autopilot.cli.options import SOURCE, JsonOption, SinceOption, SourceOption, UrlOption, with_source
-from autopilot.cli.run_source import collect_runs
+from autopilot.cli.output import print_json, print_line
+from autopilot.cli.run_source import RunSource, collect_runs
 from autopilot.cli.run_views import print_runs
 from autopilot.core.run_archive import RunFilter
 from autopilot.models import RunStatus
@@ -26,10 +28,17 @@ def runs(
     """List runs, newest first."""
     wanted = RunFilter(workflow_id=workflow, status=status, since=None if since is None else datetime.now(UTC) - since)
 
-    page = with_source(url, source, lambda runs: collect_runs(runs, wanted, limit=limit))
+    async def list_runs(runs: RunSource) -> tuple[RunPage, str]:
+        return await collect_runs(runs, wanted, limit=limit), runs.described
+
+    page, place = with_source(url, source, list_runs)
     if as_json:
-        print(page.model_dump_json(indent=2))  # noqa: T201 - the command's output
+        print_json(page)
     elif page.runs:
         print_runs(Console(), page.runs, more=page.next_cursor is not None)
     else:
-        print("no runs")  # noqa: T201 - the command's output
+        print_line(f"no {'such ' if _chooses(wanted) else ''}runs in {place}")
+
+
+def _chooses(wanted: RunFilter) -> bool:
+    return wanted != RunFilter()

@@ -1,26 +1,30 @@
 """``autopilot serve``: a workflow's real function, left serving."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from autopilot.cli.bundle import require_workflow
-from autopilot.cli.exits import ExitCode, fail, interruptible
+from autopilot.cli.environment import function_variables
+from autopilot.cli.exits import ExitCode, fail, interruptible, told
+from autopilot.cli.options import SOURCE, SourceOption, settings_or_fail
 from autopilot.errors import FunctionNotServed
 from autopilot.local_server import FunctionServer
 
 
 def serve(
+    *,
     workflow: Annotated[str, typer.Argument(help="A workflow of main.py, by the name of its function.")],
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
-    source: Annotated[Path, typer.Option(help="The module that names the functions.")] = Path("main.py"),
+    source: SourceOption = SOURCE,
 ) -> None:
     """Serve a workflow's function on this machine until Ctrl-C."""
     require_workflow(workflow, source)
     console = Console(highlight=False, soft_wrap=True)
-    server = FunctionServer(workflow, source=source, port=port, capture=False)
+    with told():
+        settings = settings_or_fail()
+    server = FunctionServer(workflow, source=source, port=port, env=function_variables(settings), capture=False)
     try:
         with interruptible(), server:
             console.print(f"[bold]{workflow}[/bold] is served at {server.url}; Ctrl-C stops it. A run:\n")

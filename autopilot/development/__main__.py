@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -26,9 +25,9 @@ from autopilot.development.continuations import Continuations
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
 from autopilot.development.local_app import LocalApp
-from autopilot.development.log_file import keep_log, log_file_of, read_log
 from autopilot.development.scheduler import LocalScheduler
 from autopilot.errors import SettingsInvalid
+from autopilot.log_file import log_file_of
 from autopilot.observability import configure_logging
 from autopilot.settings import Settings, load_settings
 
@@ -48,8 +47,8 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the process boundary: what the author's module raises is told, not known
         console.print(Text(f"✘ {source}: {type(error).__name__}: {error}", style="red"), soft_wrap=True)
         return 1
+    settings = settings.model_copy(update={"log_file": log_file_of(settings)})
     configure_logging(settings)
-    keep_log(log_file_of(settings))
     host, port = listener.getsockname()
     url = f"http://{host}:{port}"
     _tell(console, bundle, settings, url, is_first="first" in arguments[2:])
@@ -78,9 +77,7 @@ async def _serve(bundle: LoadedBundle, settings: Settings, listener: socket.sock
     # The API asks the functions at their addresses here, as it does in the cloud.
     urls = {function.workflow.workflow_id: f"{url}/{function.name}" for function in bundle.functions}
     api = create_app(
-        [function.workflow for function in bundle.functions],
-        settings.model_copy(update={"function_urls": urls}),
-        read_log=partial(read_log, log_file_of(settings)),
+        [function.workflow for function in bundle.functions], settings.model_copy(update={"function_urls": urls})
     )
     app = LocalApp(bundle.functions, api, listener.getsockname()[1])
     config = uvicorn.Config(

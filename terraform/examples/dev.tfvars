@@ -1,4 +1,4 @@
-# A place to try things: nothing runs by itself, and a destroy leaves nothing behind.
+# A place to try things: a destroy leaves nothing behind, and a schedule can be paused.
 
 project_id  = "my-project"
 environment = "dev"
@@ -6,7 +6,4 @@ region      = "europe-west1"
 
 deletion_protection = false
 
-overrides = {
-  feed_digest  = { paused = true }
-  uptime_check = { paused = true, max_instances = 1 }
-}
+# overrides = { uptime_check = { paused = true, max_instances = 1 } }

@@ -6,7 +6,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from autopilot.api.workflow_client import TOKEN_KEPT, IdentityTokens, WorkflowClient
+from autopilot.api.kept_token import TOKEN_KEPT
+from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
 from autopilot.errors import FunctionUnavailable
 from tests.clock import FakeClock
 

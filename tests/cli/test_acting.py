@@ -74,6 +74,7 @@ def failed_run(autopilot: Autopilot) -> str:
 def test_a_failed_run_is_found_understood_and_retried_at_its_step(autopilot: Autopilot, tmp_path: Path) -> None:
     run_id = failed_run(autopilot)
     shown = autopilot("show", run_id[:8])
+    logged = autopilot("logs", run_id[:8])
     still = autopilot("retry", run_id[:8])
     (tmp_path / "mended").touch()
     retried = autopilot("retry", run_id[:8], "--json")
@@ -81,6 +82,9 @@ def test_a_failed_run_is_found_understood_and_retried_at_its_step(autopilot: Aut
 
     assert "Failed at  send" in shown.stdout
     assert "RuntimeError: the mail server is away" in shown.stdout
+    assert "Raised at  sending.py:20 in send" in shown.stdout
+    assert "autopilot logs" in shown.stdout
+    assert 'raise RuntimeError("the mail server is away")' in logged.stdout
     assert (still.returncode, "✘ failed" in still.stdout) == (1, True), still.stderr
     assert (retried.returncode, json.loads(retried.stdout)["status"]) == (0, "success"), retried.stderr
     assert (tmp_path / "notes.txt").read_text() == "fetched "
@@ -97,12 +101,12 @@ def test_every_failed_run_is_retried_or_only_told(autopilot: Autopilot, tmp_path
     nothing = autopilot("retry", "--failed")
 
     assert (told.returncode, "2 would be retried" in told.stdout) == (0, True), told.stderr
-    assert (in_vain.returncode, "2 retried, 2 without success" in in_vain.stdout) == (1, True), in_vain.stderr
+    assert (in_vain.returncode, "2 retried: 2 failed." in in_vain.stdout) == (1, True), in_vain.stderr
     assert [(each["run_id"], each["status"]) for each in json.loads(retried.stdout)] == [
         (first, "success"),
         (second, "success"),
     ]
-    assert (nothing.returncode, nothing.stdout) == (0, "0 retried, 0 without success.\n")
+    assert (nothing.returncode, nothing.stdout) == (0, "Nothing to retry: no such run has failed.\n")
 
 
 def test_a_rerun_is_a_new_run_and_a_finished_run_cannot_be_cancelled(autopilot: Autopilot, tmp_path: Path) -> None:

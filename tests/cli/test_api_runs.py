@@ -8,11 +8,12 @@ import httpx
 import pytest
 
 from autopilot.api.app import create_app
+from autopilot.api.kept_token import TOKEN_KEPT
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.api_runs import ApiRuns
 from autopilot.cli.exits import CommandFailed, ExitCode
-from autopilot.cli.google_account import TOKEN_KEPT, CallerHeaders
+from autopilot.cli.google_account import CallerHeaders
 from autopilot.cli.run_source import collect_runs, locate_run
 from autopilot.context import RunContext
 from autopilot.core.run_archive import RunFilter
@@ -139,6 +140,7 @@ async def test_a_missing_key_says_which_variable_to_set(transport: httpx.ASGITra
         (lambda _: httpx.Response(403, text="<html>Forbidden"), ExitCode.REFUSED, "403 Forbidden; .*roles/run.invoker"),
         (lambda _: httpx.Response(200, text="<html>hello"), ExitCode.NOT_SERVED, "is no API of Autopilot's"),
         (lambda _: httpx.Response(200, json={"other": 1}), ExitCode.NOT_SERVED, "is no API of Autopilot's"),
+        (lambda _: httpx.Response(404, text="<html>"), ExitCode.NOT_SERVED, "there is nothing at /api/v1/runs"),
         (lambda _: httpx.Response(302, headers={"location": "/login"}), ExitCode.NOT_SERVED, "302"),
         (
             lambda _: (_ for _ in ()).throw(httpx.ConnectTimeout("")),
@@ -170,9 +172,15 @@ def test_an_identity_token_is_renewed_before_it_ends() -> None:
 
 
 def test_without_gcloud_a_key_is_enough_and_no_key_is_not() -> None:
+    asked: list[str] = []
+
     def nobody() -> str:
+        asked.append("gcloud")
         raise CommandFailed(ExitCode.REFUSED, "gcloud is not installed")
 
-    assert CallerHeaders(key=KEY, fetch_token=nobody)() == {"X-API-Key": KEY}
+    with_key = CallerHeaders(key=KEY, fetch_token=nobody)
+
+    assert with_key() == with_key() == {"X-API-Key": KEY}
+    assert asked == ["gcloud"]  # it takes a second, and a dashboard makes many requests
     with pytest.raises(CommandFailed, match="not installed"):
         CallerHeaders(fetch_token=nobody)()

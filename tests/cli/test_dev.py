@@ -1,6 +1,7 @@
 """``autopilot dev``, as a process: served, reloaded, gone on with, ended."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -8,8 +9,10 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -37,17 +40,18 @@ class Greet(BaseWorkflow):
 
 WAITING = """
 import asyncio
+import os
 from pathlib import Path
 
 from autopilot import BaseWorkflow, WorkflowManifest
 
 
 class Wait(BaseWorkflow):
-    manifest = WorkflowManifest(name="wait")
+    manifest = WorkflowManifest(name="wait", timeout_seconds=8)  # a lease that ends while a test can wait for it
 
     async def execute(self, ctx, payload):
         await ctx.step("note", self.note)
-        print("waits", flush=True)
+        print("waits in", os.getpid(), flush=True)
         await ctx.step("wait", self.wait)
         return "done"
 
@@ -64,31 +68,33 @@ class Wait(BaseWorkflow):
 class Dev:
     """``autopilot dev`` in the folder of a bundle."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.port = unused_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "autopilot", "dev", "--port", str(self.port)],
             cwd=folder,
-            env=command_environment() | {"PYTHONUNBUFFERED": "1"},
+            env=command_environment() | {"PYTHONUNBUFFERED": "1"} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         self.lines: list[str] = []
 
-    def read_until(self, text: str) -> None:
+    def read_until(self, text: str) -> str:
+        """Read what it prints to the line with ``text`` in it, and return that."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.lines.append(line)
             if text in line:
-                return
+                return line
         raise AssertionError(f"{text!r} was not printed:\n{''.join(self.lines)}")
 
-    def ask(self, method: str, path: str) -> tuple[int, str]:
+    def ask(self, method: str, path: str, **headers: str) -> tuple[int, str]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(urllib.request.Request(f"{self.url}{path}", method=method), timeout=30) as answer:
+            request = urllib.request.Request(f"{self.url}{path}", method=method, headers=headers)
+            with opener.open(request, timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -109,17 +115,34 @@ class Dev:
         return self._process.returncode is not None
 
 
-@pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Dev]:
+@contextmanager
+def served(folder: Path, **variables: str) -> Iterator[Dev]:
     for name, text in (("main.py", MAIN), ("greeting.py", GREETING), ("waiting.py", WAITING)):
-        (tmp_path / name).write_text(text)
-    dev = Dev(tmp_path)
+        (folder / name).write_text(text)
+    dev = Dev(folder, **variables)
     try:
         dev.read_until("Ctrl-C ends it")
         yield dev
     finally:
         if not dev.has_ended:
             dev.end(signal.SIGTERM)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    with served(tmp_path) as dev:
+        yield dev
+
+
+@pytest.fixture
+def dev_on_the_emulator(tmp_path: Path, firestore_emulator: str) -> Iterator[Dev]:
+    with served(
+        tmp_path,
+        AUTOPILOT_STORE="firestore",
+        FIRESTORE_EMULATOR_HOST=firestore_emulator,
+        GOOGLE_CLOUD_PROJECT=f"test-{uuid4().hex[:20]}",
+    ) as dev:
+        yield dev
 
 
 @pytest.mark.slow
@@ -159,6 +182,38 @@ def test_a_changed_file_is_served_and_the_run_that_it_cut_off_goes_on(dev: Dev, 
     assert dev.ask_json("/greet")["manifest"]["version"] == "2"
 
 
+def goes_on_after_a_kill(dev: Dev, folder: Path) -> None:
+    """A run through the API, the end of the process that has it, and its end in the next one."""
+    dev.ask("POST", "/greet")  # the first call of a store takes longer than this workflow gives it
+    triggered = dev.ask("POST", "/api/v1/workflows/wait/trigger", Prefer="wait=0")
+    os.kill(int(dev.read_until("waits in").split()[-1]), signal.SIGKILL)
+    dev.read_until("what served was ended by signal 9; it is started again")
+    (folder / "go").touch()
+    dev.read_until("run_continued")
+    dev.read_until("workflow_run_completed")
+
+    (run,) = dev.ask_json("/api/v1/workflows/wait/runs")["runs"]
+    assert triggered[0] == 202, triggered[1]
+    assert (run["id"], run["status"], run["attempt"]) == (json.loads(triggered[1])["run_id"], "success", 2)
+    assert (folder / "notes.txt").read_text() == "noted "
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_was_killed_goes_on_once_its_lease_has_ended(dev: Dev, tmp_path: Path) -> None:
+    goes_on_after_a_kill(dev, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.emulator
+@pytest.mark.timeout(120)
+def test_a_run_on_the_emulator_goes_on_after_a_kill_too(dev_on_the_emulator: Dev, tmp_path: Path) -> None:
+    goes_on_after_a_kill(dev_on_the_emulator, tmp_path)
+
+    assert "emulator at " in "".join(dev_on_the_emulator.lines)
+    assert dev_on_the_emulator.ask_json("/api/v1/health")["store"] == "firestore"
+    assert not (tmp_path / ".autopilot" / "autopilot.db").exists()
+
+
 @pytest.mark.slow
 def test_a_workflow_that_breaks_leaves_the_others_and_comes_back(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "greeting.py").write_text("def broken(")
@@ -172,6 +227,17 @@ def test_a_workflow_that_breaks_leaves_the_others_and_comes_back(dev: Dev, tmp_p
 
     assert others[0] == 200
     assert dev.ask("POST", "/greet")[0] == 200
+
+
+@pytest.mark.slow
+def test_what_ends_again_and_again_is_left_alone_until_a_file_changes(dev: Dev, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import os\nos._exit(7)\n")
+    dev.read_until("nothing is served")
+    again = [line for line in dev.lines if "was ended by exit code 7; it is started again" in line]
+    (tmp_path / "main.py").write_text(MAIN)
+    dev.read_until("served again: greet, wait")
+
+    assert len(again) == 2
 
 
 @pytest.mark.slow

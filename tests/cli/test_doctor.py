@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from autopilot.provisioning.terraform_files import terraform_files
+from autopilot.version import VERSION
 from tests.cli.conftest import command_environment
 
 pytestmark = pytest.mark.slow
@@ -52,7 +54,10 @@ def doctor(folder: Path, *options: str, tools: dict[str, str] | None = None, **v
         timeout=50,
         check=False,
     )
-    return asked.returncode, {finding["name"]: finding for finding in json.loads(asked.stdout)}
+    found = json.loads(asked.stdout)
+    names = [finding["name"] for finding in found]
+    assert sorted(set(names)) == sorted(names), "a finding is listed twice"
+    return asked.returncode, {finding["name"]: finding for finding in found}
 
 
 def test_a_bundle_that_runs_here_is_well_and_is_told_what_its_deployment_lacks(bundle: Path) -> None:
@@ -62,10 +67,18 @@ def test_a_bundle_that_runs_here_is_well_and_is_told_what_its_deployment_lacks(b
     local = [finding for finding in found.values() if finding["need"] == "local"]
     assert all(finding["ok"] for finding in local if finding["name"] != "Virtual environment"), local
     assert (found["Bundle"]["told"], found["Store"]["told"]) == (
-        "1 workflows: greet",
+        "1 workflow: greet",
         ".autopilot/autopilot.db (SQLite): the first run makes it",
     )
-    for name in ("gcloud", "terraform", "Google account", "Credentials of programs", "Project", "Manifest"):
+    for name in (
+        "gcloud",
+        "terraform",
+        "Google account",
+        "Credentials of programs",
+        "Project",
+        "Configuration",
+        "Manifest",
+    ):
         assert (found[name]["ok"], found[name]["remedy"] != "") == (False, True)
     assert (code, deployed) == (0 if found["Virtual environment"]["ok"] else 1, 1)
 
@@ -119,3 +132,17 @@ def test_without_a_bundle_it_says_how_to_get_one(tmp_path: Path) -> None:
 
     assert (code, found["Bundle"]["told"]) == (1, "there is no main.py here")
     assert list(folder.iterdir()) == []
+
+
+def test_a_configuration_is_told_from_the_one_of_this_version(bundle: Path) -> None:
+    (bundle / "terraform").mkdir()
+    for path, content in terraform_files().items():
+        (bundle / "terraform" / path).parent.mkdir(exist_ok=True)
+        (bundle / "terraform" / path).write_bytes(content)
+    _, same = doctor(bundle)
+    (bundle / "terraform" / "names.tf").write_text("# mine")
+    _, other = doctor(bundle)
+
+    assert same["Configuration"]["told"] == f"terraform, as Autopilot {VERSION} has it"
+    assert other["Configuration"]["told"] == f"terraform, not as Autopilot {VERSION} has it: names.tf"
+    assert (same["Configuration"]["ok"], other["Configuration"]["ok"]) == (True, True)

@@ -1,7 +1,9 @@
 """``autopilot init`` and ``autopilot new``: bundles that are really made, tested and run."""
 
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from typer.testing import CliRunner, Result
 from autopilot.cli.app import app
 from autopilot.version import VERSION
 from tests.cli.conftest import command_environment
+
+ROOT = Path(__file__).parents[2]
 
 Invoke = Callable[..., Result]
 
@@ -45,7 +49,7 @@ def test_a_new_bundle_pins_this_version(invoke: Invoke, tmp_path: Path) -> None:
     assert f"autopilot-workflows[api,firestore]=={VERSION}\n" in text(tmp_path / "shop/requirements.txt")
     assert f"autopilot-workflows[cli]=={VERSION}\n" in text(tmp_path / "shop/requirements-dev.txt")
     assert ".autopilot/\n" in text(tmp_path / "shop/.gitignore")
-    assert "$" not in text(tmp_path / "shop/README.md").replace("$ ", "")
+    assert not re.search(r"\$\$|\$\{", text(tmp_path / "shop/README.md"))
 
 
 def test_a_bundle_can_take_the_package_from_a_path_or_an_address(invoke: Invoke, tmp_path: Path) -> None:
@@ -95,6 +99,87 @@ def test_a_new_workflow_is_served_and_passes_its_test(invoke: Invoke, tmp_path: 
         'take_order = entry_point("functions.take_order:TakeOrder")\n\n'
         "# API v1 and the dashboard.\napi = api_entry_point(hello, take_order)\n"
     )
+
+
+def configuration_of_this_repository() -> dict[str, bytes]:
+    """What git has of ``terraform/``, less its tests and what is told of this bundle's workflows."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "terraform"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    names = [name for name in listed.split("\0") if name and not name.startswith("terraform/tests/")]
+    names.remove("terraform/workflows.auto.tfvars.json")
+    return {name: (ROOT / name).read_bytes() for name in names}
+
+
+def configuration_in(bundle: Path) -> dict[str, bytes]:
+    paths = [path for path in (bundle / "terraform").rglob("*") if path.is_file()]
+    return {path.relative_to(bundle).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_a_new_bundle_has_this_repositorys_configuration(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("init", "shop")
+
+    assert configuration_in(tmp_path / "shop") == configuration_of_this_repository()
+
+
+@pytest.mark.slow
+def test_a_wheel_that_was_built_from_the_sources_writes_the_same(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    built = subprocess.run(build, capture_output=True, text=True, check=False)  # the wheel from the archive of sources
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+
+    made = subprocess.run(
+        [sys.executable, "-m", "autopilot", "init", "shop"],
+        cwd=tmp_path,
+        env=command_environment() | {"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode == 0, made.stderr
+    assert configuration_in(tmp_path / "shop") == configuration_of_this_repository()
+
+
+def test_a_configuration_is_brought_to_a_bundle_that_has_none(invoke: Invoke, tmp_path: Path) -> None:
+    refused = invoke("init", ".", "--terraform")
+    (tmp_path / "main.py").touch()
+
+    added = invoke("init", ".", "--terraform")
+    again = invoke("init", ".", "--terraform")
+
+    assert (refused.exit_code, refused.stderr) == (2, "autopilot: . is no bundle: there is no main.py in it\n")
+    assert "+ terraform/versions.tf" in added.stdout
+    assert again.stdout == f"terraform is the configuration of Autopilot {VERSION}\n"
+    assert configuration_in(tmp_path) == configuration_of_this_repository()
+
+
+def test_what_a_bundle_changed_of_its_configuration_is_replaced_when_that_is_said(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    invoke("init", "shop")
+    (tmp_path / "shop/terraform/names.tf").write_text("# mine")
+    (tmp_path / "shop/terraform/more.tf").write_text("# mine too")
+    (tmp_path / "shop/terraform/apis.tf").unlink()
+
+    refused = invoke("init", "shop", "--terraform")
+    left = text(tmp_path / "shop/terraform/names.tf"), (tmp_path / "shop/terraform/apis.tf").exists()
+    replaced = invoke("init", "shop", "--terraform", "--overwrite")
+    alone = invoke("init", "shop", "--overwrite")
+
+    assert (refused.exit_code, "something else in names.tf, and is left" in refused.stderr) == (2, True)
+    assert left == ("# mine", False)
+    assert [line for line in replaced.stdout.splitlines() if line.startswith("  ")] == [
+        "  + shop/terraform/apis.tf",
+        "  ~ shop/terraform/names.tf",
+    ]
+    assert configuration_in(tmp_path / "shop") == configuration_of_this_repository() | {
+        "terraform/more.tf": b"# mine too"
+    }
+    assert (alone.exit_code, alone.stderr) == (2, "autopilot: --overwrite goes with --terraform\n")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(invoke: Invoke, tmp_path: Path) -> None:
@@ -153,10 +238,9 @@ def test_a_main_module_that_is_not_python_is_one_line(invoke: Invoke, tmp_path: 
 
 
 def test_a_bundles_test_runner_is_the_one_of_this_repository() -> None:
-    root = Path(__file__).parents[2]
-    pinned = next(line for line in text(root / "requirements-dev.txt").splitlines() if line.startswith("pytest=="))
+    pinned = next(line for line in text(ROOT / "requirements-dev.txt").splitlines() if line.startswith("pytest=="))
 
-    assert f"{pinned}\n" in text(root / "autopilot/cli/templates/bundle/requirements-dev.txt.tmpl")
+    assert f"{pinned}\n" in text(ROOT / "autopilot/cli/templates/bundle/requirements-dev.txt.tmpl")
 
 
 def snapshot(folder: Path) -> dict[Path, str]:

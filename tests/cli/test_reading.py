@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from autopilot.cli.app import app
 from autopilot.core.run_log import reset_run_log_service
+from autopilot.models import RunStatus
 from tests.cli.history import FAILED, a_run, write_history, write_runs
 
 Invoke = Callable[..., Result]
@@ -32,13 +33,28 @@ def test_runs_are_listed_newest_first(invoke: Invoke) -> None:
 
     assert listed.exit_code == 0, listed.output
     header, *lines = listed.stdout.splitlines()
-    assert header.split() == ["Run", "Workflow", "Status", "Started", "(UTC)", "Took", "Error"]
-    assert [line.split()[:4] for line in lines] == [
+    assert header.split() == ["Run", "Workflow", "Status", "Began", "(UTC)", "Took"]
+    assert [line.split()[:4] for line in (lines[0], *lines[2:])] == [
         ["f0123456789a", "digest", "✘", "failed"],
         ["other", "shop", "✔", "success"],
         ["yesterday", "digest", "✔", "success"],
     ]
-    assert "ValueError: [red]x" in lines[0]
+    assert lines[1].startswith("  ValueError: [red]x")
+
+
+@pytest.mark.parametrize("columns", (60, 80, 140))
+def test_a_list_has_room_for_what_went_wrong(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    cancelled = a_run("c" * 32, workflow_id="take_an_order_now", status=RunStatus.CANCELLED, duration_ms=182_000)
+    write_runs(str(tmp_path / ".autopilot" / "autopilot.db"), cancelled)
+
+    listed = invoke("runs").stdout
+
+    assert "ValueError: [red]x[/red] \\x1b[31m" in listed
+    assert "3 min 2 s" in listed
+    assert max(map(len, listed.splitlines())) <= columns
 
 
 @pytest.mark.parametrize(
@@ -62,7 +78,19 @@ def test_runs_are_chosen_by_the_store(invoke: Invoke, arguments: tuple[str, ...]
 def test_no_runs_are_a_word(invoke: Invoke) -> None:
     listed = invoke("runs", "unknown")
 
-    assert (listed.exit_code, listed.stdout) == (0, "no runs\n")
+    assert (listed.exit_code, listed.stdout) == (0, "no such runs in .autopilot/autopilot.db (SQLite)\n")
+
+
+def test_a_look_leaves_nothing_behind(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    reset_run_log_service()
+
+    listed, shown = invoke("runs"), invoke("show", "unknown")
+
+    assert (listed.stdout, shown.exit_code) == ("no runs in .autopilot/autopilot.db (SQLite)\n", 4)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("typed", (FAILED.id, FAILED.id[:8]))
@@ -76,6 +104,8 @@ def test_a_run_is_shown_with_what_a_person_at_night_needs(invoke: Invoke, typed:
         "Failed at  send[",
         "Error      ValueError: [red]x[/red]",
         "version 7, source abcdef0123456789",
+        "UTC, 5 min ago",
+        "Attempts  1",
         "✔ success",
         f'jsonPayload.run_id="{FAILED.id}"',
         f"autopilot retry {FAILED.id[:12]}",
@@ -155,11 +185,24 @@ def test_a_log_that_was_kept_is_shown_for_one_run(invoke: Invoke, tmp_path: Path
     assert [event["event"] for event in json.loads(as_json.stdout)] == ["sent\x1b[31m", "broke"]
 
 
+def test_the_line_that_failed_is_shown_where_its_log_is_kept(invoke: Invoke, tmp_path: Path) -> None:
+    without = invoke("show", FAILED.id)
+    trace = f'Traceback (most recent call last):\n  File "{tmp_path}/sending.py", line 7, in send\n    smtp()\nValueError: x'
+    event = {"level": "error", "event": "workflow_run_completed", "run_id": FAILED.id, "exception": trace}
+    (tmp_path / ".autopilot" / "log.jsonl").write_text(json.dumps(event))
+
+    shown = invoke("show", FAILED.id)
+
+    assert "sending.py:7 in send" in shown.stdout
+    assert f"autopilot logs {FAILED.id[:12]} " in shown.stdout
+    assert not {"Raised at", "autopilot logs"} & {line.strip(" │")[:14].strip() for line in without.stdout.splitlines()}
+
+
 def test_a_run_without_a_log_here_says_why(invoke: Invoke) -> None:
     shown = invoke("logs", FAILED.id)
 
     assert (shown.exit_code, shown.stdout) == (4, "")
-    assert "only what runs under `autopilot dev` is kept there" in shown.stderr
+    assert "what `autopilot dev`, `run` and `serve` log in this folder is kept there" in shown.stderr
 
 
 def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:

@@ -36,10 +36,10 @@ class Configuration:
         self.is_offline = STAND_IN.is_file()
 
     def terraform(self, *arguments: str, folder: Path = FOLDER) -> Ended:
-        """Any terraform command; in another folder only with the stand-in."""
+        """Any terraform command; another folder than this repository's is initialised where it is."""
         if self.is_offline:
             return _run(str(STAND_IN), str(folder), "--", *arguments)
-        return _run("terraform", *arguments, cwd=self._initialised)
+        return _run("terraform", *arguments, cwd=self._initialised if folder == FOLDER else _initialise(folder))
 
     def validate(self) -> Ended:
         return _run(str(STAND_IN), str(FOLDER), "validate") if self.is_offline else self.terraform("validate")
@@ -63,11 +63,7 @@ class Configuration:
 
     @cached_property
     def _initialised(self) -> Path:
-        folder = copy_of_the_repository(self._scratch / "copy") / "terraform"
-        initialised = _run("terraform", "init", "-backend=false", "-input=false", "-no-color", cwd=folder)
-        if initialised.returncode != 0:
-            raise Missing(f"terraform init got no providers: {' '.join(initialised.stderr.split())[:200]}")
-        return folder
+        return _initialise(copy_of_the_repository(self._scratch / "copy") / "terraform")
 
 
 def copy_of_the_repository(target: Path) -> Path:
@@ -77,6 +73,13 @@ def copy_of_the_repository(target: Path) -> Path:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target / name)
     return target
+
+
+def _initialise(folder: Path) -> Path:
+    initialised = _run("terraform", "init", "-backend=false", "-input=false", "-no-color", cwd=folder)
+    if initialised.returncode != 0:
+        raise Missing(f"terraform init got no providers: {' '.join(initialised.stderr.split())[:200]}")
+    return folder
 
 
 def _run(*command: str, cwd: Path = ROOT) -> Ended:

@@ -4,43 +4,16 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+from autopilot.durations import duration_text, in_units, relative_text
+
+relative = relative_text
 
 
 def duration(milliseconds: float | None) -> str:
-    """``840 ms``, ``2.4 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    """How long something took, or a dash."""
     if milliseconds is None:
         return "–"  # noqa: RUF001 - a dash for a value that is not there
-    if milliseconds < 1:
-        return f"{milliseconds:.1f} ms" if milliseconds >= 0.05 else "<1 ms"
-    if milliseconds < 1000:
-        return f"{milliseconds:.1f} ms" if milliseconds < 10 and milliseconds % 1 else f"{round(milliseconds)} ms"
-    seconds = milliseconds / 1000
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return _in_units(round(seconds))
-
-
-def _in_units(seconds: int) -> str:
-    for number, (unit, length) in enumerate(_UNITS):
-        if seconds >= length:
-            whole, rest = divmod(seconds, length)
-            if number + 1 < len(_UNITS):
-                smaller, smaller_length = _UNITS[number + 1]
-                if rest // smaller_length:
-                    return f"{whole} {unit} {rest // smaller_length} {smaller}"
-            return f"{whole} {unit}"
-    return "0 s"
-
-
-def relative(time: datetime, now: datetime) -> str:
-    """``just now``, ``3 min ago``, ``in 2 h``."""
-    seconds = round((now - time).total_seconds())
-    if abs(seconds) < 5:
-        return "just now"
-    unit, length = next((unit, length) for unit, length in _UNITS if abs(seconds) >= length)
-    told = f"{abs(seconds) // length} {unit}"
-    return f"{told} ago" if seconds > 0 else f"in {told}"
+    return duration_text(milliseconds)
 
 
 def exact(time: datetime) -> str:
@@ -71,7 +44,7 @@ def pretty_json(value: Any) -> str:
 
 def days(length: timedelta) -> str:
     """``90 d``."""
-    return _in_units(round(length.total_seconds()))
+    return in_units(length)
 
 
 def plural(number: int, one: str, many: str = "") -> str:

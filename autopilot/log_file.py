@@ -1,4 +1,7 @@
-"""What functions log on a developer's machine, kept for ``autopilot logs``: a file of one JSON object a line."""
+"""What functions log on a developer's machine, kept for ``autopilot logs``: a file of one JSON object a line.
+
+Several processes may write to it: those of ``autopilot dev`` and of ``autopilot run`` beside it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -16,8 +19,8 @@ SIZE_LIMIT = 20 * 1024 * 1024
 
 
 def log_file_of(settings: Settings) -> Path:
-    """The file, beside the history of this machine."""
-    return settings.sqlite_path.parent / "log.jsonl"
+    """The file that the settings name, else the one beside the history of this machine."""
+    return settings.log_file or settings.sqlite_path.parent / "log.jsonl"
 
 
 def keep_log(file: Path) -> None:

@@ -2,7 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from autopilot.cli.durations import duration_from, in_words
+from autopilot.api.dashboard import formatting
+from autopilot.durations import duration_from, duration_text, in_units
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ def test_what_is_no_duration_says_how_one_is_written(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     (
+        (0, "0 s"),
         (5, "5 s"),
         (60, "1 min"),
         (61, "1 min 1 s"),
@@ -39,4 +41,21 @@ def test_what_is_no_duration_says_how_one_is_written(text: str) -> None:
     ),
 )
 def test_a_duration_is_told_in_its_two_greatest_units(seconds: int, words: str) -> None:
-    assert in_words(timedelta(seconds=seconds)) == words
+    assert in_units(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    (
+        (0, "<1 ms"),
+        (0.4, "0.4 ms"),
+        (3.25, "3.2 ms"),
+        (840, "840 ms"),
+        (2400, "2.4 s"),
+        (12_300, "12 s"),
+        (59_900, "1 min"),
+        (185_000, "3 min 5 s"),
+    ),
+)
+def test_the_command_and_the_dashboard_say_the_same_of_what_took_long(milliseconds: float, words: str) -> None:
+    assert duration_text(milliseconds) == formatting.duration(milliseconds) == words

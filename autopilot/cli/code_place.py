@@ -1,0 +1,33 @@
+"""Where in a bundle an exception was raised, read from its stack trace."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import autopilot
+
+_FRAME = re.compile(r'^[ |+-]*File "(.+)", line ([0-9]+), in (.+)\n(?:[ |]+(\S.*)\n)?', re.MULTILINE)
+_OURS = Path(autopilot.__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """A line of a bundle."""
+
+    file: str
+    """Its path below the bundle."""
+    line: int
+    function: str
+    code: str
+    """The text of the line; empty where the trace has none."""
+
+
+def place_in_bundle(stack_trace: str, root: Path) -> CodePlace | None:
+    """The innermost line of the last exception that is the bundle's own: of no library, and not of Autopilot."""
+    for file, line, function, code in reversed(_FRAME.findall(stack_trace)):
+        path = root / file  # a path that is whole stays what it is
+        if path.is_relative_to(root) and not path.is_relative_to(_OURS):
+            below = path.relative_to(root)
+            if not any(part == "site-packages" or part.startswith(".") for part in below.parts):
+                return CodePlace(below.as_posix(), int(line), function, code)
+    return None

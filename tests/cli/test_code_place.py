@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+import autopilot
+from autopilot.cli.code_place import CodePlace, place_in_bundle
+
+ROOT = Path("/bundle")
+OURS = Path(autopilot.__file__).parent
+
+
+def trace(*frames: tuple[str, int, str]) -> str:
+    lines = [f'  File "{file}", line {line}, in {function}\n    {function}()\n' for file, line, function in frames]
+    return f"Traceback (most recent call last):\n{''.join(lines)}ValueError: no\n"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    (
+        "/usr/lib/python3.11/json/decoder.py",
+        "/bundle/.venv/lib/python3.11/site-packages/httpx/_client.py",
+        "/bundle/env/lib/python3.11/site-packages/httpx/_client.py",
+        f"{OURS}/core/attempt.py",
+    ),
+)
+def test_the_place_is_the_innermost_line_of_the_bundles_own(inner: str) -> None:
+    told = trace((f"{OURS}/context.py", 1, "step"), ("/bundle/functions/shop.py", 7, "charge"), (inner, 9, "get"))
+
+    assert place_in_bundle(told, ROOT) == CodePlace("functions/shop.py", 7, "charge", "charge()")
+
+
+def test_of_several_exceptions_the_last_one_counts() -> None:
+    told = trace(("/bundle/a.py", 1, "first")) + "\nDuring handling of it:\n\n" + trace(("/bundle/b.py", 2, "second"))
+
+    place = place_in_bundle(told, ROOT)
+
+    assert place is not None
+    assert (place.file, place.line) == ("b.py", 2)
+
+
+def test_a_group_of_exceptions_is_read_too() -> None:
+    told = '  + Exception Group Traceback (most recent call last):\n  |   File "/bundle/a.py", line 3, in both\n  |     wait()\n'
+
+    assert place_in_bundle(told, ROOT) == CodePlace("a.py", 3, "both", "wait()")
+
+
+def test_a_trace_without_a_line_of_the_bundle_names_no_place() -> None:
+    assert place_in_bundle(trace((f"{OURS}/context.py", 1, "step")), ROOT) is None
+    assert place_in_bundle("", ROOT) is None
