@@ -6,11 +6,13 @@ cloud.google.com/error-reporting/docs/formatting-error-messages (``stack_trace``
 """
 
 import logging
+import os
 import re
 import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -27,6 +29,8 @@ _LABELS = "logging.googleapis.com/labels"
 
 _FOREIGN = structlog.stdlib.ProcessorFormatter
 """What makes the standard library's log records look like structlog's events."""
+
+_OUR_FOLDER = f"{Path(__file__).parent}{os.sep}"
 
 _PYDANTIC_INPUT = re.compile(r"input_value=.*, (?=input_type=)")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}).*")
@@ -129,10 +133,24 @@ def _as_printable(_: WrappedLogger, __: str, line: EventDict | str) -> str:
 def traceback_text(error: BaseException) -> str:
     """A traceback as Python prints it, less the input values that pydantic's errors quote.
 
+    Our own frames between those of an author are left out, so that it shows the code that can be mended; an error
+    that arose in a frame of ours keeps them all.
+
     For an event's ``exception``: as text it is the same whatever structlog is configured to do with exceptions. By
     default it shows the values of local variables, payloads among them.
     """
-    return _PYDANTIC_INPUT.sub("", "".join(traceback.format_exception(error)).rstrip())
+    told = traceback.TracebackException.from_exception(error)
+    _leave_out_our_frames(told)
+    return _PYDANTIC_INPUT.sub("", "".join(told.format()).rstrip())
+
+
+def _leave_out_our_frames(told: traceback.TracebackException) -> None:
+    theirs = [frame for frame in told.stack if not frame.filename.startswith(_OUR_FOLDER)]
+    if theirs and theirs[-1] is told.stack[-1]:
+        told.stack = traceback.StackSummary.from_list(theirs)
+    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if other is not None:
+            _leave_out_our_frames(other)
 
 
 def _format_exception(exc_info: ExcInfo) -> str:

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -14,10 +15,13 @@ from typing import Any
 import httpx
 
 from autopilot.api.app import create_app
+from autopilot.core.activity import Tally, interval_of
+from autopilot.core.run_archive import BucketSize
 from autopilot.local_server import FunctionServer
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.settings import Settings
 from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite_activity import CHANGE_TALLY, CREATE_TALLY, as_stored
 from benchmarks.environment import cloud_logging
 from benchmarks.measure import Line, Samples, interleave, timed
 from benchmarks.workflow import PAYLOAD, Sum
@@ -34,6 +38,9 @@ CALLS = {
     "statistics by day of": "/api/v1/workflows/{name}/stats?window=30d",
     "the workflow's page over": "/workflows/{name}",
 }
+
+DURATION = "20 * (1 + i % 97) * (1 + i % 13)"
+"""Of the run of this number, in milliseconds."""
 
 _HOUR = 3_600_000_000
 """In microseconds."""
@@ -58,7 +65,8 @@ def a_run() -> WorkflowRun:
 def write_history(file: Path, runs: int) -> None:
     """Rows as the store would have written them, with the counts and the activity that follow from them.
 
-    Copies of the one run that is there, spread evenly over the last 30 days; each twentieth failed.
+    Copies of the one run that is there, spread evenly over the last 30 days; each twentieth failed. They took from
+    20 ms to half a minute, so that a busy hour has most of the durations that there are.
     """
     when = f"started_at - i * ({30 * 24 * _HOUR} / {runs})"
     changed = {
@@ -66,7 +74,7 @@ def write_history(file: Path, runs: int) -> None:
         "started_at": when,
         "completed_at": when,
         "status": "CASE WHEN i % 20 THEN 'success' ELSE 'failed' END",
-        "duration_ms": "50 + i % 400",
+        "duration_ms": DURATION,
         "changed": "i + 1",
     }
     with closing(sqlite3.connect(file)) as connection:
@@ -85,11 +93,24 @@ def write_history(file: Path, runs: int) -> None:
             connection.execute(statement)
         connection.execute("UPDATE changes SET last = ?", (runs,))
         connection.execute("INSERT INTO run_counts SELECT workflow_id, status, count(*) FROM runs GROUP BY 1, 2")
-        connection.execute(
-            f"INSERT INTO activity SELECT workflow_id, completed_at / {_HOUR} * {_HOUR}, status, "
-            "duration_ms / 32 * 32, count(*) FROM runs GROUP BY 1, 2, 3, 4"
-        )
+        for size, length in ((BucketSize.HOUR, _HOUR), (BucketSize.DAY, 24 * _HOUR)):
+            _write_activity(connection, size, length)
         connection.commit()
+
+
+def _write_activity(connection: sqlite3.Connection, size: BucketSize, length: int) -> None:
+    tallies: defaultdict[int, Tally] = defaultdict(Tally)
+    counted = connection.execute(
+        f"SELECT completed_at / {length} * {length}, status, duration_ms, count(*) FROM runs GROUP BY 1, 2, 3"
+    )
+    for start, status, duration_ms, runs in counted:
+        tallies[start].by_status[status] += runs
+        tallies[start].count_durations(interval_of(duration_ms), runs)
+    for start, tally in tallies.items():
+        place = (Sum.manifest.name, size.value, start)
+        connection.execute(CREATE_TALLY, place)
+        for status, runs in tally.by_status.items():
+            connection.execute(CHANGE_TALLY[status], (runs, as_stored(tally.durations), *place))
 
 
 async def measure() -> list[Line]:

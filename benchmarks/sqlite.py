@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from autopilot.core.clock import random_id
+from autopilot.core.run_archive import BucketSize
 from autopilot.core.run_log import get_run_log_service
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage import sqlite_rows as rows
-from autopilot.storage.sqlite_changes import ADD_TO_ACTIVITY, ADD_TO_COUNT
+from autopilot.storage.sqlite_activity import CHANGE_TALLY, CREATE_TALLY, GET_DURATIONS
+from autopilot.storage.sqlite_changes import ADD_TO_COUNT
 from autopilot.storage.sqlite_schema import migrate
 from benchmarks.environment import cloud_logging, settings
 from benchmarks.measure import Line, interleave, timed
@@ -30,6 +32,8 @@ class BareCommits:
         migrate(connection, "benchmark")
         self._connection = connection
         self._workflow_id, _, *self._ended = rows.run_row(like)
+        for size in BucketSize:
+            connection.execute(CREATE_TALLY, (self._workflow_id, size.value, 0))
         _, _, *self._started = rows.run_row(
             like.model_copy(
                 update={
@@ -57,7 +61,10 @@ class BareCommits:
             self._connection.execute(ADD_TO_COUNT, (self._workflow_id, status, change))
         self._connection.execute(rows.TAKE_POSITION)
         if has_ended:
-            self._connection.execute(ADD_TO_ACTIVITY, (self._workflow_id, 0, "success", 1, 1))
+            for size in BucketSize:
+                place = (self._workflow_id, size.value, 0)
+                self._connection.execute(GET_DURATIONS, place).fetchone()
+                self._connection.execute(CHANGE_TALLY["success"], (1, b"\0" * 128, *place))
         self._connection.execute("COMMIT")
 
 

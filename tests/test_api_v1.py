@@ -69,6 +69,8 @@ async def test_a_workflow_tells_its_manifest_its_payload_and_its_next_tick(api: 
     assert [tick["schedule"] for tick in counting["next_ticks"]] == ["hourly"]
     assert shop["next_tick"] is None
     assert set(shop["payload_schema"]["properties"]) == {"item", "count"}
+    listed = {each["name"]: each for each in (await api.get("/workflows")).json()["workflows"]}
+    assert (listed["counting"], listed["shop"]) == (counting, shop)
 
 
 async def test_walking_the_pages_meets_every_run_once_newest_first(

@@ -1,6 +1,7 @@
 """What is logged, as it leaves a process: each test logs in a process of its own."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -123,6 +124,30 @@ run(work, {"word": "s3cret, input_type=fake", "other": "s3cret"})
 
         assert "Input should be a valid integer" in logged
         assert "s3cret" not in logged
+
+    def test_a_traceback_shows_the_authors_frames_and_not_ours_between_them(self) -> None:
+        lines = in_cloud("""
+async def work(ctx, payload):
+    try:
+        {}["first"]
+    except KeyError as error:
+        raise LookupError("second") from error
+run(work)
+""")
+
+        trace = lines[-1]["stack_trace"]
+        assert f"{os.sep}autopilot{os.sep}" not in trace
+        assert trace.count("in work") == 2
+        assert "KeyError: 'first'" in trace
+
+    def test_a_traceback_of_an_error_that_arose_in_our_frames_keeps_them(self) -> None:
+        lines = in_cloud("""
+async def work(ctx, payload):
+    await ctx.step("no step", 3)
+run(work)
+""")
+
+        assert "context.py" in lines[-1]["stack_trace"]
 
     def test_a_lone_surrogate_in_an_error_does_not_stop_the_log(self) -> None:
         lines = in_cloud('run(raising(ValueError("half a \\ud83d")))')

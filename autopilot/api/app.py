@@ -1,6 +1,7 @@
 """The application: API v1 and the dashboard behind one door."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from autopilot import log_file
 from autopilot.api.access import Access, AccessDenied
 from autopilot.api.actions import FunctionRefusal
 from autopilot.api.context import ApiContext, WorkflowCatalog
@@ -23,6 +25,7 @@ from autopilot.api.dashboard.pages import Pages
 from autopilot.api.door import Boundary, Door, SecurityHeaders
 from autopilot.api.errors import FilterInvalid, answer_exception, answer_invalid
 from autopilot.api.events import Events
+from autopilot.api.log_lines import ReadLog
 from autopilot.api.reads import Reads
 from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
 from autopilot.api.writes import Writes
@@ -49,6 +52,7 @@ def create_app(
     client: WorkflowClient | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = random_id,
+    read_log: ReadLog | None = None,
 ) -> ASGIApp:
     """API v1 and the dashboard over these workflows.
 
@@ -59,6 +63,7 @@ def create_app(
         client: the workflows' functions; default: at the addresses that the settings name.
         clock: what is known of time.
         new_id: gives random ids.
+        read_log: what runs logged, for their pages; default: from the file that the settings name, if they do.
     """
     clock = clock or SystemClock()
     context = ApiContext(
@@ -71,6 +76,7 @@ def create_app(
         access=Access(settings, clock),
         clock=clock,
         new_id=new_id,
+        read_log=read_log or (None if settings.log_file is None else partial(log_file.read_log, settings.log_file)),
     )
     door: ASGIApp = Door(_inside(context), context.access, api_path=API_PATH)
     if settings.api_cors_origins:

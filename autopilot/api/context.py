@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autopilot.api.access import Access
+from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.core.clock import Clock
@@ -61,3 +62,5 @@ class ApiContext:
     access: Access
     clock: Clock
     new_id: Callable[[], str]
+    read_log: ReadLog | None = None
+    """None: what runs log is not at hand here."""

@@ -11,7 +11,6 @@ from autopilot.api.schemas import (
     ActivityReport,
     NextTick,
     WorkflowDetail,
-    WorkflowSummary,
     summary_of,
 )
 from autopilot.core.activity import bucket_start
@@ -36,16 +35,13 @@ async def all_of(reads: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [each for each in found if not isinstance(each, BaseException)]
 
 
-def ticks_of(entry: CatalogEntry, now: datetime) -> list[NextTick]:
-    return [_next_tick(tick) for tick in next_ticks(entry.manifest, now)]
-
-
-def workflow_summary(
+def workflow_detail(
     entry: CatalogEntry, stats: RunStats, last_run: WorkflowRun | None, now: datetime
-) -> WorkflowSummary:
-    """A workflow in a list."""
+) -> WorkflowDetail:
+    """What there is to know of a workflow, from its code and from its records."""
     manifest = entry.manifest
-    return WorkflowSummary(
+    ticks = [_next_tick(tick) for tick in next_ticks(manifest, now)]
+    return WorkflowDetail(
         name=manifest.name,
         display_name=entry.title,
         description=manifest.description,
@@ -56,23 +52,17 @@ def workflow_summary(
         success_rate=success_rate(stats),
         by_status=stats["by_status"],
         last_run=None if last_run is None else summary_of(last_run),
-        next_tick=next(iter(ticks_of(entry, now)), None),
-    )
-
-
-async def read_workflow_summary(context: ApiContext, entry: CatalogEntry) -> WorkflowSummary:
-    stats, last_run = await read_past(context.run_log(), entry.manifest.name)
-    return workflow_summary(entry, stats, last_run, context.clock.now())
-
-
-async def read_workflow_detail(context: ApiContext, entry: CatalogEntry) -> WorkflowDetail:
-    summary = await read_workflow_summary(context, entry)
-    return WorkflowDetail(
-        **dict(summary),
-        manifest=entry.manifest,
+        next_tick=next(iter(ticks), None),
+        next_ticks=ticks,
+        manifest=manifest,
         payload_schema=entry.payload_schema,
-        next_ticks=ticks_of(entry, context.clock.now()),
     )
+
+
+async def read_workflow(context: ApiContext, entry: CatalogEntry) -> WorkflowDetail:
+    """The same, with its records read now."""
+    stats, last_run = await read_past(context.run_log(), entry.manifest.name)
+    return workflow_detail(entry, stats, last_run, context.clock.now())
 
 
 async def read_activity(context: ApiContext, workflow_id: str, window: str) -> ActivityReport:

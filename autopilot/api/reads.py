@@ -10,7 +10,7 @@ from starlette.responses import Response
 from autopilot.answers import json_response
 from autopilot.api.context import ApiContext
 from autopilot.api.errors import FilterInvalid, documented
-from autopilot.api.overview import all_of, read_activity, read_workflow_detail, read_workflow_summary, window_length
+from autopilot.api.overview import all_of, read_activity, read_workflow, window_length
 from autopilot.api.run_detail import run_detail, step_detail
 from autopilot.api.schemas import (
     MAX_PAGE_SIZE,
@@ -126,12 +126,12 @@ class Reads:
 
     async def list_workflows(self) -> Response:
         """Every workflow of the bundle."""
-        summaries = await all_of(read_workflow_summary(self._context, entry) for entry in self._context.catalog)
-        return json_response(WorkflowPage(workflows=summaries))
+        workflows = await all_of(read_workflow(self._context, entry) for entry in self._context.catalog)
+        return json_response(WorkflowPage(workflows=workflows))
 
     async def get_workflow(self, name: Name) -> Response:
         """A workflow: its manifest, its payload's schema, its statistics."""
-        return json_response(await read_workflow_detail(self._context, self._context.catalog[name]))
+        return json_response(await read_workflow(self._context, self._context.catalog[name]))
 
     async def get_stats(self, name: Name, window: Annotated[str, Query(pattern=WINDOW)] = "7d") -> Response:
         """What ended when, and how long it took: by the hour up to 48 h, else by the day (UTC)."""

@@ -115,7 +115,7 @@ class NextTick(_Answer):
     at: UtcDatetime
 
 
-class WorkflowSummary(_Answer):
+class WorkflowDetail(_Answer):
     name: WorkflowName
     display_name: str
     description: str
@@ -127,16 +127,13 @@ class WorkflowSummary(_Answer):
     by_status: dict[str, int]
     last_run: RunSummary | None
     next_tick: NextTick | None = Field(description="The next of all its schedules; None without any, or disabled.")
+    next_ticks: list[NextTick] = Field(description="Of each schedule, the soonest first.")
+    manifest: WorkflowManifest
+    payload_schema: dict[str, Any] = Field(description="JSON Schema.")
 
 
 class WorkflowPage(_Answer):
-    workflows: list[WorkflowSummary]
-
-
-class WorkflowDetail(WorkflowSummary):
-    manifest: WorkflowManifest
-    payload_schema: dict[str, Any] = Field(description="JSON Schema.")
-    next_ticks: list[NextTick] = Field(description="Of each schedule.")
+    workflows: list[WorkflowDetail]
 
 
 class Activity(_Answer):

@@ -1,6 +1,5 @@
 """``autopilot logs``: what a run logged."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from autopilot.api.log_lines import LogLine, log_line
 from autopilot.api.schemas import RunDetail
 from autopilot.cli.addresses import is_of_this_machine
 from autopilot.cli.exits import ExitCode, fail, told
@@ -27,11 +27,8 @@ from autopilot.cli.rendering import bounded
 from autopilot.cli.run_source import locate_run
 from autopilot.log_file import log_file_of, read_log
 
+_OF_THE_PLATFORM = {"environment", "serviceContext"}
 _LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}
-_NOT_SHOWN = {"timestamp", "level", "event", "run_id", "workflow", "exception", "attempt"} | {
-    "environment",
-    "serviceContext",
-}
 
 
 def logs(
@@ -96,30 +93,27 @@ def _event_of(entry: dict[str, Any]) -> dict[str, Any]:
         "level": str(entry.get("severity", "")).lower(),
         "event": told.pop("message", ""),
         "exception": told.pop("stack_trace", None),
-        **told,
+        **{name: value for name, value in told.items() if name not in _OF_THE_PLATFORM},
     }
 
 
 def _print_events(events: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     for event in events:
-        console.print(_line(event), soft_wrap=True)
-        if exception := event.get("exception"):
-            console.print(Text(_printable(str(exception)), style="dim"), soft_wrap=True)
+        line = log_line(event)
+        console.print(_line(line), soft_wrap=True)
+        if line.exception is not None:
+            console.print(Text(_printable(line.exception), style="dim"), soft_wrap=True)
 
 
-def _line(event: dict[str, Any]) -> Text:
-    level = str(event.get("level", ""))
-    line = Text(str(event.get("timestamp", ""))[11:19], style="dim")
-    line.append(f" {_printable(level):<8}", style=_LOOKS.get(level, "not dim"))
-    line.append(_printable(str(event.get("event", ""))), style="not dim bold")
-    for name, value in event.items():
-        if name not in _NOT_SHOWN:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            line.append(f" {_printable(name)}=", style="cyan").append(
-                " ".join(_printable(shown).split()), style="not dim"
-            )
-    return line
+def _line(line: LogLine) -> Text:
+    shown = Text("" if line.at is None else f"{line.at:%H:%M:%S}", style="dim")
+    shown.append(f" {_printable(line.level):<8}", style=_LOOKS.get(line.level, "not dim"))
+    shown.append(_printable(line.event), style="not dim bold")
+    for name, value in line.fields:
+        shown.append(f" {_printable(name)}=", style="cyan")
+        shown.append(" ".join(_printable(value).split()), style="not dim")
+    return shown
 
 
 def _printable(text: str) -> str:

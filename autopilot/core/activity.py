@@ -1,25 +1,28 @@
-"""What ended when: runs counted by the hour in which they ended, how they ended and how long they took.
+"""What ended when: runs counted by the hour and by the day in which they ended, how they ended and how long they took.
 
-A store keeps a number for each :class:`ActivityEntry` and changes it in the commits that change the runs, so that a
-chart of a year costs the hours of that year and never its runs. Durations are counted by their four leading bits::
+A store keeps a :class:`Tally` of each hour and of each day and changes it in the commits that change the runs, so that
+a chart costs its hours or its days and never its runs. Durations are counted by their four leading bits::
 
-    0 1 2 ... 15   16,17   18,19 ... 30,31   32-35   36-39 ... 60-63   64-71 ...        milliseconds
+    interval        0 1 2 ... 15   16     17     ...  23     24     25     ...  31     32     ...
+    milliseconds    0 1 2 ... 15   16,17  18,19  ...  30,31  32-35  36-39  ...  60-63  64-71  ...
 
 Eight intervals to each doubling: the middle of one is at most 6.25 % from whatever it stands for.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from autopilot.core.run_archive import ActivityBucket, BucketSize
 from autopilot.models import RunStatus, WorkflowRun
 
 ACTIVITY_KEPT = timedelta(days=400)
-"""How long an hour's activity is kept."""
+"""How long the activity of an hour or a day is kept."""
 
 _LEADING_BITS = 4
+_TO_A_DOUBLING = 1 << (_LEADING_BITS - 1)
 _TIMED = frozenset({RunStatus.SUCCESS, RunStatus.FAILED})
 _PERCENTILES = {"p50": 50, "p95": 95, "max": 100}
 
@@ -30,8 +33,35 @@ class ActivityEntry:
 
     hour: datetime
     status: RunStatus
-    duration_ms: int | None
-    """The least duration of the interval that the run's own is in. None: a run whose duration says nothing."""
+    interval: int | None
+    """The interval that its duration is in. None: a run whose duration says nothing."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What ended in one hour or day."""
+
+    by_status: Counter[str] = field(default_factory=Counter)
+    durations: list[int] = field(default_factory=list)
+    """How many durations are in each interval, up to the last with any."""
+
+    def count_durations(self, interval: int, runs: int) -> None:
+        """Count the durations of ``runs`` more runs in an interval."""
+        self.durations += [0] * (interval + 1 - len(self.durations))
+        self.durations[interval] += runs
+
+    def bucket(self, start: datetime) -> ActivityBucket | None:
+        """The hour or day that begins at ``start``; None: nothing ended in it."""
+        by_status = dict(+self.by_status)
+        return ActivityBucket(start=start, by_status=by_status, duration_ms=self._percentiles()) if by_status else None
+
+    def _percentiles(self) -> dict[str, int]:
+        """Of each percentile the middle of the interval in which it lies: the nearest rank."""
+        passed = list(accumulate(self.durations))
+        if not passed or not passed[-1]:
+            return {}
+        ranks = {name: -(-passed[-1] * percent // 100) for name, percent in _PERCENTILES.items()}
+        return {name: _middle_of(bisect_left(passed, rank)) for name, rank in ranks.items()}
 
 
 def activity_of(run: WorkflowRun | None) -> ActivityEntry | None:
@@ -42,7 +72,7 @@ def activity_of(run: WorkflowRun | None) -> ActivityEntry | None:
     return ActivityEntry(
         hour=bucket_start(run.completed_at or run.started_at, BucketSize.HOUR),
         status=run.status,
-        duration_ms=None if duration is None else _least_like(duration),
+        interval=None if duration is None else interval_of(duration),
     )
 
 
@@ -59,50 +89,31 @@ def bucket_start(time: datetime, size: BucketSize) -> datetime:
     return hour.replace(hour=0) if size is BucketSize.DAY else hour
 
 
-def hours_of(since: datetime, until: datetime, size: BucketSize) -> tuple[datetime, datetime] | None:
-    """The first and the last hour of the buckets that have a part in the time from ``since`` to before ``until``."""
+def bucket_range(since: datetime, until: datetime, size: BucketSize) -> tuple[datetime, datetime] | None:
+    """When the first and the last of the buckets begin that have a part in the time from ``since`` to before ``until``.
+
+    None: there are none.
+    """
     if since >= until:
         return None
-    last = bucket_start(until - timedelta(microseconds=1), size)
-    return bucket_start(since, size), last.replace(hour=23) if size is BucketSize.DAY else last
+    return bucket_start(since, size), bucket_start(until - timedelta(microseconds=1), size)
 
 
-def sum_activity(counts: Iterable[tuple[ActivityEntry, int]], size: BucketSize) -> list[ActivityBucket]:
-    """The buckets that the counts of hours add up to, in the order of time; none for a time without any."""
-    statuses: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
-    durations: defaultdict[datetime, Counter[int]] = defaultdict(Counter)
-    for entry, runs in counts:
-        start = bucket_start(entry.hour, size)
-        if runs > 0:
-            statuses[start][entry.status.value] += runs
-            if entry.duration_ms is not None:
-                durations[start][entry.duration_ms] += runs
-    return [
-        ActivityBucket(start=start, by_status=dict(statuses[start]), duration_ms=_percentiles(durations[start]))
-        for start in sorted(statuses)
-    ]
+def interval_of(duration_ms: int) -> int:
+    """The interval that a duration is in."""
+    doublings = max(0, duration_ms.bit_length() - _LEADING_BITS)
+    return doublings * _TO_A_DOUBLING + (duration_ms >> doublings)
 
 
-def _percentiles(durations: Counter[int]) -> dict[str, int]:
-    """Of each percentile the middle of the interval in which it lies: the nearest rank."""
-    found: dict[str, int] = {}
-    passed, total = 0, durations.total()
-    for least in sorted(durations):
-        passed += durations[least]
-        for name, percent in _PERCENTILES.items():
-            if name not in found and passed * 100 >= total * percent:
-                found[name] = _middle(least)
-    return found
+def least_of(interval: int) -> int:
+    """The least duration that is in an interval, in milliseconds."""
+    doublings = _doublings_of(interval)
+    return (interval - doublings * _TO_A_DOUBLING) << doublings
 
 
-def _dropped_bits(duration_ms: int) -> int:
-    return max(0, duration_ms.bit_length() - _LEADING_BITS)
+def _middle_of(interval: int) -> int:
+    return least_of(interval) + ((1 << _doublings_of(interval)) - 1) // 2
 
 
-def _least_like(duration_ms: int) -> int:
-    bits = _dropped_bits(duration_ms)
-    return duration_ms >> bits << bits
-
-
-def _middle(least: int) -> int:
-    return least + ((1 << _dropped_bits(least)) - 1) // 2
+def _doublings_of(interval: int) -> int:
+    return max(0, interval // _TO_A_DOUBLING - 1)

@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the process boundary: what the author's module raises is told, not known
         console.print(Text(f"✘ {source}: {type(error).__name__}: {error}", style="red"), soft_wrap=True)
         return 1
-    configure_logging(settings.model_copy(update={"log_file": log_file_of(settings)}))
+    settings = settings.model_copy(update={"log_file": log_file_of(settings)})
+    configure_logging(settings)
     host, port = listener.getsockname()
     url = f"http://{host}:{port}"
     _tell(console, bundle, settings, url, is_first="first" in arguments[2:])

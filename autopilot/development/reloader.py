@@ -22,7 +22,7 @@ _END_WITHIN_SECONDS = 10.0
 _COULD_NOT_SERVE = 1
 """The exit code of a child whose bundle cannot be imported: starting it again would change nothing."""
 
-_YOUNG_SECONDS, _YOUNG_DEATHS = 5.0, 3
+_YOUNG_SECONDS, _YOUNG_DEATHS = 60.0, 3
 """A child that ends by itself so soon, so often, is not started again."""
 
 

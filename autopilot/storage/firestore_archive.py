@@ -1,8 +1,11 @@
 """The archive in Firestore: what people ask of the records, and what they do to them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from autopilot.core.activity import ActivityEntry, hours_of, sum_activity
+from google.cloud.firestore_v1 import DocumentSnapshot
+
+from autopilot.core.activity import bucket_range
 from autopilot.core.clock import Clock, from_microseconds, to_microseconds
 from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import StepRecord
@@ -11,16 +14,15 @@ from autopilot.core.run_archive import ActivityBucket, BucketSize, RunChange, Ru
 from autopilot.core.transitions import cancelled, check_removable
 from autopilot.errors import CursorInvalid, RunStateConflict
 from autopilot.models import RunStatus, WorkflowRun, is_run_id, is_workflow_name
+from autopilot.storage.firestore_activity import activity_id, buckets_of, without_unread_fields
 from autopilot.storage.firestore_calls import Calls
 from autopilot.storage.firestore_clients import LoopClients
 from autopilot.storage.firestore_documents import (
     ACTIVITY,
     WORKFLOWS,
     StoredRun,
-    activity_id,
     document_id,
     plain,
-    read_activity,
 )
 from autopilot.storage.firestore_queries import (
     ACTIVITY_OF_WORKFLOW,
@@ -90,26 +92,26 @@ class FirestoreArchive:
     async def get_activity(
         self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
     ) -> list[ActivityBucket]:
-        hours = hours_of(since, until, size)
-        if hours is None or not is_workflow_name(workflow_id):
+        found = bucket_range(since, until, size)
+        if found is None or not is_workflow_name(workflow_id):
             return []
-        found = await self._calls.settle(
-            f"reading the activity of {workflow_id}", lambda _: self._read_activity(workflow_id, *hours)
+        first, last = found
+        snapshots = await self._calls.settle(
+            f"reading the activity of {workflow_id}", lambda _: self._read_days(workflow_id, first, last, size)
         )
-        return sum_activity(found, size)
+        return [bucket for bucket in buckets_of(snapshots, size) if first <= bucket.start <= last]
 
-    async def _read_activity(
-        self, workflow_id: str, first: datetime, last: datetime
-    ) -> list[tuple[ActivityEntry, int]]:
+    async def _read_days(
+        self, workflow_id: str, first: datetime, last: datetime, size: BucketSize
+    ) -> list[DocumentSnapshot[Any]]:
         workflow = self._clients.current().collection(WORKFLOWS).document(workflow_id)
         query = within_ids(
-            bind_query(workflow, ACTIVITY_OF_WORKFLOW),
+            without_unread_fields(bind_query(workflow, ACTIVITY_OF_WORKFLOW), size),
             workflow.collection(ACTIVITY),
             activity_id(first),
             f"{activity_id(last)}~",
         )
-        found = query.stream(retry=None, timeout=self._calls.rpc_seconds)
-        return [counted async for snapshot in found for counted in read_activity(snapshot)]
+        return [snapshot async for snapshot in query.stream(retry=None, timeout=self._calls.rpc_seconds)]
 
     async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):

@@ -5,7 +5,7 @@
     runs/{workflow}~{run id}                  a run: all its fields, and what its journal needs
     runs/{workflow}~{run id}/steps/{id}       its steps and fences: see firestore_steps
     workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
-    workflows/{workflow}/activity/{hour}~{k}  counts: {status: {duration: n}}, of those that ended in that hour
+    workflows/{workflow}/activity/{day}~{k}   what ended on that day, yyyymmdd, of those runs: see firestore_activity
 
 A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
@@ -14,20 +14,15 @@ Beside the run's own fields its document has ``nonce``, ``counter``, and of the 
 ``claimed_from`` (the status in which it found the run; absent for the first), ``lease_ms`` and ``claimed_at``. The
 lease ends by the server's time, ``lease_ms`` after ``claimed_at``; ``due_at`` is when that is by the clock of the
 process that wrote it, for whoever looks for what is due. ``changed_at`` is the server's time of the last write.
-
-An hour of activity is ``yyyymmddhh``; its durations are those of :class:`~autopilot.core.activity.ActivityEntry`, and
-``none``. Its ``expires_at`` is for a TTL policy.
 """
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, DocumentSnapshot, Increment, Maximum
 
-from autopilot.core.activity import ACTIVITY_KEPT, ActivityEntry
 from autopilot.core.transitions import is_due
 from autopilot.errors import StoreVersionUnsupported
 from autopilot.models import RunStatus, WorkflowRun
@@ -67,7 +62,6 @@ COLLECTIONS = (
 Fields = dict[str, Any]
 """Fields of a document. None is a field that is absent."""
 
-_NO_DURATION = "none"
 _MILLISECOND = timedelta(milliseconds=1)
 
 # Names that differ from the model's: they are what indexes, consoles and other readers see.
@@ -151,53 +145,6 @@ def encode_counts(changes: dict[RunStatus, int]) -> Fields:
     """What a counter document is merged with: it never goes back to an older schema."""
     counts = {status.value: Increment(by) for status, by in changes.items()}
     return {"counts": counts, "schema": Maximum(SCHEMA_VERSION)}
-
-
-def activity_id(hour: datetime, counter: str = "") -> str:
-    """The id of the document that counts what ended in an hour, of the runs that ``counter`` counts.
-
-    Without ``counter`` it is the least that an id of that hour can be.
-    """
-    return f"{hour.year:04}{hour:%m%d%H}~{counter}"
-
-
-def encode_activity(changes: Mapping[ActivityEntry, int]) -> dict[datetime, Fields]:
-    """What the activity documents are merged with, by their hours."""
-    documents: dict[datetime, Fields] = {}
-    for entry, by in changes.items():
-        document = documents.setdefault(
-            entry.hour,
-            {
-                "hour": entry.hour,
-                "counts": {},
-                "expires_at": entry.hour + ACTIVITY_KEPT,
-                "schema": Maximum(SCHEMA_VERSION),
-            },
-        )
-        duration = _NO_DURATION if entry.duration_ms is None else str(entry.duration_ms)
-        document["counts"].setdefault(entry.status.value, {})[duration] = Increment(by)
-    return documents
-
-
-def read_activity(snapshot: DocumentSnapshot[Any]) -> list[tuple[ActivityEntry, int]]:
-    """What an activity document has counted.
-
-    Raises:
-        StoreVersionUnsupported: a newer Autopilot counted in it.
-    """
-    fields = known_fields(snapshot) or {}
-    return [
-        (
-            ActivityEntry(
-                hour=plain(fields["hour"]),
-                status=RunStatus(status),
-                duration_ms=None if duration == _NO_DURATION else int(duration),
-            ),
-            runs,
-        )
-        for status, durations in fields.get("counts", {}).items()
-        for duration, runs in durations.items()
-    ]
 
 
 def new_document(fields: Fields) -> Fields:

@@ -13,6 +13,7 @@ from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncClient, AsyncQuery
 from autopilot.core.activity import activity_changes, activity_of
 from autopilot.core.transitions import count_changes
 from autopilot.models import WorkflowRun
+from autopilot.storage.firestore_activity import activity_id, encode_activity
 from autopilot.storage.firestore_calls import Calls, guarded
 from autopilot.storage.firestore_clients import LoopClients
 from autopilot.storage.firestore_documents import (
@@ -23,10 +24,8 @@ from autopilot.storage.firestore_documents import (
     WORKFLOWS,
     Fields,
     StoredRun,
-    activity_id,
     changed_document,
     document_id,
-    encode_activity,
     encode_claim,
     encode_counts,
     encode_run,
@@ -98,9 +97,9 @@ class RunDocuments:
             counters = client.collection(WORKFLOWS, run.workflow_id, COUNTERS)
             batch.set(counters.document(counter), encode_counts(changes), merge=True)
         ended = activity_changes(counted.activity if counted else None, activity_of(run))
-        for hour, activity in encode_activity(ended).items():
-            hours = client.collection(WORKFLOWS, run.workflow_id, ACTIVITY)
-            batch.set(hours.document(activity_id(hour, counter)), activity, merge=True)
+        for day, activity in encode_activity(ended).items():
+            days = client.collection(WORKFLOWS, run.workflow_id, ACTIVITY)
+            batch.set(days.document(activity_id(day, counter)), activity, merge=True)
         async with guarded():
             results = await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
         self.memory.put(document, Remembered.of(run, fields, counter, results[0].update_time))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from autopilot.core.activity import ACTIVITY_KEPT
+from autopilot.core.activity import ACTIVITY_KEPT, bucket_start
 from autopilot.core.clock import Clock, SystemClock, to_microseconds
 from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
 from autopilot.core.run_archive import ActivityBucket, BucketSize, RunChange, RunFilter
@@ -14,8 +14,9 @@ from autopilot.core.transitions import claimed, is_due, may_claim, replaces, sta
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage import sqlite_rows as rows
+from autopilot.storage.sqlite_activity import DELETE_OLD_ACTIVITY, HAS_OLD_ACTIVITY
 from autopilot.storage.sqlite_archive import SQLiteArchive
-from autopilot.storage.sqlite_changes import DELETE_OLD_ACTIVITY, HAS_OLD_ACTIVITY, put_run
+from autopilot.storage.sqlite_changes import put_run
 from autopilot.storage.sqlite_connection import Database
 
 _EXPIRED_BATCH = 200
@@ -223,7 +224,7 @@ def _remove_expired(connection: sqlite3.Connection, *, clock: Clock) -> None:
     # When the database is opened, since no process of ours runs in between; and a bounded number, each batch a commit
     # of its own, so that neither the first call nor other processes wait long. What is left goes the next time.
     now = to_microseconds(clock.now())
-    too_old = to_microseconds(clock.now() - ACTIVITY_KEPT)
+    too_old = to_microseconds(bucket_start(clock.now() - ACTIVITY_KEPT, BucketSize.DAY)) - 1
     for has_expired, delete, until in (
         (rows.HAS_EXPIRED, rows.DELETE_EXPIRED, now),
         (rows.HAS_EXPIRED_STEPS, rows.DELETE_EXPIRED_STEPS, now),

@@ -4,7 +4,7 @@ import re
 import sqlite3
 from datetime import datetime, timedelta
 
-from autopilot.core.activity import hours_of, sum_activity
+from autopilot.core.activity import bucket_range
 from autopilot.core.clock import Clock
 from autopilot.core.cursor import decode_cursor, encode_cursor
 from autopilot.core.journal import StepRecord
@@ -14,7 +14,8 @@ from autopilot.core.transitions import cancelled, check_removable
 from autopilot.errors import CursorInvalid, RunStateConflict
 from autopilot.models import RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage import sqlite_rows as rows
-from autopilot.storage.sqlite_changes import put_run, read_activity
+from autopilot.storage.sqlite_activity import read_activity
+from autopilot.storage.sqlite_changes import put_run
 from autopilot.storage.sqlite_connection import Database
 
 _POSITION = re.compile(r"[0-9]{1,18}")
@@ -57,14 +58,14 @@ class SQLiteArchive:
     async def get_activity(
         self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
     ) -> list[ActivityBucket]:
-        hours = hours_of(since, until, size)
-        if hours is None or not is_workflow_name(workflow_id):
+        found = bucket_range(since, until, size)
+        if found is None or not is_workflow_name(workflow_id):
             return []
-        found = await self._database.read(
+        first, last = found
+        return await self._database.read(
             f"reading the activity of {workflow_id}",
-            lambda connection: read_activity(connection, workflow_id, *hours, size),
+            lambda connection: read_activity(connection, workflow_id, first, last, size),
         )
-        return sum_activity(found, size)
 
     async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):

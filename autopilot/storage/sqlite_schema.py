@@ -1,8 +1,14 @@
 """The SQLite file: whose it is, its tables, and how older files are brought up to date."""
 
 import sqlite3
+from collections import defaultdict
+from collections.abc import Callable
 
+from autopilot.core.activity import Tally, bucket_start, interval_of
+from autopilot.core.clock import from_microseconds, to_microseconds
+from autopilot.core.run_archive import BucketSize
 from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
+from autopilot.storage.sqlite_activity import as_stored
 
 APPLICATION_ID = 0x41757470
 """``Autp`` in the file's header: tells our databases from those of other applications."""
@@ -35,7 +41,26 @@ _RUNS = """
     )
 """
 
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+
+def _sum_activity_of_hours(connection: sqlite3.Connection) -> None:
+    """From a row for each duration to a tally for each hour and each day."""
+    tallies: defaultdict[tuple[str, str, int], Tally] = defaultdict(Tally)
+    for workflow_id, hour, status, duration_ms, runs in connection.execute("SELECT * FROM activity_of_hours"):
+        for size in BucketSize:
+            start = to_microseconds(bucket_start(from_microseconds(hour), size))
+            tally = tallies[workflow_id, size.value, start]
+            tally.by_status[status] += runs
+            if duration_ms >= 0:
+                tally.count_durations(interval_of(duration_ms), runs)
+    statuses = ("success", "failed", "skipped", "cancelled")
+    rows = (
+        (*place, *(tally.by_status[status] for status in statuses), as_stored(tally.durations))
+        for place, tally in tallies.items()
+    )
+    connection.executemany("INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+_MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] = (
     (
         _RUNS,
         "CREATE INDEX runs_of_workflow ON runs (workflow_id, started_at, id)",
@@ -101,8 +126,27 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX activity_by_hour ON activity (hour)",
     ),
+    (
+        "ALTER TABLE activity RENAME TO activity_of_hours",
+        """
+        CREATE TABLE activity (
+            workflow_id TEXT NOT NULL,
+            size TEXT NOT NULL,  -- hour or day
+            start INTEGER NOT NULL,
+            success INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            skipped INTEGER NOT NULL DEFAULT 0,
+            cancelled INTEGER NOT NULL DEFAULT 0,
+            durations BLOB NOT NULL DEFAULT x'',  -- see sqlite_activity
+            PRIMARY KEY (workflow_id, size, start)
+        ) WITHOUT ROWID
+        """,
+        _sum_activity_of_hours,
+        "DROP TABLE activity_of_hours",
+        "CREATE INDEX activity_by_start ON activity (start)",
+    ),
 )
-"""The statements that lead from each version to the next. What was released is never changed, only added to."""
+"""What leads from each version to the next. What was released is never changed, only added to."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -142,8 +186,8 @@ def migrate(connection: sqlite3.Connection, store: str) -> None:
         try:
             version = check_ownership(connection, store)
             if version < SCHEMA_VERSION:
-                for statement in _MIGRATIONS[version]:
-                    connection.execute(statement)
+                for step in _MIGRATIONS[version]:
+                    connection.execute(step) if isinstance(step, str) else step(connection)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")

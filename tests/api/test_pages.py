@@ -6,6 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from autopilot.api.dashboard.run_page import SHOWN_LINES
 from autopilot.api.dashboard.timeline import STEPS_PER_PAGE
 from autopilot.core.journal import RunHold, RunStart, StepRecord
 from autopilot.core.limits import RESULT_LIMIT
@@ -113,6 +114,48 @@ async def test_large_results_of_steps_are_left_out_of_the_run_and_had_one_by_one
 
     assert [step["result_omitted"] for step in run["steps"]] == [False, False, True, True]
     assert len(step["result"]) == RESULT_LIMIT - 2
+
+
+async def test_what_a_run_logged_stands_on_its_page_and_nothing_of_it_is_markup(
+    api_over: ApiOver, process_store: Store, make_run: MakeRun
+) -> None:
+    run = make_run(workflow_id="shop", status=RunStatus.FAILED)
+    await process_store.save_run(run)
+    told = {"run_id": run.id, "workflow": "shop", "attempt": 1}
+    events = [
+        {"timestamp": "2026-03-01T12:00:00.250+00:00", "level": "info", "event": "sold", "cups": 2, **told},
+        {"level": "error", "event": "<b>", "exception": "Traceback\n<script>", "timestamp": "no time", **told},
+    ]
+
+    page = await api_over(read_log={run.id: events}.__getitem__).get(f"/workflows/shop/runs/{run.id}")
+
+    log = page.text.partition('id="log-title"')[2].partition("</section>")[0]
+    assert [log.count(part) for part in ("12:00:00.250", "<b>sold</b>", "cups=", run.id[:8])] == [1, 1, 1, 0]
+    assert "<b>&lt;b&gt;</b>" in log
+    assert "Traceback\n&lt;script&gt;" in log
+
+
+async def test_of_a_long_log_the_latest_lines_are_shown(
+    api_over: ApiOver, process_store: Store, make_run: MakeRun
+) -> None:
+    run = make_run(workflow_id="shop")
+    await process_store.save_run(run)
+    events = [{"event": f"event-{number}"} for number in range(SHOWN_LINES + 3)]
+
+    page = (await api_over(read_log=lambda _: events).get(f"/workflows/shop/runs/{run.id}")).text
+
+    assert "3 earlier lines not shown" in page
+    assert "<b>event-2</b>" not in page
+    assert page.count("<b>event-") == SHOWN_LINES
+
+
+async def test_where_the_log_is_not_at_hand_a_page_has_none(
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun
+) -> None:
+    run = make_run(workflow_id="shop")
+    await process_store.save_run(run)
+
+    assert "log-title" not in (await pages.get(f"/workflows/shop/runs/{run.id}")).text
 
 
 async def test_a_page_of_a_run_that_there_is_not_says_so(pages: httpx.AsyncClient) -> None:

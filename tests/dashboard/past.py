@@ -2,6 +2,7 @@
 
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 from autopilot.core.clock import SystemClock
 from autopilot.core.identity import run_id_of
@@ -20,6 +21,34 @@ async def write_past(store: Store, *, days: int = 30, per_day: int = 6) -> None:
         await store.save_run(_run("invoice", number, started_at, chance))
         if number % 5 == 0:
             await store.save_run(_run("hostile", number, started_at, chance))
+
+
+def a_log(run_id: str) -> list[dict[str, Any]]:
+    """What a run logged that failed at the ledger."""
+    told = {"run_id": run_id, "workflow": "invoice", "attempt": 1}
+    return [
+        {
+            "event": "customer_found",
+            "level": "info",
+            "timestamp": "2026-11-26T14:46:14.107+00:00",
+            **told,
+            "mail": MAIL,
+        },
+        {"event": "step_retried", "level": "warning", "timestamp": "2026-11-26T14:46:14.302+00:00", **told}
+        | {"step": "book in ledger", "tries": 1, "error_type": "ConnectionError", "delay_s": 0},
+        {"event": "workflow_run_completed", "level": "error", "timestamp": "2026-11-26T14:46:14.498+00:00", **told}
+        | {"status": "failed", "duration_ms": 391, "exception": TRACEBACK},
+    ]
+
+
+MAIL = "ada@example.com"
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "functions/invoice.py", line 48, in execute
+    booked = await ctx.step("book in ledger", self._book, total)
+  File "functions/invoice.py", line 60, in _book
+    raise ConnectionError("the ledger at ledger.internal:5432 refused the connection")
+ConnectionError: the ledger at ledger.internal:5432 refused the connection"""
 
 
 def _run(workflow: str, number: int, started_at: datetime, chance: random.Random) -> WorkflowRun:

@@ -12,6 +12,7 @@ from autopilot.api.app import create_app
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.local_server import unused_port
 from autopilot.settings import load_settings
+from tests.dashboard.past import a_log
 from tests.dashboard.workflows import WORKFLOWS, Convoy, Invoice
 from tests.functions_by_name import FunctionsTransport, host_of
 
@@ -41,7 +42,7 @@ class Site:
         client = WorkflowClient(
             {name: f"http://{host_of(name)}" for name in paths}, transport=FunctionsTransport(paths)
         )
-        return create_app([each() for each in WORKFLOWS], load_settings(), client=client)
+        return create_app([each() for each in WORKFLOWS], load_settings(), client=client, read_log=a_log)
 
     @contextmanager
     def served(self) -> Iterator["Site"]:

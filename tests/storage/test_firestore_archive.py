@@ -98,7 +98,7 @@ async def test_what_a_run_counts_as_is_known_in_other_processes(wire: Wire, make
     assert await by_status(store_on(wire)) == {}
 
 
-async def test_an_hour_has_one_document_for_each_counter_and_says_when_it_expires(
+async def test_a_day_has_one_document_for_each_counter_and_says_when_it_expires(
     store: FirestoreStore, wire: Wire, make_run: MakeRun
 ) -> None:
     for _ in range(12):
@@ -108,9 +108,24 @@ async def test_an_hour_has_one_document_for_each_counter_and_says_when_it_expire
     activity = AsyncClient(project=wire.project).collection("workflows", "digest", "activity")
     documents = {snapshot.id: snapshot.to_dict() async for snapshot in activity.stream()}
 
-    assert documents.keys() == {"2026030112~0", "2026030112~1", "2026030112~2"}
-    assert {document["expires_at"] for document in documents.values() if document} == {NOON + ACTIVITY_KEPT}
+    assert documents.keys() == {"20260301~0", "20260301~1", "20260301~2"}
+    midnight = NOON.replace(hour=0) + timedelta(days=1)
+    assert {document["expires_at"] for document in documents.values() if document} == {midnight + ACTIVITY_KEPT}
     assert await by_status(store) == {"success": 12}
+
+
+@pytest.mark.parametrize(("size", "left_out"), ((BucketSize.DAY, "hours"), (BucketSize.HOUR, "total")))
+async def test_a_chart_reads_a_document_for_each_day_and_of_it_what_it_shows(
+    store: FirestoreStore, wire: Wire, make_run: MakeRun, size: BucketSize, left_out: str
+) -> None:
+    for hour in range(40):
+        await store.save_run(ended(make_run(), at=NOON + timedelta(hours=hour)))
+    activity = AsyncClient(project=wire.project).collection("workflows", "digest", "activity")
+    documents = [snapshot.id async for snapshot in activity.stream()]
+    await store.get_activity("digest", **EVER, size=size)
+
+    assert documents == ["20260301~0", "20260302~0", "20260303~0"]
+    assert left_out not in {field.field_path for field in wire.queries[-1].select.fields}
 
 
 async def test_neighbouring_hours_are_left_out(store: FirestoreStore, make_run: MakeRun) -> None:

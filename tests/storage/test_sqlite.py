@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from autopilot.core.activity import ACTIVITY_KEPT
+from autopilot.core.clock import to_microseconds
 from autopilot.core.cursor import RunPosition
 from autopilot.core.journal import RunStart, StartOutcome
 from autopilot.core.run_archive import BucketSize, RunFilter
@@ -24,12 +25,19 @@ from autopilot.models import RunStatus, TriggerType
 from autopilot.storage import Store, sqlite_schema
 from autopilot.storage import sqlite_rows as rows
 from autopilot.storage.sqlite import SQLiteStore
-from autopilot.storage.sqlite_changes import DELETE_OLD_ACTIVITY, GET_ACTIVITY, HAS_OLD_ACTIVITY
+from autopilot.storage.sqlite_activity import (
+    CHANGE_TALLY,
+    DELETE_OLD_ACTIVITY,
+    GET_DURATIONS,
+    GET_TALLIES,
+    HAS_OLD_ACTIVITY,
+)
 from autopilot.storage.sqlite_schema import SCHEMA_VERSION
 from tests.clock import FakeClock
 from tests.runs import MakeRun
 
 OpenStore = Callable[[Path], SQLiteStore]
+EVER = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(3000, 1, 1, tzinfo=UTC)}
 
 
 @pytest.fixture
@@ -427,12 +435,14 @@ async def test_every_other_statement_that_reads_is_served_by_an_index(path: Path
         rows.HAS_EXPIRED_STEPS,
         rows.DELETE_RUN,
         rows.DELETE_STEPS,
+        GET_DURATIONS,
+        *CHANGE_TALLY.values(),
         HAS_OLD_ACTIVITY,
         DELETE_OLD_ACTIVITY,
     ]
 
-    plans = await explain(open_store(path), [*statements, GET_ACTIVITY])
-    assert "(workflow_id=? AND hour>? AND hour<?)" in plans.pop(GET_ACTIVITY)[0]
+    plans = await explain(open_store(path), [*statements, GET_TALLIES])
+    assert "(workflow_id=? AND size=? AND start>? AND start<?)" in plans[GET_TALLIES][0]
 
     for statement, plan in plans.items():
         assert all("INDEX" in step or "PRIMARY KEY" in step or "LIST SUBQUERY" in step for step in plan), (
@@ -466,10 +476,42 @@ async def test_opening_removes_activity_that_is_too_old_to_be_kept(
     store.close()
     clock.advance(ACTIVITY_KEPT - timedelta(hours=1))
 
-    ever = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(3000, 1, 1, tzinfo=UTC)}
-    (kept,) = await open_store(path).get_activity("digest", **ever, size=BucketSize.HOUR)
+    store = open_store(path)
+    (hour,) = await store.get_activity("digest", **EVER, size=BucketSize.HOUR)
+    (day,) = await store.get_activity("digest", **EVER, size=BucketSize.DAY)
 
-    assert kept.start == datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert (hour.start, day.start) == (datetime(2026, 3, 2, 12, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+
+
+async def test_activity_of_the_third_version_is_summed_to_hours_and_days(
+    path: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = to_microseconds(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", 3)
+        sqlite_schema.migrate(old, "the old file")
+        monkeypatch.undo()
+        old.executemany(
+            "INSERT INTO activity VALUES ('digest', ?, ?, ?, ?)",
+            [
+                (hour, "success", 48, 2),
+                (hour, "failed", 48, 1),
+                (hour + 3_600_000_000, "success", 1024, 1),
+                (hour, "skipped", -1, 3),
+            ],
+        )
+
+    store = open_store(path)
+    hours = await store.get_activity("digest", **EVER, size=BucketSize.HOUR)
+    days = await store.get_activity("digest", **EVER, size=BucketSize.DAY)
+
+    assert [(bucket.start.hour, bucket.by_status, bucket.duration_ms["p50"]) for bucket in hours] == [
+        (12, {"success": 2, "failed": 1, "skipped": 3}, 49),
+        (13, {"success": 1}, 1087),
+    ]
+    assert [(bucket.start.hour, bucket.by_status, bucket.duration_ms) for bucket in days] == [
+        (0, {"success": 3, "failed": 1, "skipped": 3}, {"p50": 49, "p95": 1087, "max": 1087})
+    ]
 
 
 async def test_a_file_of_an_earlier_version_is_brought_up_to_date_and_keeps_its_runs(
@@ -493,8 +535,7 @@ async def test_a_file_of_an_earlier_version_is_brought_up_to_date_and_keeps_its_
     assert await store.find_runs(RunFilter(status=RunStatus.FAILED)) == ([run], None)
     assert await store.read_changes(position) == []
     await store.save_run(run.model_copy(update={"status": RunStatus.RUNNING, "attempt": 2}))
-    ever = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(3000, 1, 1, tzinfo=UTC)}
-    assert await store.get_activity("digest", **ever, size=BucketSize.DAY) == []
+    assert await store.get_activity("digest", **EVER, size=BucketSize.DAY) == []
     assert [change.run.id for change in await store.read_changes(position)] == [run.id]
 
 

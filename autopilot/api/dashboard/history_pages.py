@@ -11,9 +11,9 @@ from autopilot.api.context import ApiContext, CatalogEntry
 from autopilot.api.dashboard.charts import STRIP_RUNS, Strip, Trend, duration_chart, outcome_chart, strip, trend
 from autopilot.api.dashboard.forms import HistoryFilter, read_filter
 from autopilot.api.dashboard.rendering import Renderer
-from autopilot.api.overview import all_of, read_activity, read_workflow_detail, workflow_summary
+from autopilot.api.overview import all_of, read_activity, read_workflow, workflow_detail
 from autopilot.api.reads import read_page
-from autopilot.api.schemas import RunPage, RunSummary, WorkflowSummary, summary_of
+from autopilot.api.schemas import RunPage, RunSummary, WorkflowDetail, summary_of
 from autopilot.core.run_archive import RunFilter
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunStatus, TriggerType
@@ -31,7 +31,7 @@ _ATTENTION_RUNS = 5
 class WorkflowCard:
     """A workflow on the first page."""
 
-    summary: WorkflowSummary
+    detail: WorkflowDetail
     strip: Strip
     trend: Trend
 
@@ -64,15 +64,15 @@ class HistoryPages:
         runs, _ = await self._context.run_log().list_runs(name, limit=STRIP_RUNS)
         stats = await self._context.run_log().get_stats(name)
         activity = await read_activity(self._context, name, TREND_WINDOW)
-        summary = workflow_summary(entry, stats, runs[0] if runs else None, self._context.clock.now())
-        return WorkflowCard(summary, strip(runs), trend(activity))
+        detail = workflow_detail(entry, stats, runs[0] if runs else None, self._context.clock.now())
+        return WorkflowCard(detail, strip(runs), trend(activity))
 
     async def workflow(self, request: Request) -> Response:
         """One workflow: its charts, its history."""
         entry = self._context.catalog[request.path_params["name"]]
         window = request.query_params.get("window", "7d")
         window = window if window in WINDOWS else "7d"
-        detail = await read_workflow_detail(self._context, entry)
+        detail = await read_workflow(self._context, entry)
         activity = await read_activity(self._context, entry.manifest.name, window)
         history = await self._history(request, entry.manifest.name)
         return self._renderer.page(

@@ -1,5 +1,7 @@
 """The pages that show one run, and one of its steps."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -7,12 +9,16 @@ from autopilot.api.context import ApiContext
 from autopilot.api.dashboard.formatting import pretty_json
 from autopilot.api.dashboard.rendering import Renderer
 from autopilot.api.dashboard.timeline import timeline
+from autopilot.api.log_lines import LogLine, ReadLog, log_line
 from autopilot.api.reads import find_step, read_run
 from autopilot.api.schemas import RunDetail, StepDetail
 from autopilot.errors import RunNotFound
 
 SHOWN_CHARACTERS = 20_000
 """How much of a result or payload is shown at once."""
+
+SHOWN_LINES = 500
+"""How many of the latest lines of a run's log are shown."""
 
 _SAID = {
     "trigger": "The run was started.",
@@ -60,6 +66,7 @@ class RunPages:
             payload=_shown(detail.run.trigger_data),
             result=_shown(detail.run.result),
             json_of=_shown,
+            log=None if self._context.read_log is None else await _read_log(self._context.read_log, run_id),
             new_key=self._context.new_id(),
             said=_SAID.get(did, "") if not problem else "",
             problem=problem,
@@ -73,6 +80,12 @@ class RunPages:
         return self._renderer.page(
             request, "step.html", entry=entry, run_id=run_id, step=step, text=pretty_json(step.result)
         )
+
+
+async def _read_log(read: ReadLog, run_id: str) -> tuple[list[LogLine], int]:
+    """The latest lines, and how many came before them."""
+    events = await asyncio.to_thread(lambda: list(read(run_id)))
+    return [log_line(event) for event in events[-SHOWN_LINES:]], max(0, len(events) - SHOWN_LINES)
 
 
 def _cause(detail: RunDetail) -> StepDetail | None:
