@@ -1,1 +1,1 @@
-"""What the Terraform configuration is told about a bundle: its workflows, their sources, what the store needs."""
+"""The Terraform configuration, and what it is told about a bundle: its workflows, their sources, what the store needs."""
