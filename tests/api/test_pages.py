@@ -135,6 +135,23 @@ async def test_what_a_run_logged_stands_on_its_page_and_nothing_of_it_is_markup(
     assert "Traceback\n&lt;script&gt;" in log
 
 
+async def test_what_turns_the_writing_direction_is_shown_and_not_obeyed(
+    api_over: ApiOver, process_store: Store, make_run: MakeRun
+) -> None:
+    turned = "ab\u202edc\x9b"
+    run = make_run(workflow_id="shop", status=RunStatus.FAILED, error=turned, result={turned: turned})
+    await process_store.save_run(run)
+    pages = api_over(read_log=lambda _: [{"event": turned, turned: turned, "exception": turned}])
+
+    shown = [
+        (await pages.get(path)).text for path in ("/", "/runs", "/workflows/shop", f"/workflows/shop/runs/{run.id}")
+    ]
+
+    assert all("ab\\u202edc\\x9b" in page for page in shown)
+    assert not {"\u202e", "\x9b"} & {*"".join(shown)}
+    assert shown[-1].count("ab\\u202edc\\u009b") == 4  # JSON: key and value, on the page and to be copied
+
+
 async def test_of_a_long_log_the_latest_lines_are_shown(
     api_over: ApiOver, process_store: Store, make_run: MakeRun
 ) -> None:
