@@ -194,18 +194,18 @@ resource "google_cloud_run_v2_service_iam_member" "dashboard_member" {
   }
 }
 
-# The only public binding that there is.
+# The only public binding that there is. It names the function, so it is made after the function has its key.
 resource "google_cloud_run_v2_service_iam_member" "api_public" {
-  count = var.api_public ? 1 : 0
+  for_each = var.api_public ? local.api : toset([])
 
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.api["api"].name
+  name     = google_cloudfunctions2_function.api[each.key].name
   role     = "roles/run.invoker"
   member   = "allUsers"
 
   lifecycle {
-    replace_triggered_by = [google_cloudfunctions2_function.api["api"].id]
+    replace_triggered_by = [google_cloudfunctions2_function.api[each.key].id]
 
     precondition {
       condition     = contains(keys(local.api_mounted_secrets), "AUTOPILOT_API_KEY")

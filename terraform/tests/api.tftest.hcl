@@ -14,16 +14,26 @@ variables {
 run "it_is_one_function_beside_the_workflows" {
   command = apply
 
+  override_resource {
+    target = google_cloudfunctions2_function.api
+    values = { service_config = { uri = "https://api-uc.a.run.app" } }
+  }
+
+  override_resource {
+    target = google_cloudfunctions2_function.workflow["on_request"]
+    values = { service_config = { uri = "https://on-request-uc.a.run.app" } }
+  }
+
   assert {
-    condition     = google_cloudfunctions2_function.api["api"].name == "autopilot-prod-api" && google_cloudfunctions2_function.api["api"].build_config[0].entry_point == "api"
-    error_message = "its name and entry point"
+    condition     = google_cloudfunctions2_function.api["api"].name == "autopilot-prod-api" && google_cloudfunctions2_function.api["api"].build_config[0].entry_point == "serve_api"
+    error_message = "its name, and the entry point that main.py has for it"
   }
 
   assert {
     condition = google_cloudfunctions2_function.api["api"].service_config[0].environment_variables == tomap({
       AUTOPILOT_ENVIRONMENT        = "prod"
       AUTOPILOT_FIRESTORE_DATABASE = "autopilot-prod"
-      AUTOPILOT_FUNCTION_URLS      = "{\"nightly_sync\":\"https://mocked-uc.a.run.app\",\"on_request\":\"https://mocked-uc.a.run.app\"}"
+      AUTOPILOT_FUNCTION_URLS      = "{\"nightly_sync\":\"https://mocked-uc.a.run.app\",\"on_request\":\"https://on-request-uc.a.run.app\"}"
       AUTOPILOT_STORE              = "firestore"
       GOOGLE_CLOUD_PROJECT         = "my-project"
     })
@@ -41,12 +51,12 @@ run "it_is_one_function_beside_the_workflows" {
   }
 
   assert {
-    condition     = output.dashboard_url == "https://mocked-uc.a.run.app"
+    condition     = output.dashboard_url == "https://api-uc.a.run.app"
     error_message = "its address is told"
   }
 
   assert {
-    condition     = output.dashboard_command == "gcloud run services proxy autopilot-prod-api --project my-project --region us-central1 --port 8080"
+    condition     = output.dashboard_command == "autopilot dashboard --url https://api-uc.a.run.app"
     error_message = "how it is opened is told"
   }
 }
@@ -222,6 +232,36 @@ run "no_origin_is_any_origin" {
   expect_failures = [var.api_cors_origins]
 }
 
+run "an_origin_has_no_path" {
+  command = plan
+
+  variables {
+    api_cors_origins = ["https://a.example.com/"]
+  }
+
+  expect_failures = [var.api_cors_origins]
+}
+
+run "an_origin_is_one" {
+  command = plan
+
+  variables {
+    api_cors_origins = ["https://a.example.com,https://b.example.com"]
+  }
+
+  expect_failures = [var.api_cors_origins]
+}
+
+run "an_origin_is_of_the_web" {
+  command = plan
+
+  variables {
+    api_cors_origins = ["ftp://a.example.com"]
+  }
+
+  expect_failures = [var.api_cors_origins]
+}
+
 run "the_public_is_no_member" {
   command = plan
 
@@ -237,6 +277,36 @@ run "any_google_account_is_no_member" {
 
   variables {
     dashboard_members = ["allAuthenticatedUsers"]
+  }
+
+  expect_failures = [var.dashboard_members]
+}
+
+run "a_whole_domain_is_no_member" {
+  command = plan
+
+  variables {
+    dashboard_members = ["domain:example.com"]
+  }
+
+  expect_failures = [var.dashboard_members]
+}
+
+run "a_deleted_account_is_no_member" {
+  command = plan
+
+  variables {
+    dashboard_members = ["deleted:user:a@example.com?uid=1"]
+  }
+
+  expect_failures = [var.dashboard_members]
+}
+
+run "a_member_has_a_name" {
+  command = plan
+
+  variables {
+    dashboard_members = ["user:"]
   }
 
   expect_failures = [var.dashboard_members]
