@@ -207,10 +207,8 @@ variable "secret_versions" {
   nullable    = false
 
   validation {
-    condition = length(setsubtract(
-      keys(var.secret_versions), flatten([[for workflow in var.workflows : keys(workflow.secrets)], try(tolist(var.api.secrets), [])])
-    )) == 0
-    error_message = "secret_versions: no workflow declares ${join(", ", setsubtract(keys(var.secret_versions), flatten([[for workflow in var.workflows : keys(workflow.secrets)], try(tolist(var.api.secrets), [])])))}; see \"secrets\" in workflows.auto.tfvars.json."
+    condition     = length(setsubtract(keys(var.secret_versions), setunion(local.secrets, local.api_secrets))) == 0
+    error_message = "secret_versions: no workflow declares ${join(", ", setsubtract(keys(var.secret_versions), setunion(local.secrets, local.api_secrets)))}; see \"secrets\" in workflows.auto.tfvars.json."
   }
 
   validation {

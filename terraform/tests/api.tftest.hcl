@@ -134,7 +134,7 @@ run "it_is_somebody_who_can_do_little" {
 }
 
 run "a_workflow_that_it_does_not_show_is_not_called" {
-  command = plan
+  command = apply
 
   variables {
     api = { entry_point = "api", files = [], secrets = ["AUTOPILOT_API_KEY"], workflows = ["on_request"] }
@@ -143,6 +143,11 @@ run "a_workflow_that_it_does_not_show_is_not_called" {
   assert {
     condition     = keys(google_cloud_run_v2_service_iam_member.api_calls_workflow) == ["on_request"]
     error_message = "it calls the functions that it shows and no other"
+  }
+
+  assert {
+    condition     = keys(jsondecode(google_cloudfunctions2_function.api["api"].service_config[0].environment_variables["AUTOPILOT_FUNCTION_URLS"])) == ["on_request"]
+    error_message = "nor is it told of another"
   }
 }
 
