@@ -46,6 +46,11 @@ run "it_is_one_function_beside_the_workflows" {
   }
 
   assert {
+    condition     = google_cloudfunctions2_function.api["api"].service_config[0].ingress_settings == "ALLOW_ALL"
+    error_message = "browsers reach it from anywhere; IAM or the key tells who they are"
+  }
+
+  assert {
     condition     = google_cloudfunctions2_function.api["api"].service_config[0].min_instance_count == 0
     error_message = "it costs nothing while nobody looks"
   }

@@ -257,6 +257,12 @@ def test_every_variable_and_output_is_in_the_readme() -> None:
     ]
 
 
+def test_no_output_is_hidden_since_none_holds_a_secret(test_bundle_plan: Plan) -> None:
+    outputs = test_bundle_plan["configuration"]["root_module"]["outputs"]
+
+    assert [name for name, output in outputs.items() if output.get("sensitive")] == []
+
+
 def test_documents_name_variables_and_outputs_that_there_are() -> None:
     documents = [FOLDER / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(document.read_text() for document in documents)
