@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.exits import ExitCode, fail
-from autopilot.entry_point import load_workflow
 from autopilot.errors import WorkflowInvalid
 from autopilot.provisioning.bundle import Bundle, BundledApi, BundledWorkflow
 
@@ -46,6 +45,9 @@ def load_bundle(source: Path) -> Bundle:
 
 
 def _load(name: str, path: str) -> type[BaseWorkflow[Any, Any]]:
+    # Flask comes with it, which a command that only looks does without.
+    from autopilot.entry_point import load_workflow
+
     try:
         workflow = load_workflow(path)
         workflow()  # checks the class; nothing is opened

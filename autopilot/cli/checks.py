@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,14 @@ from autopilot.cli.output import print_line
 from autopilot.cli.store_place import kept_in
 from autopilot.core.run_archive import get_run_archive
 from autopilot.core.run_log import reset_run_log_service
-from autopilot.errors import AutopilotError
+from autopilot.errors import AutopilotError, SourceInvalid
+from autopilot.provisioning.sources import REQUIREMENTS, requirement_files
 from autopilot.provisioning.terraform_files import FOLDER, own_files, terraform_files
 from autopilot.version import VERSION
 
 _TOOL_SECONDS = 30
+_OF_THIS_MACHINE = re.compile(r"@\s*file:|^(-e|--editable)\b|^[./]")
+"""A requirement that is a path."""
 
 
 class Need(StrEnum):
@@ -61,6 +65,7 @@ def findings(source: Path) -> Iterator[Finding]:
     yield _account()
     yield _default_credentials()
     yield _project()
+    yield _requirements(source)
     yield _configuration(source)
     yield _manifest(source)
     yield _emulator()
@@ -186,6 +191,22 @@ def _emulator() -> Finding:
             return Finding("Firestore emulator", Need.EMULATOR, ok=True, told=f"below {root}")
         told, remedy = "not installed", "gcloud components install cloud-firestore-emulator"
     return Finding("Firestore emulator", Need.EMULATOR, ok=False, told=told, remedy=remedy)
+
+
+def _requirements(source: Path) -> Finding:
+    def finding(*, ok: bool, told: str, remedy: str = "") -> Finding:
+        return Finding("Requirements", Need.DEPLOYMENT, ok=ok, told=told, remedy=remedy)
+
+    try:
+        files = sorted(requirement_files(source.parent))
+    except SourceInvalid as error:
+        return finding(ok=False, told=str(error), remedy=f"list what the functions need in {REQUIREMENTS}")
+    lines = [line.strip() for file in files for line in (source.parent / file).read_text(encoding="utf-8").splitlines()]
+    of_this_machine = [line for line in lines if _OF_THIS_MACHINE.search(line)]
+    if of_this_machine:
+        remedy = "name a version, or an address as in git+https://..."
+        return finding(ok=False, told=f"there is no such path in the cloud: {of_this_machine[0]}", remedy=remedy)
+    return finding(ok=True, told=", ".join(files))
 
 
 def _configuration(source: Path) -> Finding:

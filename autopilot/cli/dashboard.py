@@ -61,6 +61,7 @@ def _listener(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((_HOST, port))
+        listener.listen()  # a browser that is opened now waits for its answer
     except OSError as error:
         listener.close()
         fail(ExitCode.NOT_SERVED, f"port {port} cannot be used: {error.strerror}; choose another with --port")

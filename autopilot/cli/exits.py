@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
     WRONG_STATE = 5
     """The status of the run forbids it."""
     REFUSED = 6
-    """The API wants other credentials."""
+    """The API, or gcloud, wants other credentials."""
     INTERRUPTED = 130
 
 

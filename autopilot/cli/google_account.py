@@ -1,13 +1,17 @@
 """The account of the person at the keyboard, as ``gcloud`` knows it."""
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 from autopilot.api.kept_token import KeptToken
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.clock import Clock, SystemClock
+
+_SECONDS, _LOG_SECONDS = 60.0, 300.0
 
 
 class CallerHeaders:
@@ -58,6 +62,25 @@ def identity_token() -> str:
     return _gcloud("auth", "print-identity-token")
 
 
+def logged_entries(query: str, project: str | None) -> list[dict[str, Any]]:
+    """The entries of Cloud Logging that a query finds, oldest first.
+
+    Args:
+        project: whose log is asked; None: the one that gcloud is set to.
+
+    Raises:
+        CommandFailed: they cannot be read; the message has the query.
+    """
+    chosen = [] if project is None else [f"--project={project}"]
+    try:
+        entries: list[dict[str, Any]] = json.loads(
+            _gcloud("logging", "read", query, "--order=asc", "--format=json", *chosen, within=_LOG_SECONDS)
+        )
+    except CommandFailed as failure:
+        raise CommandFailed(failure.code, f"{failure}\nThe query for Cloud Logging is:\n{query}") from None
+    return entries
+
+
 def active_account() -> str | None:
     """Who is signed in; None: nobody, or there is no gcloud."""
     try:
@@ -66,14 +89,18 @@ def active_account() -> str | None:
         return None
 
 
-def _gcloud(*arguments: str) -> str:
+def _gcloud(*arguments: str, within: float = _SECONDS) -> str:
     command = shutil.which("gcloud")
     if command is None:
         raise CommandFailed(ExitCode.REFUSED, "gcloud is not installed; see https://cloud.google.com/sdk/docs/install")
-    asked = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - no shell
+    named = f"gcloud {' '.join(arguments[:2])}"
+    try:
+        asked = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=within, check=False)  # noqa: S603 - no shell
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(ExitCode.NOT_SERVED, f"{named}: no answer within {within:g} s") from None
     if asked.returncode != 0:
         reason = _reason(asked.stderr) or f"it ended with {asked.returncode}"
-        raise CommandFailed(ExitCode.REFUSED, f"gcloud {' '.join(arguments)}: {reason}; try: gcloud auth login")
+        raise CommandFailed(ExitCode.REFUSED, f"{named}: {reason}; try: gcloud auth login")
     return asked.stdout.strip()
 
 

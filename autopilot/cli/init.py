@@ -22,7 +22,9 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is empty, or not there yet.")],
     package: Annotated[
         str,
-        typer.Option(help="Where Autopilot itself comes from, if not from the package index: a path or an address."),
+        typer.Option(
+            help="Where Autopilot itself comes from, if not from the package index: an address, or a path that only this machine has."
+        ),
     ] = "",
     terraform: Annotated[
         bool,

@@ -1,7 +1,5 @@
 """``autopilot logs``: what a run logged."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +10,8 @@ from rich.text import Text
 from autopilot.api.log_lines import LogLine, log_line
 from autopilot.api.schemas import RunDetail
 from autopilot.cli.addresses import is_of_this_machine
-from autopilot.cli.exits import CommandFailed, ExitCode, fail, told
+from autopilot.cli.exits import ExitCode, fail, told
+from autopilot.cli.google_account import logged_entries
 from autopilot.cli.options import (
     SOURCE,
     JsonOption,
@@ -28,6 +27,7 @@ from autopilot.cli.rendering import bounded
 from autopilot.cli.run_source import locate_run
 from autopilot.log_file import log_file_of, read_log
 
+_OF_THE_PLATFORM = {"environment", "serviceContext"}
 _LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
@@ -54,14 +54,15 @@ def logs(
 
 
 def _read_from_cloud(detail: RunDetail, project: str | None, *, as_json: bool) -> None:
-    gcloud = shutil.which("gcloud")
-    if gcloud is None:
-        fail(ExitCode.NOT_SERVED, f"gcloud is not installed; the query for Cloud Logging is:\n{detail.log_query}")
-    layout = "json" if as_json else "value(timestamp.date('%H:%M:%S'), severity, jsonPayload.message, jsonPayload)"
-    command = [gcloud, "logging", "read", detail.log_query, "--order=asc", f"--format={layout}"]
-    code = subprocess.run([*command, *([f"--project={project}"] if project else [])], check=False).returncode  # noqa: S603 - no shell
-    if code != 0:
-        raise typer.Exit(ExitCode.NOT_SERVED)
+    with told():
+        entries = logged_entries(detail.log_query, project)
+    if as_json:
+        print_json(entries)
+    elif entries:
+        _print_events([_event_of(entry) for entry in entries])
+    else:
+        where = f"of project {project}" if project else "of gcloud's own project (--project names another)"
+        fail(ExitCode.NOT_FOUND, f"Cloud Logging {where} has nothing of this run")
 
 
 def kept_log(run_id: str) -> tuple[Path, list[dict[str, Any]]]:
@@ -75,13 +76,28 @@ def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
     file, events = kept_log(detail.run.id)
     if as_json:
         print_json(events)
-        return
-    if not events:
-        with told():
-            raise CommandFailed(
-                ExitCode.NOT_FOUND,
-                f"{file} has nothing of this run: what `autopilot dev`, `run` and `serve` log in this folder is kept there",
-            )
+    elif events:
+        _print_events(events)
+    else:
+        fail(
+            ExitCode.NOT_FOUND,
+            f"{file} has nothing of this run: what `autopilot dev`, `run` and `serve` log in this folder is kept there",
+        )
+
+
+def _event_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of Cloud Logging as the event that was logged."""
+    told = dict(entry.get("jsonPayload") or {"message": entry.get("textPayload", "")})
+    return {
+        "timestamp": entry.get("timestamp", ""),
+        "level": str(entry.get("severity", "")).lower(),
+        "event": told.pop("message", ""),
+        "exception": told.pop("stack_trace", None),
+        **{name: value for name, value in told.items() if name not in _OF_THE_PLATFORM},
+    }
+
+
+def _print_events(events: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     for event in events:
         line = log_line(event)

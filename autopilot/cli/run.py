@@ -11,7 +11,7 @@ from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.function_client import FunctionClient, RunAnswer, WorkflowTotals
 from autopilot.cli.options import SOURCE, JsonOption, SourceOption, settings_or_fail
-from autopilot.cli.output import print_aside, print_json
+from autopilot.cli.output import print_aside, print_json, print_line
 from autopilot.cli.payload import PayloadTextInvalid, payload_from
 from autopilot.cli.rendering import print_run
 from autopilot.cli.store_place import kept_in
@@ -47,13 +47,15 @@ def run(
     if answer.run is None:
         refused = 400 <= answer.http_status < 500
         fail(ExitCode.WRONG_USE if refused else ExitCode.NOT_SERVED, answer.message)
+    failed = answer.run.status in _UNSUCCESSFUL
+    if failed or not answer.persisted:  # first: what it came to is above the prompt then
+        print_aside(f"The function's log:\n{server.log_text()}")
     if as_json:
         print_json(answer.run)
     else:
         print_run(Console(), answer.run, totals, persisted=answer.persisted, kept_in=kept_in(settings))
-    failed = answer.run.status in _UNSUCCESSFUL
-    if failed or not answer.persisted:
-        print_aside(f"\nThe function's log:\n{server.log_text()}")
+        if failed and answer.persisted:
+            print_line(f"\n  autopilot show {answer.run.id}")
     if failed:
         raise typer.Exit(ExitCode.RUN_FAILED)
 

@@ -14,7 +14,15 @@ _GRID = (0, 2, 0, 2)
 
 
 def print_first_screen(
-    console: Console, bundle: LoadedBundle, *, url: str, kept_in: str, log_file: str, environment: str, now: datetime
+    console: Console,
+    bundle: LoadedBundle,
+    *,
+    url: str,
+    asks_for_key: bool,
+    kept_in: str,
+    log_file: str,
+    environment: str,
+    now: datetime,
 ) -> None:
     """Print the addresses, the next tick of each workflow, and what is wrong."""
     console.print(Text("\nautopilot dev", style="bold").append(f" · {environment}\n", style="not bold dim"))
@@ -24,6 +32,8 @@ def print_first_screen(
     places.add_column(overflow="fold")
     places.add_row("Dashboard", f"{url}/")
     places.add_row("API", f"{url}/api/v1")
+    if asks_for_key:
+        places.add_row("Sign-in", "with the value of AUTOPILOT_API_KEY")
     places.add_row("History", kept_in)
     places.add_row("Log", log_file)
     console.print(places)

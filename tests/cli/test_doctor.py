@@ -76,6 +76,7 @@ def test_a_bundle_that_runs_here_is_well_and_is_told_what_its_deployment_lacks(b
         "Google account",
         "Credentials of programs",
         "Project",
+        "Requirements",
         "Configuration",
         "Manifest",
     ):
@@ -146,3 +147,14 @@ def test_a_configuration_is_told_from_the_one_of_this_version(bundle: Path) -> N
     assert same["Configuration"]["told"] == f"terraform, as Autopilot {VERSION} has it"
     assert other["Configuration"]["told"] == f"terraform, not as Autopilot {VERSION} has it: names.tf"
     assert (same["Configuration"]["ok"], other["Configuration"]["ok"]) == (True, True)
+
+
+def test_a_requirement_that_is_a_path_of_this_machine_cannot_be_deployed(bundle: Path) -> None:
+    (bundle / "requirements.txt").write_text("httpx==1.0\n")
+    _, pinned = doctor(bundle)
+    (bundle / "requirements.txt").write_text("httpx==1.0\nautopilot-workflows[api] @ file:///home/ada/autopilot\n")
+    _, path = doctor(bundle)
+
+    assert (pinned["Requirements"]["ok"], pinned["Requirements"]["told"]) == (True, "requirements.txt")
+    assert path["Requirements"]["told"].endswith(": autopilot-workflows[api] @ file:///home/ada/autopilot")
+    assert not path["Requirements"]["ok"]

@@ -42,6 +42,7 @@ def test_a_failed_run_ends_with_1_and_the_functions_log(autopilot: Command) -> N
     assert "✘ failed" in ended.stdout
     assert "ValueError: boom" in ended.stdout
     assert "what the function logged" in ended.stderr
+    assert ended.stdout.endswith("\n  autopilot show run-1\n")
 
 
 @pytest.mark.slow
