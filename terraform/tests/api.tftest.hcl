@@ -256,7 +256,7 @@ run "an_origin_is_one" {
   command = plan
 
   variables {
-    api_cors_origins = ["https://a.example.com,https://b.example.com"]
+    api_cors_origins = ["https://a.example.com,b.example.com"]
   }
 
   expect_failures = [var.api_cors_origins]

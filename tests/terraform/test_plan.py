@@ -148,10 +148,14 @@ def grants(plan: Plan) -> set[tuple[str, str | None, str, str, str | None]]:
 
 
 def test_each_function_is_an_account_of_its_own(own_plan: Plan) -> None:
-    functions = planned(own_plan, "google_cloudfunctions2_function").values()
-    used = {function["service_config"][0]["service_account_email"] for function in functions}
+    functions = planned(own_plan, "google_cloudfunctions2_function")
+    used = {
+        re.sub(r'.*\["(.*)"\]', r"\1", address): values["service_config"][0]["service_account_email"]
+        for address, values in functions.items()
+    }
 
-    assert len(used) == len(WORKFLOWS) + 1 == len(functions)
+    assert used == {name: accounts(own_plan)[name]["email"] for name in ("api", *WORKFLOWS)}
+    assert len(set(used.values())) == len(functions)
 
 
 def test_every_collection_that_expires_has_its_ttl_and_none_is_indexed_field_by_field(own_plan: Plan) -> None:
