@@ -108,6 +108,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def environment_without_file() -> dict[str, str]:
+    """This process's environment less what its ``.env`` file set: for a process that is to read the file itself."""
+    from_file = _load_env_file(Path.cwd())
+    return {name: value for name, value in os.environ.items() if name not in from_file}
+
+
 def function_target() -> str | None:
     """The function that this process serves; functions-framework says so before it imports ``main.py``."""
     return os.environ.get("FUNCTION_TARGET") or None
@@ -152,8 +158,11 @@ def _process_environment() -> Mapping[str, str]:
 
 
 @cache
-def _load_env_file(folder: Path) -> None:
+def _load_env_file(folder: Path) -> frozenset[str]:
+    """Set the variables of the file that are not set; gives their names."""
     # Once: a workflow's configuration is asked for at each of its runs. In the cloud not even the import is needed.
     from dotenv import load_dotenv
 
+    before = set(os.environ)
     load_dotenv(folder / ".env")
+    return frozenset(os.environ.keys() - before)

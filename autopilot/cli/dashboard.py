@@ -1,14 +1,17 @@
 """``autopilot dashboard``: the dashboard in a browser."""
 
 import socket
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import httpx
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 
+from autopilot.api.schemas import ErrorAnswer, HealthReport
 from autopilot.cli.addresses import checked_url
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.options import UrlOption, caller_headers
@@ -48,12 +51,24 @@ def dashboard(
 
 def _require_dev(port: int) -> None:
     try:
-        httpx.get(f"http://{_HOST}:{port}/api/v1/health", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"http://{_HOST}:{port}/api/v1/health", timeout=5.0, trust_env=False)
     except httpx.HTTPError:
         fail(
             ExitCode.NOT_SERVED,
             f"nothing answers at port {port}: start `autopilot dev`, or name a deployed API with --url",
         )
+    if not _is_ours(answer.content):
+        fail(ExitCode.NOT_SERVED, f"what answers at port {port} is not `autopilot dev`; name its port with --port")
+
+
+def _is_ours(said: bytes) -> bool:
+    with suppress(ValidationError):
+        HealthReport.model_validate_json(said)
+        return True
+    with suppress(ValidationError):
+        ErrorAnswer.model_validate_json(said)  # it wants its key, which the browser will be asked for
+        return True
+    return False
 
 
 def _listener(port: int) -> socket.socket:

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autopilot.cli.exits import ExitCode, fail, interruptible
-from autopilot.cli.options import SOURCE, SourceOption
-from autopilot.errors import FunctionNotServed
+from autopilot.cli.exits import ExitCode, fail, interruptible, told
+from autopilot.cli.options import SOURCE, SourceOption, settings_or_fail
+from autopilot.errors import FunctionNotServed, SettingsInvalid
 
 
 def dev(
@@ -17,14 +17,19 @@ def dev(
 ) -> None:
     """Serve every workflow, the API, the dashboard and the schedules until Ctrl-C; a changed file is served at once."""
     # What serves is another process: only it imports the API and the bundle.
+    from autopilot.development.local_store import require_local_store
     from autopilot.development.reloader import Reloader
 
     if not source.is_file():
         fail(ExitCode.WRONG_USE, f"there is no {source} here; go to the folder of your bundle, or use --source")
     console = Console(highlight=False)
     try:
+        with told():
+            require_local_store(settings_or_fail())
         with interruptible():
             Reloader(source, port, console).run()
+    except SettingsInvalid as error:
+        fail(ExitCode.WRONG_USE, str(error))
     except FunctionNotServed as error:
         fail(ExitCode.NOT_SERVED, f"{error.reason}; choose another with --port")
     except KeyboardInterrupt:

@@ -52,11 +52,13 @@ class LocalRuns:
         return sorted({run.workflow_id for run in latest.runs} | self._named_in_source())
 
     async def find_runs(self, wanted: RunFilter, *, limit: int, start_after: str | None = None) -> RunPage:
-        if not self._is_begun:
-            return RunPage(runs=[], next_cursor=None)
-        with _store_errors_told():
-            runs, cursor = await get_run_archive().find_runs(wanted, limit=limit, start_after=start_after)
-        return RunPage(runs=[summary_of(run) for run in runs], next_cursor=cursor)
+        page = await self._page(wanted, limit, start_after) if self._is_begun else RunPage(runs=[], next_cursor=None)
+        if not page.runs and wanted.workflow_id is not None and wanted.workflow_id not in await self.workflow_names():
+            raise CommandFailed(
+                ExitCode.NOT_FOUND,
+                f"{self._source} names no workflow {wanted.workflow_id!r}, and none has run in {self.described}",
+            )
+        return page
 
     async def get_run(self, workflow: str, run_id: str) -> RunDetail | None:
         if not self._is_begun:
@@ -82,6 +84,11 @@ class LocalRuns:
             server.stop()
         self._servers.clear()
         reset_run_log_service()
+
+    async def _page(self, wanted: RunFilter, limit: int, start_after: str | None) -> RunPage:
+        with _store_errors_told():
+            runs, cursor = await get_run_archive().find_runs(wanted, limit=limit, start_after=start_after)
+        return RunPage(runs=[summary_of(run) for run in runs], next_cursor=cursor)
 
     @property
     def _is_begun(self) -> bool:

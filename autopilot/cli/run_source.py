@@ -24,7 +24,7 @@ class RunSource(Protocol):
         ...
 
     async def find_runs(self, wanted: RunFilter, *, limit: int, start_after: str | None = None) -> RunPage:
-        """One page of runs, newest first; ``limit`` is 1 to 200."""
+        """One page of runs, newest first; ``limit`` is 1 to 200. A workflow that is not known is told."""
         ...
 
     async def get_run(self, workflow: str, run_id: str) -> RunDetail | None:

@@ -25,6 +25,7 @@ from autopilot.development.continuations import Continuations
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
 from autopilot.development.local_app import LocalApp
+from autopilot.development.local_store import require_local_store
 from autopilot.development.scheduler import LocalScheduler
 from autopilot.errors import SettingsInvalid
 from autopilot.log_file import log_file_of
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     console = Console(highlight=False)
     try:
         settings = load_settings()
+        require_local_store(settings)
         bundle = load_bundle(source)
     except SettingsInvalid as error:
         console.print(Text(f"✘ {error}", style="red"), soft_wrap=True)

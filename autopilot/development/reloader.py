@@ -13,6 +13,7 @@ from rich.text import Text
 
 from autopilot.development.files import FileTimes, changed, file_times
 from autopilot.errors import FunctionNotServed
+from autopilot.settings import environment_without_file
 
 HOST = "127.0.0.1"
 
@@ -75,6 +76,7 @@ class Reloader:
         # pipe tells the child when this process is gone.
         return subprocess.Popen(  # noqa: S603 - our own command, no shell
             [*command, "first"] if is_first else command,
+            env=environment_without_file(),
             stdin=subprocess.PIPE,
             pass_fds=(listener.fileno(),),
             process_group=0,

@@ -230,6 +230,17 @@ def test_a_workflow_that_breaks_leaves_the_others_and_comes_back(dev: Dev, tmp_p
 
 
 @pytest.mark.slow
+def test_a_changed_env_file_is_read_anew(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("AUTOPILOT_ENVIRONMENT=before\n")
+    with served(tmp_path) as dev:
+        before = dev.ask_json("/api/v1/health")["environment"]
+        (tmp_path / ".env").write_text("AUTOPILOT_ENVIRONMENT=after\n")
+        dev.read_until("served again: greet, wait")
+
+        assert (before, dev.ask_json("/api/v1/health")["environment"]) == ("before", "after")
+
+
+@pytest.mark.slow
 def test_what_ends_again_and_again_is_left_alone_until_a_file_changes(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import os\nos._exit(7)\n")
     dev.read_until("nothing is served")
@@ -273,3 +284,19 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
     assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
     assert "choose another with --port" in ended.stderr
+
+
+def test_a_database_in_the_cloud_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("")
+    ended = subprocess.run(
+        [sys.executable, "-m", "autopilot", "dev", "--port", str(unused_port())],
+        cwd=tmp_path,
+        env=command_environment() | {"AUTOPILOT_STORE": "firestore", "GOOGLE_CLOUD_PROJECT": "shop"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert "SQLite or in Firestore's emulator" in ended.stderr

@@ -65,7 +65,6 @@ def test_a_list_has_room_for_what_went_wrong(
         (("--since", "2h"), [FAILED.id, "other"]),
         (("digest", "-s", "success", "--since", "1d"), []),
         (("--limit", "1"), [FAILED.id]),
-        (("unknown",), []),
     ),
 )
 def test_runs_are_chosen_by_the_store(invoke: Invoke, arguments: tuple[str, ...], found: list[str]) -> None:
@@ -76,9 +75,26 @@ def test_runs_are_chosen_by_the_store(invoke: Invoke, arguments: tuple[str, ...]
 
 
 def test_no_runs_are_a_word(invoke: Invoke) -> None:
-    listed = invoke("runs", "unknown")
+    listed = invoke("runs", "digest", "--status", "paused")
 
     assert (listed.exit_code, listed.stdout) == (0, "no such runs in .autopilot/autopilot.db (SQLite)\n")
+
+
+def test_a_workflow_that_is_not_known_ends_with_4_and_one_that_has_not_run_with_0(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text(
+        'from autopilot.entry_point import entry_point\nnever = entry_point("functions.never:Never")\n'
+    )
+
+    unknown, never = invoke("runs", "unknown", "--json"), invoke("runs", "never")
+
+    assert (unknown.exit_code, unknown.stdout, never.exit_code) == (4, "", 0)
+    assert (
+        unknown.stderr
+        == "autopilot: main.py names no workflow 'unknown', and none has run in .autopilot/autopilot.db (SQLite)\n"
+    )
+    assert invoke("retry", "--failed", "--workflow", "unknown").exit_code == 4
 
 
 def test_a_look_leaves_nothing_behind(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,30 @@
+"""Where ``autopilot dev`` may keep its history."""
+
+from importlib.util import find_spec
+
+from autopilot.errors import SettingsInvalid
+from autopilot.settings import Settings
+
+
+def require_local_store(settings: Settings) -> None:
+    """Refuse a database in the cloud: schedules would tick into it, and runs of deployed functions go on here.
+
+    Raises:
+        SettingsInvalid: it names one; or the client of its emulator is not installed.
+    """
+    if settings.store == "firestore" and not _has_client():
+        raise SettingsInvalid(
+            "AUTOPILOT_STORE", "Firestore's client is not installed; pip install 'autopilot-workflows[firestore]'"
+        )
+    if settings.store == "firestore" and settings.firestore_emulator_host is None:
+        raise SettingsInvalid(
+            "AUTOPILOT_STORE",
+            "autopilot dev keeps its history in SQLite or in Firestore's emulator, and FIRESTORE_EMULATOR_HOST names none",
+        )
+
+
+def _has_client() -> bool:
+    try:
+        return find_spec("google.cloud.firestore") is not None
+    except ModuleNotFoundError:  # not even the packages that it is in
+        return False
