@@ -4,14 +4,16 @@
 locals {
   api_name = "${local.name}-api"
 
-  # What follows is made for each of these: once, or without an api not at all.
+  # The for_each of all that there is one of: none, without an api in main.py.
   api = toset(var.api == null ? [] : ["api"])
 
   api_workflows = var.api == null ? toset([]) : var.api.workflows
   api_secrets   = var.api == null ? toset([]) : var.api.secrets
 
+  # What it is given of its secrets: those that have a value.
   api_mounted_secrets = {
-    for variable in local.api_secrets : variable => var.secret_versions[variable] if contains(keys(var.secret_versions), variable)
+    for variable in local.api_secrets : variable => var.secret_versions[variable]
+    if contains(keys(var.secret_versions), variable)
   }
 }
 
@@ -107,7 +109,7 @@ resource "google_cloudfunctions2_function" "api" {
     google_project_iam_member.api_uses_database,
     google_project_iam_member.build_reads_copied_sources,
     google_project_iam_member.build_writes_logs,
-    google_project_service.api,
+    google_project_service.enabled,
     google_secret_manager_secret_iam_member.api_reads_secret,
     google_storage_bucket_iam_member.build_reads_sources,
   ]
@@ -122,7 +124,7 @@ resource "google_service_account" "api" {
   account_id   = local.api_name
   display_name = "Runs ${local.api_name}"
 
-  depends_on = [google_project_service.api["iam.googleapis.com"]]
+  depends_on = [google_project_service.enabled["iam.googleapis.com"]]
 }
 
 resource "google_project_iam_member" "api_uses_database" {
@@ -137,7 +139,7 @@ resource "google_project_iam_member" "api_uses_database" {
     expression = local.only_this_database.expression
   }
 
-  depends_on = [google_project_service.api["cloudresourcemanager.googleapis.com"]]
+  depends_on = [google_project_service.enabled["cloudresourcemanager.googleapis.com"]]
 }
 
 resource "google_cloud_run_v2_service_iam_member" "api_calls_workflow" {
@@ -166,7 +168,7 @@ resource "google_secret_manager_secret" "api" {
     auto {}
   }
 
-  depends_on = [google_project_service.api["secretmanager.googleapis.com"]]
+  depends_on = [google_project_service.enabled["secretmanager.googleapis.com"]]
 }
 
 resource "google_secret_manager_secret_iam_member" "api_reads_secret" {
@@ -194,18 +196,18 @@ resource "google_cloud_run_v2_service_iam_member" "dashboard_member" {
   }
 }
 
-# The only public binding that there is.
+# The only public binding that there is. It names the function, so it is made after the function has its key.
 resource "google_cloud_run_v2_service_iam_member" "api_public" {
-  count = var.api_public ? 1 : 0
+  for_each = var.api_public ? local.api : toset([])
 
   project  = var.project_id
   location = var.region
-  name     = google_cloudfunctions2_function.api["api"].name
+  name     = google_cloudfunctions2_function.api[each.key].name
   role     = "roles/run.invoker"
   member   = "allUsers"
 
   lifecycle {
-    replace_triggered_by = [google_cloudfunctions2_function.api["api"].id]
+    replace_triggered_by = [google_cloudfunctions2_function.api[each.key].id]
 
     precondition {
       condition     = contains(keys(local.api_mounted_secrets), "AUTOPILOT_API_KEY")

@@ -15,7 +15,7 @@ locals {
   ])
 }
 
-resource "google_project_service" "api" {
+resource "google_project_service" "enabled" {
   for_each = local.apis
 
   project = var.project_id

@@ -32,7 +32,7 @@ resource "google_storage_bucket" "sources" {
   public_access_prevention    = "enforced"
   labels                      = local.labels
 
-  depends_on = [google_project_service.api["storage.googleapis.com"]]
+  depends_on = [google_project_service.enabled["storage.googleapis.com"]]
 }
 
 resource "google_storage_bucket_object" "archive" {

@@ -26,7 +26,7 @@ resource "google_artifact_registry_repository" "images" {
     }
   }
 
-  depends_on = [google_project_service.api["artifactregistry.googleapis.com"]]
+  depends_on = [google_project_service.enabled["artifactregistry.googleapis.com"]]
 }
 
 resource "google_service_account" "build" {
@@ -34,7 +34,7 @@ resource "google_service_account" "build" {
   account_id   = "${local.name}-build"
   display_name = "Builds the functions of ${local.name}"
 
-  depends_on = [google_project_service.api["iam.googleapis.com"]]
+  depends_on = [google_project_service.enabled["iam.googleapis.com"]]
 }
 
 resource "google_artifact_registry_repository_iam_member" "build_writes_images" {
@@ -62,7 +62,7 @@ resource "google_project_iam_member" "build_reads_copied_sources" {
     expression = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
   }
 
-  depends_on = [google_project_service.api["cloudresourcemanager.googleapis.com"]]
+  depends_on = [google_project_service.enabled["cloudresourcemanager.googleapis.com"]]
 }
 
 resource "google_project_iam_member" "build_writes_logs" {
@@ -70,5 +70,5 @@ resource "google_project_iam_member" "build_writes_logs" {
   role    = "roles/logging.logWriter"
   member  = google_service_account.build.member
 
-  depends_on = [google_project_service.api["cloudresourcemanager.googleapis.com"]]
+  depends_on = [google_project_service.enabled["cloudresourcemanager.googleapis.com"]]
 }

@@ -12,7 +12,7 @@ resource "google_firestore_database" "history" {
   delete_protection_state = var.deletion_protection ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy         = var.deletion_protection ? "ABANDON" : "DELETE"
 
-  depends_on = [google_project_service.api["firestore.googleapis.com"]]
+  depends_on = [google_project_service.enabled["firestore.googleapis.com"]]
 }
 
 resource "google_firestore_index" "query" {

@@ -84,7 +84,7 @@ resource "google_cloudfunctions2_function" "workflow" {
     google_project_iam_member.build_reads_copied_sources,
     google_project_iam_member.build_writes_logs,
     google_project_iam_member.workflow_uses_database,
-    google_project_service.api,
+    google_project_service.enabled,
     google_secret_manager_secret_iam_member.workflow_reads_secret,
     google_storage_bucket_iam_member.build_reads_sources,
   ]

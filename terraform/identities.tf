@@ -16,7 +16,7 @@ resource "google_service_account" "workflow" {
   account_id   = local.account_ids[each.key]
   display_name = "Runs ${local.function_names[each.key]}"
 
-  depends_on = [google_project_service.api["iam.googleapis.com"]]
+  depends_on = [google_project_service.enabled["iam.googleapis.com"]]
 }
 
 resource "google_project_iam_member" "workflow_uses_database" {
@@ -31,5 +31,5 @@ resource "google_project_iam_member" "workflow_uses_database" {
     expression = local.only_this_database.expression
   }
 
-  depends_on = [google_project_service.api["cloudresourcemanager.googleapis.com"]]
+  depends_on = [google_project_service.enabled["cloudresourcemanager.googleapis.com"]]
 }

@@ -2,6 +2,9 @@
 # Run service, so that is where the role is needed; without a member, nobody has it.
 
 locals {
+  # Somebody who is named. Never the public, and never a whole domain.
+  principal = "^(user|group|serviceAccount|principal|principalSet):.+$"
+
   invokers = merge([
     for name in keys(var.workflows) : {
       for principal in setunion(var.invokers, local.overrides[name].invokers) :
@@ -18,6 +21,9 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   name     = google_cloudfunctions2_function.workflow[each.value.workflow].name
   role     = "roles/run.invoker"
   member   = each.value.principal
+
+  # No replace_triggered_by as below, which takes each.key only: after a `terraform apply -replace` of a function, its
+  # callers come back with the next apply.
 }
 
 resource "google_cloud_run_v2_service_iam_member" "scheduler" {

@@ -39,7 +39,7 @@ resource "google_logging_metric" "runs" {
     }
   }
 
-  depends_on = [google_project_service.api["logging.googleapis.com"]]
+  depends_on = [google_project_service.enabled["logging.googleapis.com"]]
 }
 
 resource "google_logging_metric" "unsaved_runs" {
@@ -63,7 +63,7 @@ resource "google_logging_metric" "unsaved_runs" {
     }
   }
 
-  depends_on = [google_project_service.api["logging.googleapis.com"]]
+  depends_on = [google_project_service.enabled["logging.googleapis.com"]]
 }
 
 # The log itself and not its metric: only a line of the log says which run it was.
@@ -109,7 +109,7 @@ resource "google_monitoring_alert_policy" "run_failed" {
 
   depends_on = [
     google_cloudfunctions2_function.workflow,
-    google_project_service.api["monitoring.googleapis.com"],
+    google_project_service.enabled["monitoring.googleapis.com"],
   ]
 }
 
@@ -156,7 +156,7 @@ resource "google_monitoring_alert_policy" "run_not_saved" {
 
   depends_on = [
     google_cloudfunctions2_function.workflow,
-    google_project_service.api["monitoring.googleapis.com"],
+    google_project_service.enabled["monitoring.googleapis.com"],
   ]
 }
 
@@ -200,7 +200,7 @@ resource "google_monitoring_alert_policy" "no_success" {
     EOT
   }
 
-  depends_on = [google_project_service.api["monitoring.googleapis.com"]]
+  depends_on = [google_project_service.enabled["monitoring.googleapis.com"]]
 }
 
 check "alerts_reach_somebody" {

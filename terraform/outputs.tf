@@ -1,18 +1,19 @@
 locals {
-  urls = { for name, function in google_cloudfunctions2_function.workflow : name => function.service_config[0].uri }
+  urls    = { for name, function in google_cloudfunctions2_function.workflow : name => function.service_config[0].uri }
+  api_url = one([for function in google_cloudfunctions2_function.api : function.service_config[0].uri])
 
   # The payload of a first run: that of the workflow's first schedule, or none.
   bodies = { for name, workflow in var.workflows : name => try(values(workflow.schedules)[0].body, "{}") }
 }
 
 output "dashboard_command" {
-  description = "The command that opens the dashboard at http://localhost:8080, for whoever is a member of it; none without an api in main.py."
-  value       = var.api == null ? null : "gcloud run services proxy ${google_cloudfunctions2_function.api["api"].name} --project ${var.project_id} --region ${var.region} --port 8080"
+  description = "The command that opens the dashboard on the machine of whoever is a member of it, with their own credentials; none without an api in main.py."
+  value       = local.api_url == null ? null : "autopilot dashboard --url ${local.api_url}"
 }
 
 output "dashboard_url" {
   description = "The address of the dashboard, with API v1 under /api/v1. It answers only to its members unless api_public is true; none without an api in main.py."
-  value       = var.api == null ? null : google_cloudfunctions2_function.api["api"].service_config[0].uri
+  value       = local.api_url
 }
 
 output "database" {

@@ -12,7 +12,7 @@ resource "google_service_account" "scheduler" {
   account_id   = "${local.name}-scheduler"
   display_name = "Calls the scheduled functions of ${local.name}"
 
-  depends_on = [google_project_service.api["iam.googleapis.com"]]
+  depends_on = [google_project_service.enabled["iam.googleapis.com"]]
 }
 
 resource "google_cloud_scheduler_job" "schedule" {
@@ -56,6 +56,6 @@ resource "google_cloud_scheduler_job" "schedule" {
   # A tick before the role would be refused.
   depends_on = [
     google_cloud_run_v2_service_iam_member.scheduler,
-    google_project_service.api["cloudscheduler.googleapis.com"],
+    google_project_service.enabled["cloudscheduler.googleapis.com"],
   ]
 }

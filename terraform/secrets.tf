@@ -28,7 +28,7 @@ resource "google_secret_manager_secret" "variable" {
     auto {}
   }
 
-  depends_on = [google_project_service.api["secretmanager.googleapis.com"]]
+  depends_on = [google_project_service.enabled["secretmanager.googleapis.com"]]
 }
 
 resource "google_secret_manager_secret_iam_member" "workflow_reads_secret" {

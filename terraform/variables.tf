@@ -32,7 +32,7 @@ variable "dashboard_members" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for principal in var.dashboard_members : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", principal))])
+    condition     = alltrue([for principal in var.dashboard_members : can(regex(local.principal, principal))])
     error_message = "dashboard_members: each is a user:, group:, serviceAccount:, principal: or principalSet:. Everybody is let in by api_public, which needs a key, and not by allUsers or allAuthenticatedUsers."
   }
 
@@ -79,7 +79,7 @@ variable "invokers" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for principal in var.invokers : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", principal))])
+    condition     = alltrue([for principal in var.invokers : can(regex(local.principal, principal))])
     error_message = "invokers: each is a user:, group:, serviceAccount:, principal: or principalSet:. Workflow functions are never public, so allUsers and allAuthenticatedUsers are refused."
   }
 }
@@ -145,7 +145,7 @@ variable "overrides" {
   validation {
     condition = alltrue(flatten([
       for override in var.overrides : [
-        for principal in override.invokers : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", principal))
+        for principal in override.invokers : can(regex(local.principal, principal))
       ]
     ]))
     error_message = "overrides: each of invokers is a user:, group:, serviceAccount:, principal: or principalSet:. Workflow functions are never public, so allUsers and allAuthenticatedUsers are refused."
@@ -207,10 +207,8 @@ variable "secret_versions" {
   nullable    = false
 
   validation {
-    condition = length(setsubtract(
-      keys(var.secret_versions), flatten([[for workflow in var.workflows : keys(workflow.secrets)], try(tolist(var.api.secrets), [])])
-    )) == 0
-    error_message = "secret_versions: no workflow declares ${join(", ", setsubtract(keys(var.secret_versions), flatten([[for workflow in var.workflows : keys(workflow.secrets)], try(tolist(var.api.secrets), [])])))}; see \"secrets\" in workflows.auto.tfvars.json."
+    condition     = length(setsubtract(keys(var.secret_versions), setunion(local.secrets, local.api_secrets))) == 0
+    error_message = "secret_versions: no workflow declares ${join(", ", setsubtract(keys(var.secret_versions), setunion(local.secrets, local.api_secrets)))}; see \"secrets\" in workflows.auto.tfvars.json."
   }
 
   validation {

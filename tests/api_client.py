@@ -11,7 +11,7 @@ from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.settings import load_settings
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport, host_of
 from tests.http_workflows import Counting, Echo, Shop, Waiting
 
@@ -31,13 +31,13 @@ def api_over(functions: FunctionsTransport) -> ApiOver:
     """Makes a client of an API: of these settings, over these workflows."""
 
     def api_over(
-        *, clock: FakeClock | None = None, transport: Any = None, read_log: ReadLog | None = None, **variables: str
+        *, clock: ManualClock | None = None, transport: Any = None, read_log: ReadLog | None = None, **variables: str
     ) -> httpx.AsyncClient:
         urls = {each.manifest.name: f"http://{host_of(each.manifest.name)}" for each in SERVED}
         client = WorkflowClient(urls, transport=transport or functions)
         settings = load_settings(variables)
         app: Any = create_app(
-            [each() for each in SERVED], settings, client=client, clock=clock or FakeClock(), read_log=read_log
+            [each() for each in SERVED], settings, client=client, clock=clock or ManualClock(), read_log=read_log
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://localhost")

@@ -7,7 +7,7 @@ import pytest
 
 from autopilot.storage import Store
 from autopilot.storage.sqlite import SQLiteStore
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import MakeRun, run_factory
 
 pytest_plugins = [
@@ -20,20 +20,20 @@ pytest_plugins = [
 
 
 @pytest.fixture
-def clock() -> FakeClock:
+def clock() -> ManualClock:
     """The time of the stores of this test."""
-    return FakeClock()
+    return ManualClock()
 
 
 @pytest.fixture
-def make_run(clock: FakeClock) -> MakeRun:
+def make_run(clock: ManualClock) -> MakeRun:
     return run_factory(clock)
 
 
 @pytest.fixture(
     params=("sqlite", "sqlite in memory", pytest.param("firestore", marks=pytest.mark.emulator)),
 )
-def store(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Store]:
     """Every store there is, empty, with its time in the test's hands."""
     opened: Store
     if request.param == "firestore":

@@ -1,30 +1,8 @@
-"""Small real implementations of what the engine is given, for tests that are not about databases or clocks."""
-
-from datetime import UTC, datetime, timedelta
+"""Small real implementations of what the engine is given, for tests that are not about databases."""
 
 from autopilot.core.transitions import replaces, stats_of
 from autopilot.errors import StoreUnavailable
 from autopilot.models import RunStats, RunStatus, WorkflowRun
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, start: datetime = datetime(2025, 3, 1, 12, tzinfo=UTC)) -> None:
-        self._start = start
-        self._now = start
-
-    def advance(self, by: timedelta) -> None:
-        self._now += by
-
-    def now(self) -> datetime:
-        return self._now
-
-    def monotonic(self) -> float:
-        return (self._now - self._start).total_seconds()
-
-    async def sleep(self, seconds: float) -> None:
-        self.advance(timedelta(seconds=seconds))
 
 
 class InMemoryRunLog:

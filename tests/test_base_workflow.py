@@ -15,7 +15,7 @@ from autopilot.core.history import RECENT_RUNS
 from autopilot.core.run_log import get_run_log_service, reset_run_log_service
 from autopilot.errors import ConfigInvalid, RunSuperseded, StoreUnavailable, WorkflowInvalid
 from autopilot.models import RunStats
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.log_events import Events, named
 from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, raising, returning
 
@@ -31,7 +31,7 @@ def run_log() -> ScriptedRunLog:
 
 
 class TestARun:
-    async def test_a_success_is_saved_once_as_it_ends(self, run_log: ScriptedRunLog, clock: FakeClock) -> None:
+    async def test_a_success_is_saved_once_as_it_ends(self, run_log: ScriptedRunLog, clock: ManualClock) -> None:
         async def work(ctx: RunContext, payload: dict[str, Any]) -> dict[str, Any]:
             clock.advance(timedelta(milliseconds=1500))
             return {"said": payload["word"]}
@@ -364,7 +364,7 @@ class TestTheEdges:
         with pytest.raises(WorkflowInvalid, match=f"ambitious: {field}: only"):
             Ambitious()
 
-    async def test_execute_is_told_of_its_run(self, run_log: ScriptedRunLog, clock: FakeClock) -> None:
+    async def test_execute_is_told_of_its_run(self, run_log: ScriptedRunLog, clock: ManualClock) -> None:
         seen: list[Any] = []
 
         async def work(ctx: RunContext, payload: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "autopilot.observability",
         "autopilot.settings",
         "autopilot.version",
+        "autopilot.visible_text",
     ),
     ("autopilot.core",),
     ("autopilot.storage",),

@@ -10,7 +10,7 @@ from autopilot import RunContext, RunStatus, Schedule, Trigger, TriggerType, Wor
 from autopilot.core.identity import run_id_of
 from autopilot.errors import PayloadConflict, RunStartFailed, StoreUnavailable
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.log_events import Events, named
 from tests.run_logs import Digest, ScriptedRunLog, raising, returning, until
 
@@ -177,7 +177,7 @@ class Scheduled(Digest):
 
 @pytest.mark.parametrize(("late_by", "status"), ((300, RunStatus.SUCCESS), (301, RunStatus.SKIPPED)))
 async def test_a_tick_that_comes_too_late_is_recorded_and_not_executed(
-    default_store: Store, clock: FakeClock, late_by: int, status: RunStatus
+    default_store: Store, clock: ManualClock, late_by: int, status: RunStatus
 ) -> None:
     workflow = Scheduled(clock=clock)
     trigger = Trigger(identity="tick", schedule="default", scheduled_for=clock.now() - timedelta(seconds=late_by))

@@ -1,7 +1,6 @@
 """Runs and totals as a person likes to read them: in a terminal or a file, with colours or without."""
 
 import json
-import re
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,6 +11,7 @@ from rich.text import Text
 from autopilot.cli.function_client import WorkflowTotals
 from autopilot.durations import duration_text
 from autopilot.models import RunStatus, WorkflowRun
+from autopilot.visible_text import visible
 
 _LOOKS = {
     RunStatus.SUCCESS: ("✔", "green"),
@@ -22,8 +22,6 @@ _LOOKS = {
 _UNFINISHED = ("…", "cyan")
 _MAX_LINES = 16
 _MAX_FIELDS = 12
-# Colours, cursor movements and turns of the writing direction in what a workflow found are shown, not obeyed.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def print_run(
@@ -130,13 +128,8 @@ def _in_one_line(item: dict[str, Any]) -> str:
 
 def bounded(text: str, *, lines: int = _MAX_LINES) -> Text:
     """Text from elsewhere as a terminal can be shown it: nothing in it is obeyed, and it ends."""
-    all_lines = _CONTROL.sub(_escaped, text).splitlines()
+    all_lines = visible(text).splitlines()
     shown = [line if len(line) <= 400 else f"{line[:399]}…" for line in all_lines[:lines]]
     if len(all_lines) > lines:
         shown.append(f"… {len(all_lines) - lines} more lines")
     return Text("\n".join(shown))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    number = ord(match.group())
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

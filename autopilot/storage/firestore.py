@@ -13,7 +13,7 @@ from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
-from autopilot.core.run_archive import ActivityBucket, BucketSize, RunChange, RunFilter
+from autopilot.core.run_archive import RunFilter
 from autopilot.core.transitions import claimed, follows, may_claim, stats_of
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
 from autopilot.storage.firestore_archive import FirestoreArchive
@@ -38,8 +38,8 @@ from autopilot.storage.firestore_runs import RunDocuments
 from autopilot.storage.firestore_steps import StepDocuments
 
 
-class FirestoreStore:
-    """Run log and journal in one Firestore database. Nothing is opened before the first call."""
+class FirestoreStore(FirestoreArchive):
+    """Run log, journal and archive in one Firestore database. Nothing is opened before the first call."""
 
     def __init__(
         self,
@@ -60,13 +60,15 @@ class FirestoreStore:
             connect: makes the client of an event loop, instead of ``project`` and ``database``.
             settled: how old a change is when it is told; see :class:`FirestoreArchive`.
         """
-        self._clock = clock
-        self._calls = Calls(deadline=deadline, clock=self._clock, random=random)
-        self._clients = LoopClients(connect or (lambda: AsyncClient(project=project, database=database)))
-        self._runs = RunDocuments(self._clients, self._calls)
-        self._steps = StepDocuments(self._clients, self._calls)
-        self._archive = FirestoreArchive(
-            self._clients, self._calls, runs=self._runs, steps=self._steps, clock=self._clock, settled=settled
+        calls = Calls(deadline=deadline, clock=clock, random=random)
+        clients = LoopClients(connect or (lambda: AsyncClient(project=project, database=database)))
+        super().__init__(
+            clients,
+            calls,
+            runs=RunDocuments(clients, calls),
+            steps=StepDocuments(clients, calls),
+            clock=clock,
+            settled=settled,
         )
 
     async def start_run(self, start: RunStart) -> StartOutcome:
@@ -180,9 +182,8 @@ class FirestoreStore:
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        return await self._archive.find_runs(
-            RunFilter(workflow_id=workflow_id, status=status), limit=limit, start_after=start_after
-        )
+        wanted = RunFilter(workflow_id=workflow_id, status=status)
+        return await self.find_runs(wanted, limit=limit, start_after=start_after)
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         if not is_workflow_name(workflow_id):
@@ -208,36 +209,6 @@ class FirestoreStore:
             "reading paused runs", lambda client: bind_query(client, RUNS_IN_STATUS, RunStatus.PAUSED.value)
         )
         return [stored.run for stored in found]
-
-    async def find_runs(
-        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
-    ) -> tuple[list[WorkflowRun], str | None]:
-        return await self._archive.find_runs(wanted, limit=limit, start_after=start_after)
-
-    async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
-        return await self._archive.get_run_steps(workflow_id, run_id)
-
-    async def get_activity(
-        self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
-    ) -> list[ActivityBucket]:
-        return await self._archive.get_activity(workflow_id, since=since, until=until, size=size)
-
-    async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
-        return await self._archive.delete_run(workflow_id, run_id)
-
-    async def request_cancel(
-        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
-    ) -> WorkflowRun | None:
-        return await self._archive.request_cancel(workflow_id, run_id, owner=owner, retention=retention)
-
-    async def get_last_position(self) -> str:
-        return await self._archive.get_last_position()
-
-    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
-        return await self._archive.read_changes(after, limit=limit)
-
-    async def check_connection(self) -> None:
-        await self._archive.check_connection()
 
     def close(self) -> None:
         self._clients.drop()

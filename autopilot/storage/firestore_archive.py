@@ -39,7 +39,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FirestoreArchive:
-    """The part of the store that is :class:`~autopilot.core.run_archive.RunArchive`, on the store's own documents.
+    """The part of a store that is :class:`~autopilot.core.run_archive.RunArchive`, on the store's own documents.
 
     The order of changes is that of the server's times at which it took the writes, and of ids where those are equal.
     A write that waits for others (those of a counter come one after the other) can be taken before a write and be seen
@@ -64,7 +64,7 @@ class FirestoreArchive:
         self._settled = settled
 
     async def find_runs(
-        self, wanted: RunFilter, *, limit: int, start_after: str | None
+        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
         check_page_size(limit)
         after = None if start_after is None else decode_cursor(start_after, wanted)
@@ -137,7 +137,7 @@ class FirestoreArchive:
         return removed.run
 
     async def request_cancel(
-        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None
+        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
     ) -> WorkflowRun | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):
             return None
@@ -171,7 +171,7 @@ class FirestoreArchive:
             return _position(settled_at)
         return _position(found[0].changed_at, found[0].run)
 
-    async def read_changes(self, after: str, *, limit: int) -> list[RunChange]:
+    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
         check_page_size(limit)
         changed_at, document = _place_of(after)
         found = await self._runs.find(

@@ -9,7 +9,7 @@ from pathlib import Path
 from autopilot.core.activity import ACTIVITY_KEPT, bucket_start
 from autopilot.core.clock import Clock, SystemClock, to_microseconds
 from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
-from autopilot.core.run_archive import ActivityBucket, BucketSize, RunChange, RunFilter
+from autopilot.core.run_archive import BucketSize, RunFilter
 from autopilot.core.transitions import claimed, is_due, may_claim, replaces, stats_of
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
@@ -23,8 +23,8 @@ _EXPIRED_BATCH = 200
 _EXPIRED_BATCHES = 5
 
 
-class SQLiteStore:
-    """Runs in one SQLite file.
+class SQLiteStore(SQLiteArchive):
+    """Run log, journal and archive in one SQLite file.
 
     Args:
         path: the file, made with its folders at the first use; ``":memory:"`` for a database that ends with the store.
@@ -39,9 +39,7 @@ class SQLiteStore:
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
         deadline: timedelta = timedelta(seconds=10),
     ) -> None:
-        self._clock = clock
-        self._database = Database(str(path), deadline.total_seconds(), partial(_remove_expired, clock=self._clock))
-        self._archive = SQLiteArchive(self._database, self._clock)
+        super().__init__(Database(str(path), deadline.total_seconds(), partial(_remove_expired, clock=clock)), clock)
 
     async def save_run(self, run: WorkflowRun) -> None:
         row = rows.run_row(run)
@@ -147,9 +145,8 @@ class SQLiteStore:
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        return await self._archive.find_runs(
-            RunFilter(workflow_id=workflow_id, status=status), limit=limit, start_after=start_after
-        )
+        wanted = RunFilter(workflow_id=workflow_id, status=status)
+        return await self.find_runs(wanted, limit=limit, start_after=start_after)
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         if not is_workflow_name(workflow_id):
@@ -168,36 +165,6 @@ class SQLiteStore:
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
         return await self._runs("reading paused runs", rows.GET_PAUSED_RUNS, ())
-
-    async def find_runs(
-        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
-    ) -> tuple[list[WorkflowRun], str | None]:
-        return await self._archive.find_runs(wanted, limit=limit, start_after=start_after)
-
-    async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
-        return await self._archive.get_run_steps(workflow_id, run_id)
-
-    async def get_activity(
-        self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
-    ) -> list[ActivityBucket]:
-        return await self._archive.get_activity(workflow_id, since=since, until=until, size=size)
-
-    async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
-        return await self._archive.delete_run(workflow_id, run_id)
-
-    async def request_cancel(
-        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
-    ) -> WorkflowRun | None:
-        return await self._archive.request_cancel(workflow_id, run_id, owner=owner, retention=retention)
-
-    async def get_last_position(self) -> str:
-        return await self._archive.get_last_position()
-
-    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
-        return await self._archive.read_changes(after, limit=limit)
-
-    async def check_connection(self) -> None:
-        await self._archive.check_connection()
 
     def close(self) -> None:
         """Close the file and end the store's thread, once the calls that are under way are done."""

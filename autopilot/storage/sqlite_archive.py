@@ -23,14 +23,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class SQLiteArchive:
-    """The part of the store that is :class:`~autopilot.core.run_archive.RunArchive`, on the store's own database."""
+    """The part of a store that is :class:`~autopilot.core.run_archive.RunArchive`, on the store's own database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def find_runs(
-        self, wanted: RunFilter, *, limit: int, start_after: str | None
+        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
         check_page_size(limit)
         after = None if start_after is None else decode_cursor(start_after, wanted)
@@ -87,7 +87,7 @@ class SQLiteArchive:
         return await self._database.write(f"removing run {run_id}", delete)
 
     async def request_cancel(
-        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None
+        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
     ) -> WorkflowRun | None:
         if not (is_workflow_name(workflow_id) and is_run_id(run_id)):
             return None
@@ -112,7 +112,7 @@ class SQLiteArchive:
     async def get_last_position(self) -> str:
         return str(await self._database.read("reading the last change", _last_position))
 
-    async def read_changes(self, after: str, *, limit: int) -> list[RunChange]:
+    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
         check_page_size(limit)
         if _POSITION.fullmatch(after) is None:
             raise CursorInvalid("it is not the position of a change")

@@ -4,6 +4,7 @@ project_id  = "my-project"
 environment = "prod"
 region      = "europe-west1"
 
+dashboard_members     = ["group:operations@example.com"]
 invokers              = ["group:operations@example.com"]
 notification_channels = ["projects/my-project/notificationChannels/1234567890"]
 

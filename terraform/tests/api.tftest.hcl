@@ -14,16 +14,26 @@ variables {
 run "it_is_one_function_beside_the_workflows" {
   command = apply
 
+  override_resource {
+    target = google_cloudfunctions2_function.api
+    values = { service_config = { uri = "https://api-uc.a.run.app" } }
+  }
+
+  override_resource {
+    target = google_cloudfunctions2_function.workflow["on_request"]
+    values = { service_config = { uri = "https://on-request-uc.a.run.app" } }
+  }
+
   assert {
-    condition     = google_cloudfunctions2_function.api["api"].name == "autopilot-prod-api" && google_cloudfunctions2_function.api["api"].build_config[0].entry_point == "api"
-    error_message = "its name and entry point"
+    condition     = google_cloudfunctions2_function.api["api"].name == "autopilot-prod-api" && google_cloudfunctions2_function.api["api"].build_config[0].entry_point == "serve_api"
+    error_message = "its name, and the entry point that main.py has for it"
   }
 
   assert {
     condition = google_cloudfunctions2_function.api["api"].service_config[0].environment_variables == tomap({
       AUTOPILOT_ENVIRONMENT        = "prod"
       AUTOPILOT_FIRESTORE_DATABASE = "autopilot-prod"
-      AUTOPILOT_FUNCTION_URLS      = "{\"nightly_sync\":\"https://mocked-uc.a.run.app\",\"on_request\":\"https://mocked-uc.a.run.app\"}"
+      AUTOPILOT_FUNCTION_URLS      = "{\"nightly_sync\":\"https://mocked-uc.a.run.app\",\"on_request\":\"https://on-request-uc.a.run.app\"}"
       AUTOPILOT_STORE              = "firestore"
       GOOGLE_CLOUD_PROJECT         = "my-project"
     })
@@ -36,17 +46,22 @@ run "it_is_one_function_beside_the_workflows" {
   }
 
   assert {
+    condition     = google_cloudfunctions2_function.api["api"].service_config[0].ingress_settings == "ALLOW_ALL"
+    error_message = "browsers reach it from anywhere; IAM or the key tells who they are"
+  }
+
+  assert {
     condition     = google_cloudfunctions2_function.api["api"].service_config[0].min_instance_count == 0
     error_message = "it costs nothing while nobody looks"
   }
 
   assert {
-    condition     = output.dashboard_url == "https://mocked-uc.a.run.app"
+    condition     = output.dashboard_url == "https://api-uc.a.run.app"
     error_message = "its address is told"
   }
 
   assert {
-    condition     = output.dashboard_command == "gcloud run services proxy autopilot-prod-api --project my-project --region us-central1 --port 8080"
+    condition     = output.dashboard_command == "autopilot dashboard --url https://api-uc.a.run.app"
     error_message = "how it is opened is told"
   }
 }
@@ -124,7 +139,7 @@ run "it_is_somebody_who_can_do_little" {
 }
 
 run "a_workflow_that_it_does_not_show_is_not_called" {
-  command = plan
+  command = apply
 
   variables {
     api = { entry_point = "api", files = [], secrets = ["AUTOPILOT_API_KEY"], workflows = ["on_request"] }
@@ -133,6 +148,11 @@ run "a_workflow_that_it_does_not_show_is_not_called" {
   assert {
     condition     = keys(google_cloud_run_v2_service_iam_member.api_calls_workflow) == ["on_request"]
     error_message = "it calls the functions that it shows and no other"
+  }
+
+  assert {
+    condition     = keys(jsondecode(google_cloudfunctions2_function.api["api"].service_config[0].environment_variables["AUTOPILOT_FUNCTION_URLS"])) == ["on_request"]
+    error_message = "nor is it told of another"
   }
 }
 
@@ -222,6 +242,36 @@ run "no_origin_is_any_origin" {
   expect_failures = [var.api_cors_origins]
 }
 
+run "an_origin_has_no_path" {
+  command = plan
+
+  variables {
+    api_cors_origins = ["https://a.example.com/"]
+  }
+
+  expect_failures = [var.api_cors_origins]
+}
+
+run "an_origin_is_one" {
+  command = plan
+
+  variables {
+    api_cors_origins = ["https://a.example.com,b.example.com"]
+  }
+
+  expect_failures = [var.api_cors_origins]
+}
+
+run "an_origin_is_of_the_web" {
+  command = plan
+
+  variables {
+    api_cors_origins = ["ftp://a.example.com"]
+  }
+
+  expect_failures = [var.api_cors_origins]
+}
+
 run "the_public_is_no_member" {
   command = plan
 
@@ -237,6 +287,36 @@ run "any_google_account_is_no_member" {
 
   variables {
     dashboard_members = ["allAuthenticatedUsers"]
+  }
+
+  expect_failures = [var.dashboard_members]
+}
+
+run "a_whole_domain_is_no_member" {
+  command = plan
+
+  variables {
+    dashboard_members = ["domain:example.com"]
+  }
+
+  expect_failures = [var.dashboard_members]
+}
+
+run "a_deleted_account_is_no_member" {
+  command = plan
+
+  variables {
+    dashboard_members = ["deleted:user:a@example.com?uid=1"]
+  }
+
+  expect_failures = [var.dashboard_members]
+}
+
+run "a_member_has_a_name" {
+  command = plan
+
+  variables {
+    dashboard_members = ["user:"]
   }
 
   expect_failures = [var.dashboard_members]

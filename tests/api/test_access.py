@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from autopilot.api.access import CSRF_FIELD, SESSION_LENGTH, WRONG_KEY_SECONDS
+from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
-from tests.clock import FakeClock
 from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
 
@@ -21,7 +21,7 @@ TRIGGER = "/api/v1/workflows/echo/trigger"
 
 
 @pytest.fixture
-def public(api_over: ApiOver, clock: FakeClock) -> httpx.AsyncClient:
+def public(api_over: ApiOver, clock: ManualClock) -> httpx.AsyncClient:
     """An API that whoever knows the key may call, as a browser sees it."""
     client = api_over(clock=clock, AUTOPILOT_API_KEY=KEY)
     client.base_url = httpx.URL("https://api.example")  # a secure cookie goes to https alone
@@ -59,7 +59,7 @@ async def test_a_program_with_the_key_writes_without_a_token(public: httpx.Async
 
 
 @pytest.mark.parametrize("wrong", ("", "correct horse", KEY + " ", "\u00e4".encode()))
-async def test_a_wrong_key_is_refused_slowly(public: httpx.AsyncClient, clock: FakeClock, wrong: str) -> None:
+async def test_a_wrong_key_is_refused_slowly(public: httpx.AsyncClient, clock: ManualClock, wrong: str) -> None:
     assert_error(await public.get("/api/v1/runs", headers={"X-API-Key": wrong}), 401, "unauthorized")
 
     assert clock.slept == [WRONG_KEY_SECONDS]
@@ -95,7 +95,7 @@ async def test_the_session_s_cookie_is_kept_from_scripts_other_sites_and_plain_c
 
 
 async def test_signing_in_with_a_wrong_key_is_slow_and_opens_nothing(
-    public: httpx.AsyncClient, clock: FakeClock
+    public: httpx.AsyncClient, clock: ManualClock
 ) -> None:
     refused = await sign_in(public, "wrong")
 
@@ -123,7 +123,7 @@ async def test_nobody_is_sent_elsewhere_after_signing_in(public: httpx.AsyncClie
     assert back.next_request.url == "https://api.example/"
 
 
-async def test_a_session_ends(public: httpx.AsyncClient, clock: FakeClock) -> None:
+async def test_a_session_ends(public: httpx.AsyncClient, clock: ManualClock) -> None:
     await sign_in(public)
     clock.advance(SESSION_LENGTH - timedelta(seconds=2))
     assert (await public.get("/")).status_code == 200
@@ -135,7 +135,7 @@ async def test_a_session_ends(public: httpx.AsyncClient, clock: FakeClock) -> No
 
 
 async def test_a_form_of_a_session_that_has_ended_leads_to_signing_in_and_back_to_its_page(
-    public: httpx.AsyncClient, clock: FakeClock, functions: FunctionsTransport
+    public: httpx.AsyncClient, clock: ManualClock, functions: FunctionsTransport
 ) -> None:
     await sign_in(public)
     clock.advance(SESSION_LENGTH)

@@ -19,7 +19,7 @@ from autopilot.api.app import create_app
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.settings import load_settings
 from autopilot.storage.sqlite import SQLiteStore
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport
 from tests.http_workflows import Counting, Echo, Shop
 
@@ -36,7 +36,7 @@ def document() -> schemathesis.schemas.BaseSchema:
     client = WorkflowClient(
         {each.manifest.name: f"http://{each.manifest.name}" for each in SERVED}, transport=transport
     )
-    app: Any = create_app([each() for each in SERVED], load_settings({}), client=client, clock=FakeClock())
+    app: Any = create_app([each() for each in SERVED], load_settings({}), client=client, clock=ManualClock())
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"Host": "localhost"})
 
 
@@ -69,7 +69,7 @@ def test_the_document_has_every_call() -> None:
 @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # of the client that schemathesis uses
 @pytest.mark.parametrize("call", CALLS)
 def test_no_answer_is_undocumented(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = SQLiteStore(":memory:", clock=FakeClock())
+    store = SQLiteStore(":memory:", clock=ManualClock())
     monkeypatch.setattr("autopilot.storage.process_store", lambda: store)
     method, _, path = call.partition(" ")
     operation = document()[path][method]

@@ -12,20 +12,20 @@ from autopilot.core.journal import RunHold, RunStart, StepRecord
 from autopilot.core.limits import RESULT_LIMIT
 from autopilot.models import RunStatus, StepStatus
 from autopilot.storage import Store
+from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
-from tests.clock import FakeClock
 from tests.runs import MakeRun
 
 pytestmark = pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True)
 
 
 @pytest.fixture
-def pages(api_over: ApiOver, process_store: Store, clock: FakeClock) -> httpx.AsyncClient:
+def pages(api_over: ApiOver, process_store: Store, clock: ManualClock) -> httpx.AsyncClient:
     return api_over(clock=clock)
 
 
 async def a_run_with_steps(
-    store: Store, make_run: MakeRun, clock: FakeClock, number: int, *, failed: int, result: str = '"done"'
+    store: Store, make_run: MakeRun, clock: ManualClock, number: int, *, failed: int, result: str = '"done"'
 ) -> str:
     """A run that failed at its step ``failed``; gives its path."""
     run = make_run(workflow_id="shop", status=RunStatus.RUNNING, started_at=clock.now())
@@ -55,7 +55,7 @@ async def a_run_with_steps(
 
 
 async def test_a_run_of_ten_thousand_steps_opens_at_the_step_that_failed_and_stays_small(
-    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     path = await a_run_with_steps(process_store, make_run, clock, 10_000, failed=7_777)
 
@@ -71,7 +71,7 @@ async def test_a_run_of_ten_thousand_steps_opens_at_the_step_that_failed_and_sta
 
 
 async def test_the_failed_steps_can_be_shown_alone(
-    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     path = await a_run_with_steps(process_store, make_run, clock, 300, failed=250)
 
@@ -82,7 +82,7 @@ async def test_the_failed_steps_can_be_shown_alone(
 
 @pytest.mark.parametrize("asked", ("0", "-1", "99", "x", "9" * 50))
 async def test_a_page_of_steps_that_there_is_not_is_one_that_there_is(
-    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock, asked: str
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock, asked: str
 ) -> None:
     path = await a_run_with_steps(process_store, make_run, clock, 3, failed=2)
 
@@ -104,7 +104,7 @@ async def test_of_the_largest_result_the_first_part_is_shown_and_the_whole_is_a_
 
 
 async def test_large_results_of_steps_are_left_out_of_the_run_and_had_one_by_one(
-    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: FakeClock
+    pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     large = '"' + "x" * (RESULT_LIMIT - 2) + '"'
     path = await a_run_with_steps(process_store, make_run, clock, 4, failed=-1, result=large)
@@ -133,6 +133,23 @@ async def test_what_a_run_logged_stands_on_its_page_and_nothing_of_it_is_markup(
     assert [log.count(part) for part in ("12:00:00.250", "<b>sold</b>", "cups=", run.id[:8])] == [1, 1, 1, 0]
     assert "<b>&lt;b&gt;</b>" in log
     assert "Traceback\n&lt;script&gt;" in log
+
+
+async def test_what_turns_the_writing_direction_is_shown_and_not_obeyed(
+    api_over: ApiOver, process_store: Store, make_run: MakeRun
+) -> None:
+    turned = "ab\u202edc\x9b"
+    run = make_run(workflow_id="shop", status=RunStatus.FAILED, error=turned, result={turned: turned})
+    await process_store.save_run(run)
+    pages = api_over(read_log=lambda _: [{"event": turned, turned: turned, "exception": turned}])
+
+    shown = [
+        (await pages.get(path)).text for path in ("/", "/runs", "/workflows/shop", f"/workflows/shop/runs/{run.id}")
+    ]
+
+    assert all("ab\\u202edc\\x9b" in page for page in shown)
+    assert not {"\u202e", "\x9b"} & {*"".join(shown)}
+    assert shown[-1].count("ab\\u202edc\\u009b") == 4  # JSON: key and value, on the page and to be copied
 
 
 async def test_of_a_long_log_the_latest_lines_are_shown(

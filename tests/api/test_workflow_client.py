@@ -9,7 +9,7 @@ import pytest
 from autopilot.api.kept_token import TOKEN_KEPT
 from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
 from autopilot.errors import FunctionUnavailable
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 
 URL = "https://digest.example"
 
@@ -55,7 +55,7 @@ async def test_no_token_leaves_by_a_plain_connection() -> None:
 
 async def test_a_token_is_used_again_until_it_is_old() -> None:
     fetched: list[str] = []
-    clock = FakeClock()
+    clock = ManualClock()
 
     def fetch(audience: str) -> str:
         fetched.append(audience)

@@ -20,8 +20,8 @@ from autopilot.core.run_archive import RunFilter
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_settings
 from autopilot.storage import Store
+from autopilot.testing import ManualClock
 from tests.cli.history import FAILED, a_run
-from tests.clock import FakeClock
 
 KEY = "a key of sixteen characters"
 
@@ -55,7 +55,7 @@ def transport(default_store: Store, functions: Functions, monkeypatch: pytest.Mo
     """An API with a key, over an empty history."""
     monkeypatch.setenv("AUTOPILOT_API_KEY", KEY)
     client = WorkflowClient({"digest": "http://digest"}, transport=httpx.MockTransport(functions))
-    return httpx.ASGITransport(create_app([Digest()], load_settings(), client=client, clock=FakeClock()))
+    return httpx.ASGITransport(create_app([Digest()], load_settings(), client=client, clock=ManualClock()))
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ async def test_what_is_no_api_of_ours_is_told(
 
 
 def test_an_identity_token_is_renewed_before_it_ends() -> None:
-    clock, tokens = FakeClock(), iter(("one", "two"))
+    clock, tokens = ManualClock(), iter(("one", "two"))
     headers = CallerHeaders(fetch_token=lambda: next(tokens), clock=clock)
 
     first, again = headers(), headers()

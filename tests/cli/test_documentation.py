@@ -9,7 +9,9 @@ import typer
 from autopilot.cli.app import app
 from autopilot.cli.exits import ExitCode
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
+PLACES = [path for pattern in ("*.md", "docs/*.md", "terraform/*.md", "terraform/*.tf") for path in ROOT.glob(pattern)]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -22,8 +24,11 @@ def test_a_command_has_help_and_a_section_with_an_example(name: str) -> None:
     assert COMMANDS[name].help
 
 
-def test_the_page_names_commands_and_options_that_there_are() -> None:
-    for name, arguments in re.findall(r"^\$ autopilot ([a-z]+)([^|#\n]*)", PAGE, re.MULTILINE):
+@pytest.mark.parametrize("place", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted(PLACES)])
+def test_commands_and_options_that_are_named_are_there(place: Path) -> None:
+    text = place.read_text(encoding="utf-8")
+    for name, arguments in re.findall(r'(?:^\$ |[`"])autopilot ([a-z]+)([^|#\n`"]*)', text, re.MULTILINE):
+        assert name in COMMANDS
         options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", arguments)) <= options, name
 

@@ -9,7 +9,7 @@ from autopilot.core.run_archive import RunFilter
 from autopilot.errors import CursorInvalid, RunStateConflict, RunSuperseded
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.journal import (
     LEASE,
     LONG_AGO,
@@ -161,7 +161,7 @@ async def test_a_run_that_waited_when_it_was_cancelled_can_be_removed_at_once(st
 
 @pytest.mark.parametrize("status", UNFINISHED)
 async def test_a_run_that_is_not_over_can_be_cancelled(
-    store: Store, make_run: MakeRun, clock: FakeClock, status: RunStatus
+    store: Store, make_run: MakeRun, clock: ManualClock, status: RunStatus
 ) -> None:
     run = make_run(status=status, attempt=3, waiting_for="you", due_at=LONG_HENCE, duration_ms=40)
     await store.save_run(run)

@@ -9,7 +9,7 @@ from autopilot.core.journal import ClaimOutcome, RunHold
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunAttempt, RunStatus
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.journal import LEASE, LONG_AGO, LONG_HENCE, OVER, changed, claimed, start_of, started, taken_over
 from tests.runs import MakeRun
 
@@ -20,12 +20,12 @@ async def counts(store: Store) -> dict[str, int]:
     return dict((await store.get_stats("digest"))["by_status"])
 
 
-def second(clock: FakeClock) -> RunAttempt:
+def second(clock: ManualClock) -> RunAttempt:
     return RunAttempt(number=2, started_at=clock.now(), revision="revision of second")
 
 
 async def test_a_run_whose_lease_is_over_is_taken_over_by_its_next_attempt(
-    store: Store, make_run: MakeRun, clock: FakeClock
+    store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     run = make_run(status=RunStatus.RUNNING, trigger_data={"url": "x"}, version="3")
     first = await started(store, run)
@@ -60,7 +60,7 @@ async def test_a_run_that_was_taken_over_is_held_again(store: Store, make_run: M
     assert (await claimed(store, run, "third")).hold is None
 
 
-async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_run: MakeRun, clock: FakeClock) -> None:
+async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run, lease=LEASE)
     released = changed(run, due_at=clock.now(), duration_ms=7)
@@ -74,7 +74,7 @@ async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_ru
     assert outcome.hold is not None
 
 
-async def test_a_lease_that_is_saved_anew_is_kept(store: Store, make_run: MakeRun, clock: FakeClock) -> None:
+async def test_a_lease_that_is_saved_anew_is_kept(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run, lease=OVER)
     await store.save_run(changed(run, due_at=clock.now() + LEASE))
@@ -179,7 +179,7 @@ async def test_a_claim_that_is_repeated_is_its_own(store: Store, make_run: MakeR
 
 @pytest.mark.parametrize("status", (RunStatus.FAILED, RunStatus.CANCELLED))
 async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
-    store: Store, make_run: MakeRun, clock: FakeClock, status: RunStatus
+    store: Store, make_run: MakeRun, clock: ManualClock, status: RunStatus
 ) -> None:
     run = make_run(status=RunStatus.RUNNING)
     first = await started(store, run, lease=LEASE)
@@ -272,7 +272,7 @@ async def test_what_was_found_before_the_run_ended_is_no_longer_true(store: Stor
 
 
 async def test_what_was_found_before_the_lease_ended_does_not_hold_a_claim_up(
-    store: Store, make_run: MakeRun, clock: FakeClock
+    store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run, lease=LEASE)
@@ -285,7 +285,7 @@ async def test_what_was_found_before_the_lease_ended_does_not_hold_a_claim_up(
 
 @pytest.mark.parametrize("status", (RunStatus.RUNNING, RunStatus.SUCCESS, RunStatus.FAILED))
 async def test_after_a_claim_the_attempt_before_cannot_save_the_run(
-    store: Store, make_run: MakeRun, clock: FakeClock, status: RunStatus
+    store: Store, make_run: MakeRun, clock: ManualClock, status: RunStatus
 ) -> None:
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run)

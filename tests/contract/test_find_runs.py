@@ -10,7 +10,7 @@ from autopilot.core.run_archive import RunFilter
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 
 
@@ -37,7 +37,7 @@ async def saved(store: Store, make_run: MakeRun, **fields: Any) -> WorkflowRun:
 
 
 async def test_every_combination_of_filters_finds_its_runs_and_no_others(
-    store: Store, make_run: MakeRun, clock: FakeClock
+    store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     workflows, statuses = ("digest", "checks"), (RunStatus.SUCCESS, RunStatus.FAILED)
     triggers = (TriggerType.HTTP, TriggerType.SCHEDULE)
@@ -67,7 +67,7 @@ async def test_every_combination_of_filters_finds_its_runs_and_no_others(
 
 @pytest.mark.parametrize("limit", (1, 4, 60))
 async def test_pages_meet_each_of_many_tied_runs_of_all_workflows_once(
-    store: Store, make_run: MakeRun, clock: FakeClock, limit: int
+    store: Store, make_run: MakeRun, clock: ManualClock, limit: int
 ) -> None:
     runs = [
         await saved(
@@ -89,7 +89,7 @@ async def test_pages_meet_each_of_many_tied_runs_of_all_workflows_once(
 
 
 async def test_the_range_of_time_begins_at_since_and_ends_before_until(
-    store: Store, make_run: MakeRun, clock: FakeClock
+    store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     tick = timedelta(microseconds=1)
     early, first, late = [await saved(store, make_run, started_at=clock.now() + number * tick) for number in range(3)]
@@ -132,7 +132,7 @@ async def test_a_cursor_of_another_list_is_refused(store: Store, make_run: MakeR
     assert len((await store.find_runs(wanted, start_after=cursor))[0]) == 1
 
 
-async def test_a_cursor_belongs_to_its_range_of_time(store: Store, make_run: MakeRun, clock: FakeClock) -> None:
+async def test_a_cursor_belongs_to_its_range_of_time(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     for _ in range(3):
         await saved(store, make_run)
     _, cursor = await store.find_runs(RunFilter(since=clock.now()), limit=1)

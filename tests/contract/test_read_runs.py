@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunAttempt, RunStatus, TriggerType, WorkflowRun
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 
 BEGAN = datetime(2026, 3, 1, 12, 0, 0, 654321, tzinfo=UTC)
@@ -175,7 +175,7 @@ async def test_an_unknown_workflow_has_no_runs_and_zeros(store: Store) -> None:
 
 
 async def test_pages_of_any_size_meet_each_of_many_tied_runs_once(
-    store: Store, make_run: MakeRun, clock: FakeClock
+    store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     runs = [make_run(started_at=clock.now() + timedelta(microseconds=number % 7)) for number in range(300)]
     for run in runs:
@@ -278,7 +278,7 @@ async def test_a_limit_out_of_range_is_refused(store: Store, limit: int) -> None
         await store.list_runs("digest", limit=limit)
 
 
-async def test_the_latest_run_is_the_one_that_started_last(store: Store, make_run: MakeRun, clock: FakeClock) -> None:
+async def test_the_latest_run_is_the_one_that_started_last(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     later = make_run(id="b", started_at=clock.now() + timedelta(microseconds=1))
     tied = make_run(id="a", started_at=clock.now() + timedelta(microseconds=1))
     earlier = make_run(id="c", started_at=clock.now())

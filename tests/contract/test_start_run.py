@@ -10,12 +10,12 @@ from autopilot.core.limits import PAYLOAD_LIMIT
 from autopilot.errors import PayloadTooLarge
 from autopilot.models import RunStatus
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.journal import LEASE, LONG_AGO, LONG_HENCE, start_of
 from tests.runs import MakeRun
 
 
-async def test_a_start_creates_the_run_and_counts_it(store: Store, make_run: MakeRun, clock: FakeClock) -> None:
+async def test_a_start_creates_the_run_and_counts_it(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
     held = run.model_copy(update={"due_at": clock.now() + LEASE})
 

@@ -11,7 +11,7 @@ from autopilot.core.limits import ERROR_LIMIT, RESULT_LIMIT
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStatus, StepStatus
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.journal import LEASE, LONG_AGO, a_step, by_key, changed, record, started, taken_over
 from tests.runs import MakeRun
 
@@ -172,7 +172,7 @@ async def test_every_attempt_but_the_last_is_fenced_off(store: Store, make_run: 
 
 
 async def test_until_it_is_claimed_an_attempt_records_even_past_its_lease(
-    store: Store, make_run: MakeRun, clock: FakeClock
+    store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     hold = await started(store, make_run())
     clock.advance(LEASE)

@@ -8,7 +8,7 @@ from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, Workflow
 from autopilot.core.transitions import ATTEMPTS_KEPT, cancelled, claimed
 from autopilot.models import RunAttempt
 from autopilot.storage import Store
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 
 
@@ -22,7 +22,7 @@ class Sum(BaseWorkflow):
 
 
 async def test_a_run_remembers_its_attempt_and_the_revision_that_it_ran_in(
-    default_store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    default_store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("K_REVISION", "digest-00007-abc")
 
@@ -55,7 +55,7 @@ async def test_a_retry_is_another_attempt_with_its_own_revision(
     assert await default_store.get_run("digest", run.id) == outcome.run
 
 
-async def test_a_run_that_was_skipped_has_no_attempt(default_store: Store, clock: FakeClock) -> None:
+async def test_a_run_that_was_skipped_has_no_attempt(default_store: Store, clock: ManualClock) -> None:
     class Disabled(Sum):
         manifest = WorkflowManifest(name="digest", enabled=False)
 
@@ -64,7 +64,7 @@ async def test_a_run_that_was_skipped_has_no_attempt(default_store: Store, clock
     assert (run.status, run.attempts) == (RunStatus.SKIPPED, ())
 
 
-def test_an_attempt_that_was_cut_off_has_no_end(make_run: MakeRun, clock: FakeClock) -> None:
+def test_an_attempt_that_was_cut_off_has_no_end(make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING, attempts=(RunAttempt(number=1, started_at=clock.now()),))
 
     taken = claimed(run, now=clock.now(), due_at=clock.now(), revision=None)
@@ -72,7 +72,7 @@ def test_an_attempt_that_was_cut_off_has_no_end(make_run: MakeRun, clock: FakeCl
     assert [(attempt.number, attempt.ending) for attempt in taken.attempts] == [(1, None), (2, None)]
 
 
-def test_a_cancellation_ends_the_attempt_that_is_under_way_and_no_other(make_run: MakeRun, clock: FakeClock) -> None:
+def test_a_cancellation_ends_the_attempt_that_is_under_way_and_no_other(make_run: MakeRun, clock: ManualClock) -> None:
     begun = RunAttempt(number=1, started_at=clock.now())
     released = begun.model_copy(update={"ended_at": clock.now(), "ending": "released"})
     now = clock.now() + timedelta(minutes=1)
@@ -86,7 +86,7 @@ def test_a_cancellation_ends_the_attempt_that_is_under_way_and_no_other(make_run
     assert free.attempts == (released,)
 
 
-def test_the_last_attempts_are_kept(make_run: MakeRun, clock: FakeClock) -> None:
+def test_the_last_attempts_are_kept(make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
     for _ in range(ATTEMPTS_KEPT + 5):
         run = claimed(run, now=clock.now(), due_at=clock.now(), revision=None)

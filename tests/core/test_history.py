@@ -12,7 +12,7 @@ from autopilot import RunStatus, WorkflowRun
 from autopilot.core.history import RECENT_RUNS, UNSAVED_RUNS, RunHistory, success_rate
 from autopilot.core.transitions import stats_of
 from autopilot.models import TriggerType
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import run_factory
 
 ENDINGS = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.PAUSED)
@@ -112,7 +112,7 @@ TestHistoryBesideARunLog.settings = settings(max_examples=60, stateful_step_coun
 
 
 def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
-    make_run, history = run_factory(FakeClock()), RunHistory()
+    make_run, history = run_factory(ManualClock()), RunHistory()
     runs = [make_run() for _ in range(UNSAVED_RUNS + 2)]
     for run in runs:
         history.begin(run, recorded=None)
@@ -125,7 +125,7 @@ def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
 
 
 def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
-    make_run, history = run_factory(FakeClock()), RunHistory()
+    make_run, history = run_factory(ManualClock()), RunHistory()
     run = make_run(status=RunStatus.RUNNING)
     assert history.under_way(run.id) is None
 
@@ -141,7 +141,7 @@ def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
 
 
 def test_the_last_run_is_the_one_that_started_last_hydrated_or_own() -> None:
-    make_run, history = run_factory(FakeClock()), RunHistory()
+    make_run, history = run_factory(ManualClock()), RunHistory()
     older, old, new = make_run(), make_run(), make_run()
     history.hydrate(stats_of({}), old)
     for run in (older, new):
@@ -162,7 +162,7 @@ def test_success_rate_is_in_percent_to_one_decimal() -> None:
 @pytest.mark.parametrize("told", ("saved", "not_saved", "withdraw"))
 def test_what_an_earlier_attempt_of_the_same_instance_comes_to_changes_nothing(*, has_ended: bool, told: str) -> None:
     history = RunHistory()
-    first = run_factory(FakeClock())(status=RunStatus.RUNNING)
+    first = run_factory(ManualClock())(status=RunStatus.RUNNING)
     history.begin(first, recorded=RunStatus.RUNNING)
     late = first.model_copy(update={"status": RunStatus.FAILED})
     if has_ended:
@@ -184,7 +184,7 @@ def test_what_an_earlier_attempt_of_the_same_instance_comes_to_changes_nothing(*
 
 def test_a_run_that_two_invocations_try_to_save_at_once_is_saved_once_it_is() -> None:
     history = RunHistory()
-    run = run_factory(FakeClock())()
+    run = run_factory(ManualClock())()
     history.begin(run, recorded=None)
     history.end(run)
     history.not_saved(run)

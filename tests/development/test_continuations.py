@@ -10,7 +10,7 @@ from autopilot.development.continuations import Continuations
 from autopilot.models import RunStatus
 from autopilot.storage import Store
 from autopilot.storage.sqlite import SQLiteStore
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 
 
@@ -32,12 +32,12 @@ def functions() -> Functions:
 
 
 @pytest.fixture
-def history(clock: FakeClock) -> Store:
+def history(clock: ManualClock) -> Store:
     return SQLiteStore(":memory:", clock=clock)
 
 
 @pytest.fixture
-def continuations(history: Store, functions: Functions, clock: FakeClock) -> Continuations:
+def continuations(history: Store, functions: Functions, clock: ManualClock) -> Continuations:
     return Continuations({"digest": "digest_function"}, lambda: history, functions, clock)
 
 
@@ -47,7 +47,7 @@ async def settled() -> None:
 
 
 async def test_a_run_goes_on_once_its_lease_has_ended(
-    continuations: Continuations, history: Store, functions: Functions, clock: FakeClock, make_run: MakeRun
+    continuations: Continuations, history: Store, functions: Functions, clock: ManualClock, make_run: MakeRun
 ) -> None:
     due_at = clock.now() + timedelta(minutes=1)
     await history.save_run(make_run(id="held", status=RunStatus.RUNNING, due_at=due_at))
@@ -65,7 +65,7 @@ async def test_a_run_goes_on_once_its_lease_has_ended(
 
 
 async def test_a_run_that_is_being_continued_is_not_asked_for_again(
-    continuations: Continuations, history: Store, functions: Functions, clock: FakeClock, make_run: MakeRun
+    continuations: Continuations, history: Store, functions: Functions, clock: ManualClock, make_run: MakeRun
 ) -> None:
     await history.save_run(make_run(id="due", status=RunStatus.RUNNING, due_at=clock.now()))
     functions.may_answer.clear()

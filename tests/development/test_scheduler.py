@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from autopilot.development.scheduler import LONGEST_SLEEP_SECONDS, LocalScheduler, delays
 from autopilot.http_trigger import identify
 from autopilot.models import Schedule, TriggerType
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 
 NIGHTLY = Schedule(name="nightly", cron="30 2 * * *", time_zone="Europe/Berlin", payload={"deep": [1]}, retries=2)
 
@@ -18,7 +18,7 @@ NIGHTLY = Schedule(name="nightly", cron="30 2 * * *", time_zone="Europe/Berlin",
 class Function:
     """Answers with the statuses that it is given, in turn, and ends the test when there are none left."""
 
-    def __init__(self, clock: FakeClock, *statuses: int) -> None:
+    def __init__(self, clock: ManualClock, *statuses: int) -> None:
         self._clock = clock
         self._statuses = list(statuses)
         self.requests: list[tuple[datetime, str, bytes, Mapping[str, str]]] = []
@@ -34,7 +34,7 @@ class Function:
         return [time for time, *_ in self.requests]
 
 
-async def keep(clock: FakeClock, schedule: Schedule, *statuses: int) -> Function:
+async def keep(clock: ManualClock, schedule: Schedule, *statuses: int) -> Function:
     function = Function(clock, *statuses)
     with pytest.raises(asyncio.CancelledError):
         await LocalScheduler(function, clock).keep("digest", schedule)
@@ -42,7 +42,7 @@ async def keep(clock: FakeClock, schedule: Schedule, *statuses: int) -> Function
 
 
 async def test_a_tick_comes_in_its_time_zone_over_a_change_of_the_clocks() -> None:
-    function = await keep(FakeClock(datetime(2026, 3, 27, 12, tzinfo=UTC)), NIGHTLY, 200, 200, 200)
+    function = await keep(ManualClock(datetime(2026, 3, 27, 12, tzinfo=UTC)), NIGHTLY, 200, 200, 200)
 
     # On March 29 there is no 02:30 in Berlin.
     assert [time.date().day for time in function.times] == [28, 29, 30]
@@ -50,7 +50,7 @@ async def test_a_tick_comes_in_its_time_zone_over_a_change_of_the_clocks() -> No
 
 
 async def test_a_tick_is_the_trigger_that_cloud_scheduler_would_send() -> None:
-    function = await keep(FakeClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 200)
+    function = await keep(ManualClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 200)
 
     _, path, body, headers = function.requests[0]
     kind, trigger = identify(Headers(headers))
@@ -60,7 +60,7 @@ async def test_a_tick_is_the_trigger_that_cloud_scheduler_would_send() -> None:
 
 
 async def test_a_failed_delivery_comes_again_and_is_the_same_trigger() -> None:
-    function = await keep(FakeClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 500, 503, 200, 200)
+    function = await keep(ManualClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 500, 503, 200, 200)
 
     first, again, third, next_day = function.times
     assert (again - first, third - again) == (timedelta(seconds=10), timedelta(seconds=20))
@@ -69,13 +69,13 @@ async def test_a_failed_delivery_comes_again_and_is_the_same_trigger() -> None:
 
 
 async def test_a_tick_is_given_up_after_its_last_delivery() -> None:
-    function = await keep(FakeClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 500, 500, 500, 200)
+    function = await keep(ManualClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 500, 500, 500, 200)
 
     assert function.times[3] == at(2, 1, 30)
 
 
 async def test_ticks_that_pass_during_a_delivery_are_left_out() -> None:
-    clock = FakeClock(datetime(2026, 3, 1, tzinfo=UTC))
+    clock = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
     function = Function(clock, 200, 200)
 
     async def slow(path: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -90,7 +90,7 @@ async def test_ticks_that_pass_during_a_delivery_are_left_out() -> None:
 
 
 async def test_a_machine_that_slept_finds_out_soon() -> None:
-    clock = FakeClock(datetime(2026, 3, 1, tzinfo=UTC))
+    clock = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
 
     await keep(clock, NIGHTLY, 200)
 

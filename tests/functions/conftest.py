@@ -1,10 +1,12 @@
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 import trustme
 
-from tests.fakes import InMemoryRunLog, ManualClock
+from autopilot.testing import ManualClock
+from tests.fakes import InMemoryRunLog
 from tests.functions.web_server import WebServer, running_server
 
 
@@ -15,7 +17,7 @@ def run_log() -> InMemoryRunLog:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(datetime(2025, 3, 1, 12, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from autopilot import RunStatus, TriggerType, WorkflowRun
 from autopilot.core.limits import RESULT_LIMIT, json_text
 from autopilot.errors import ConfigInvalid, PayloadInvalid
+from autopilot.testing import ManualClock
 from functions import feed_digest
 from functions._feeds import MAX_ENTRIES, FeedUnreadable, parse_feed, plain_text, safe_link
 from functions._markdown import in_markdown, link
@@ -28,7 +29,7 @@ from functions.feed_digest import (
     FeedDigestReport,
     RememberedFeed,
 )
-from tests.fakes import InMemoryRunLog, ManualClock
+from tests.fakes import InMemoryRunLog
 from tests.functions.web_server import Reply, Request, WebServer, running_server
 
 Run = Callable[..., Awaitable[WorkflowRun]]

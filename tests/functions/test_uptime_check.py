@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from autopilot import RunStatus, TriggerType, WorkflowRun
 from autopilot.core.limits import RESULT_LIMIT, json_text
 from autopilot.errors import PayloadInvalid
+from autopilot.testing import ManualClock
 from functions import _web
 from functions.uptime_check import (
     MAX_OTHER_TARGETS,
@@ -30,7 +31,7 @@ from functions.uptime_check import (
     UptimeCheckInput,
     UptimeReport,
 )
-from tests.fakes import InMemoryRunLog, ManualClock
+from tests.fakes import InMemoryRunLog
 from tests.functions.conftest import server_context
 from tests.functions.web_server import Reply, Request, WebServer, running_server
 

@@ -24,7 +24,7 @@ from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage.firestore import FirestoreStore
 from autopilot.storage.firestore_documents import SCHEMA_VERSION
 from autopilot.storage.firestore_queries import STORE_QUERIES
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.firestore_wire import PASSING_ERRORS, Fault, Wire, failure, sometimes, store_on
 
 pytestmark = pytest.mark.emulator
@@ -280,7 +280,7 @@ async def test_a_run_is_stored_under_names_that_queries_know(store: FirestoreSto
 
 async def test_an_expired_run_gives_way_by_the_time_of_the_server_and_stays_counted(wire: Wire) -> None:
     past, future = datetime(2001, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
-    store = FirestoreStore(connect=wire.connect, clock=FakeClock(past - timedelta(days=365)))
+    store = FirestoreStore(connect=wire.connect, clock=ManualClock(past - timedelta(days=365)))
     for run_id, expires_at in (("gone", past), ("kept", future)):
         await store.save_run(ended(a_run(run_id), error="old", expires_at=expires_at))
 

@@ -14,7 +14,7 @@ from autopilot.errors import RunStateConflict, RunSuperseded, StoreUnavailable
 from autopilot.models import RunStatus, WorkflowRun
 from autopilot.storage.firestore import FirestoreStore
 from autopilot.storage.firestore_documents import StoredRun
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.firestore_wire import ImpatientClock, Wire, faults, lost, store_on
 from tests.journal import LEASE, OVER, a_step, changed, record, start_of, started, taken_over
 from tests.runs import MakeRun
@@ -277,7 +277,7 @@ async def test_changes_of_one_moment_are_all_told_page_by_page(wire: Wire, make_
 
 
 async def test_a_change_is_dated_by_the_server(wire: Wire, make_run: MakeRun) -> None:
-    store = FirestoreStore(connect=wire.connect, clock=FakeClock(datetime(2001, 1, 1, tzinfo=UTC)))
+    store = FirestoreStore(connect=wire.connect, clock=ManualClock(datetime(2001, 1, 1, tzinfo=UTC)))
     await store.save_run(make_run())
 
     stored = (await AsyncClient(project=wire.project).document("runs/digest~run-0001").get()).to_dict()

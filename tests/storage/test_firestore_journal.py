@@ -14,7 +14,7 @@ from autopilot.errors import RunSuperseded, StoreUnavailable, StoreVersionUnsupp
 from autopilot.models import RunStatus, StepStatus
 from autopilot.storage.firestore import FirestoreStore
 from autopilot.storage.firestore_documents import SCHEMA_VERSION
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.firestore_wire import PASSING_ERRORS, Wire, faults, lost, store_on
 from tests.journal import (
     LEASE,
@@ -274,7 +274,7 @@ async def test_a_predecessor_in_another_process_cannot_save_its_run_over_its_suc
 async def test_a_lease_lasts_by_the_time_of_the_server_whatever_the_process_thinks(
     wire: Wire, make_run: MakeRun, year: int
 ) -> None:
-    store = FirestoreStore(connect=wire.connect, clock=FakeClock(datetime(year, 1, 1, tzinfo=UTC)))
+    store = FirestoreStore(connect=wire.connect, clock=ManualClock(datetime(year, 1, 1, tzinfo=UTC)))
     held, over = make_run(), make_run()
     await started(store, held, lease=LEASE)
     await started(store, over, lease=OVER)
@@ -290,7 +290,7 @@ async def test_a_lease_lasts_by_the_time_of_the_server_whatever_the_process_thin
 async def test_a_released_run_is_free_at_once_whatever_the_process_thinks_the_time_is(
     wire: Wire, make_run: MakeRun, year: int
 ) -> None:
-    clock = FakeClock(datetime(year, 1, 1, tzinfo=UTC))
+    clock = ManualClock(datetime(year, 1, 1, tzinfo=UTC))
     store = FirestoreStore(connect=wire.connect, clock=clock)
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run, lease=LEASE)

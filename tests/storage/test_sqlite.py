@@ -33,7 +33,7 @@ from autopilot.storage.sqlite_activity import (
     HAS_OLD_ACTIVITY,
 )
 from autopilot.storage.sqlite_schema import SCHEMA_VERSION
-from tests.clock import FakeClock
+from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 
 OpenStore = Callable[[Path], SQLiteStore]
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_store(clock: FakeClock) -> Iterator[OpenStore]:
+def open_store(clock: ManualClock) -> Iterator[OpenStore]:
     """Opens stores that give up soon, and closes them."""
     stores: list[SQLiteStore] = []
 
@@ -207,7 +207,7 @@ async def test_after_an_error_of_the_database_the_next_call_has_a_new_connection
 
 @pytest.mark.parametrize("lock", ("EXCLUSIVE", "IMMEDIATE"))  # for the second, the switch to WAL fails without waiting
 async def test_opening_waits_for_whoever_is_making_the_file(
-    path: Path, clock: FakeClock, make_run: MakeRun, lock: str
+    path: Path, clock: ManualClock, make_run: MakeRun, lock: str
 ) -> None:
     with (
         closing(SQLiteStore(path, clock=clock)) as store,
@@ -226,7 +226,7 @@ async def test_opening_waits_for_whoever_is_making_the_file(
 
 @pytest.mark.parametrize("cancellations", (1, 3))
 async def test_a_cancelled_save_ends_after_its_commit(
-    path: Path, clock: FakeClock, make_run: MakeRun, cancellations: int
+    path: Path, clock: ManualClock, make_run: MakeRun, cancellations: int
 ) -> None:
     run = make_run()
     with (
@@ -339,7 +339,7 @@ async def test_a_folder_that_is_a_file_is_refused(path: Path, open_store: OpenSt
 
 
 async def test_a_run_expires_at_the_microsecond_of_the_stores_clock(
-    path: Path, open_store: OpenStore, make_run: MakeRun, clock: FakeClock
+    path: Path, open_store: OpenStore, make_run: MakeRun, clock: ManualClock
 ) -> None:
     store = open_store(path)
     old = make_run(id="same", expires_at=clock.now() + timedelta(days=1))
@@ -354,7 +354,7 @@ async def test_a_run_expires_at_the_microsecond_of_the_stores_clock(
 
 
 async def test_opening_removes_finished_runs_that_have_expired(
-    path: Path, open_store: OpenStore, make_run: MakeRun, clock: FakeClock
+    path: Path, open_store: OpenStore, make_run: MakeRun, clock: ManualClock
 ) -> None:
     store = open_store(path)
     expired = make_run(expires_at=clock.now() + timedelta(days=1))
@@ -467,7 +467,7 @@ async def explain(store: SQLiteStore, statements: list[str]) -> dict[str, list[s
 
 
 async def test_opening_removes_activity_that_is_too_old_to_be_kept(
-    path: Path, open_store: OpenStore, make_run: MakeRun, clock: FakeClock
+    path: Path, open_store: OpenStore, make_run: MakeRun, clock: ManualClock
 ) -> None:
     store = open_store(path)
     await store.save_run(make_run())

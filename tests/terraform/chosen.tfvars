@@ -7,6 +7,7 @@ invokers              = ["group:ops@example.com"]
 labels                = { team = "platform" }
 notification_channels = ["projects/my-project/notificationChannels/1"]
 region                = "europe-west1"
+runtime               = "python314"
 secret_versions       = { AUTOPILOT_API_KEY = "3", NIGHTLY_SYNC_TOKEN = "1", SHARED_TOKEN = "7" }
 
 overrides = {

@@ -115,6 +115,16 @@ def test_the_public_is_named_at_one_place() -> None:
     assert re.search(r'"api_public" \{(?:(?!\n\}).)*allUsers', (FOLDER / "api.tf").read_text(), re.DOTALL)
 
 
+def test_nobody_is_let_in_before_the_function_has_its_key(test_bundle_plan: Plan) -> None:
+    configured = test_bundle_plan["configuration"]["root_module"]["resources"]
+    services = {resource["address"]: resource["expressions"].get("name", {}) for resource in configured}
+
+    # The function's own name, and not the same text: with it, the binding waits for the function.
+    for binding in ("api_public", "dashboard_member"):
+        waits_for = services[f"google_cloud_run_v2_service_iam_member.{binding}"]["references"]
+        assert any(reference.startswith("google_cloudfunctions2_function.api") for reference in waits_for)
+
+
 def accounts(plan: Plan) -> dict[str, dict[str, Any]]:
     """Service accounts, by workflow or by what they do."""
     found = planned(plan, "google_service_account")
@@ -138,10 +148,14 @@ def grants(plan: Plan) -> set[tuple[str, str | None, str, str, str | None]]:
 
 
 def test_each_function_is_an_account_of_its_own(own_plan: Plan) -> None:
-    functions = planned(own_plan, "google_cloudfunctions2_function").values()
-    used = {function["service_config"][0]["service_account_email"] for function in functions}
+    functions = planned(own_plan, "google_cloudfunctions2_function")
+    used = {
+        re.sub(r'.*\["(.*)"\]', r"\1", address): values["service_config"][0]["service_account_email"]
+        for address, values in functions.items()
+    }
 
-    assert len(used) == len(WORKFLOWS) + 1 == len(functions)
+    assert used == {name: accounts(own_plan)[name]["email"] for name in ("api", *WORKFLOWS)}
+    assert len(set(used.values())) == len(functions)
 
 
 def test_every_collection_that_expires_has_its_ttl_and_none_is_indexed_field_by_field(own_plan: Plan) -> None:
@@ -245,6 +259,24 @@ def test_every_variable_and_output_is_in_the_readme() -> None:
     assert [file.name for file in FOLDER.glob("*.tf") if f"`{file.name}`" not in readme] == [
         file.name for file in FOLDER.glob("*.tf") if file.name in {"outputs.tf", "variables.tf", "versions.tf"}
     ]
+
+
+def test_no_output_is_hidden_since_none_holds_a_secret(test_bundle_plan: Plan) -> None:
+    outputs = test_bundle_plan["configuration"]["root_module"]["outputs"]
+
+    assert [name for name, output in outputs.items() if output.get("sensitive")] == []
+
+
+def test_documents_name_variables_and_outputs_that_there_are() -> None:
+    documents = [FOLDER / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(document.read_text() for document in documents)
+    outputs = set(re.findall(r"terraform output (?:-\w+ )*(\w+)", text))
+    variables = set(re.findall(r"-var[= ]'?(\w+)=", text))
+
+    assert {"dashboard_command", "invoke_commands"} <= outputs
+    assert outputs <= set(re.findall(r'^output "(\w+)"', _text_of("outputs.tf"), re.MULTILINE))
+    assert {"api_public", "dashboard_members"} <= variables
+    assert variables <= set(re.findall(r'^variable "(\w+)"', _text_of("variables.tf"), re.MULTILINE))
 
 
 def _text_of_all() -> str:

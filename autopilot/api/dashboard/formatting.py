@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from autopilot.durations import duration_text, in_units, relative_text
+from autopilot.visible_text import visible_json
 
 relative = relative_text
 
@@ -38,8 +39,8 @@ def size(text: str) -> str:
 
 
 def pretty_json(value: Any) -> str:
-    """JSON for people: indented, in letters of every script."""
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    """JSON for people: indented, in letters of every script, and nothing in it unseen."""
+    return visible_json(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def days(length: timedelta) -> str:

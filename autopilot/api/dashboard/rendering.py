@@ -14,6 +14,7 @@ from autopilot.api.dashboard import formatting
 from autopilot.api.door import route_path, to_root
 from autopilot.core.clock import random_id
 from autopilot.version import VERSION
+from autopilot.visible_text import visible
 
 _FOLDER = Path(__file__).parent
 
@@ -33,6 +34,7 @@ class Renderer:
         )
         for name in ("duration", "exact", "clock_time", "count", "size", "pretty_json", "days", "plural", "relative"):
             self._templates.filters[name] = getattr(formatting, name)
+        self._templates.filters["visible"] = visible
         self._templates.globals |= {
             "assets": _digest(_FOLDER / "static"),
             "version": VERSION,
