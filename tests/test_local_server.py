@@ -1,6 +1,7 @@
 """Functions under the real ``functions-framework`` command."""
 
 import os
+import select
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -63,12 +64,18 @@ def master_and_worker(server: FunctionServer) -> tuple[int, int]:
     return int(master), int(worker)
 
 
-def is_alive(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
+    """Whether a process that may be nobody's child here ends; one that was killed takes a moment. Only Linux tells."""
+    if not hasattr(os, "pidfd_open"):
+        return True
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 5.0)[0])
+    finally:
+        os.close(descriptor)
 
 
 def test_a_function_answers_as_soon_as_the_server_has_started(server: FunctionServer) -> None:
@@ -83,7 +90,7 @@ def test_stopping_ends_master_and_worker(server: FunctionServer) -> None:
     with server:
         processes = master_and_worker(server)
 
-    assert not any(is_alive(pid) for pid in processes)
+    assert all(has_ended(pid) for pid in processes)
 
 
 @pytest.mark.parametrize("end", (lambda server: server.stop(within=0.1), FunctionServer.kill), ids=("stop", "kill"))
@@ -94,7 +101,7 @@ def test_a_worker_that_hangs_ends_too(source: Path, end: Callable[[FunctionServe
 
     end(server)
 
-    assert not any(is_alive(pid) for pid in processes)
+    assert all(has_ended(pid) for pid in processes)
 
 
 @pytest.mark.slow
@@ -106,7 +113,7 @@ def test_a_killed_server_starts_again_at_the_same_address_and_keeps_its_log(serv
     server.start()
     second = master_and_worker(server)
 
-    assert not any(is_alive(pid) for pid in first)
+    assert all(has_ended(pid) for pid in first)
     assert set(first).isdisjoint(second)
     assert server.log_text().count("asked for /") == 2
 
@@ -152,7 +159,7 @@ time.sleep(600)
     with pytest.raises(FunctionNotServed, match="did not answer within 2 s"):
         server.start()
 
-    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert has_ended(int((tmp_path / "pid").read_text()))
 
 
 def test_unused_ports_differ_and_can_be_bound() -> None:
