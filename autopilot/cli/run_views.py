@@ -180,10 +180,11 @@ def _log_query(detail: RunDetail) -> Text:
 
 
 def _hints(detail: RunDetail, options: str, *, has_log: bool) -> Iterator[Text]:
+    has_failed_itself = detail.run.status is RunStatus.FAILED
     at = f"at step {detail.failed_step}" if detail.failed_step else "where it ended"
     words = {
-        "logs": "what it logged, with the stack trace" if detail.run.status is RunStatus.FAILED else "what it logged",
-        "retry": f"once it is mended: goes on {at}",
+        "logs": "what it logged, with the stack trace" if has_failed_itself else "what it logged",
+        "retry": f"once it is mended: goes on {at}" if has_failed_itself else f"goes on {at}",
         "cancel": "ends it at its next step",
         "rerun": "a new run of the same payload",
     }

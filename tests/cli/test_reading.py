@@ -201,6 +201,15 @@ def test_a_log_that_was_kept_is_shown_for_one_run(invoke: Invoke, tmp_path: Path
     assert [event["event"] for event in json.loads(as_json.stdout)] == ["sent\x1b[31m", "broke"]
 
 
+def test_a_cancelled_run_can_go_on_without_being_mended(invoke: Invoke, tmp_path: Path) -> None:
+    write_runs(str(tmp_path / ".autopilot" / "autopilot.db"), a_run("stopped", status=RunStatus.CANCELLED))
+
+    shown = invoke("show", "stopped").stdout
+
+    assert "  autopilot retry stopped   goes on where it ended\n" in shown
+    assert "  autopilot rerun stopped   a new run of the same payload\n" in shown
+
+
 def test_the_line_that_failed_is_shown_where_its_log_is_kept(invoke: Invoke, tmp_path: Path) -> None:
     without = invoke("show", FAILED.id)
     trace = f'Traceback (most recent call last):\n  File "{tmp_path}/sending.py", line 7, in send\n    smtp()\nValueError: x'
