@@ -53,6 +53,7 @@ def create_app(
     clock: Clock | None = None,
     new_id: Callable[[], str] = random_id,
     read_log: ReadLog | None = None,
+    bundle: Path = Path(),
 ) -> ASGIApp:
     """API v1 and the dashboard over these workflows.
 
@@ -64,6 +65,7 @@ def create_app(
         clock: what is known of time.
         new_id: gives random ids.
         read_log: what runs logged, for their pages; default: from the file that the settings name, if they do.
+        bundle: the folder of the workflows' code; default: the working directory.
     """
     clock = clock or SystemClock()
     context = ApiContext(
@@ -77,6 +79,7 @@ def create_app(
         clock=clock,
         new_id=new_id,
         read_log=read_log or (None if settings.log_file is None else partial(log_file.read_log, settings.log_file)),
+        bundle=bundle.resolve(),
     )
     door: ASGIApp = Door(_inside(context), context.access, api_path=API_PATH)
     if settings.api_cors_origins:

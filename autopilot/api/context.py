@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autopilot.api.access import Access
@@ -64,3 +65,5 @@ class ApiContext:
     new_id: Callable[[], str]
     read_log: ReadLog | None = None
     """None: what runs log is not at hand here."""
+    bundle: Path = Path()
+    """The folder of the workflows' code, whose lines a stack trace names."""

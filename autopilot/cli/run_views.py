@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from autopilot.api.code_place import CodePlace
 from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
-from autopilot.cli.code_place import CodePlace
 from autopilot.cli.listing import print_listing
 from autopilot.cli.rendering import bounded, facts_table, panel_width, result_text, status_text
 from autopilot.durations import duration_text, relative_text

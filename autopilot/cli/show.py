@@ -1,13 +1,11 @@
 """``autopilot show``: one run, with all that is known of it."""
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from autopilot.api.code_place import place_of_last_error
 from autopilot.cli.addresses import is_of_this_machine
-from autopilot.cli.code_place import CodePlace, place_in_bundle
 from autopilot.cli.logs import kept_log
 from autopilot.cli.options import SOURCE, JsonOption, RunArgument, SourceOption, UrlOption, WorkflowOption, with_source
 from autopilot.cli.output import print_json
@@ -36,10 +34,7 @@ def show(
         now=datetime.now(UTC),
         options=f" --url {url}" if url else "",
         has_log=is_deployed or bool(events),
-        raised_at=_raised_at(events, source) if detail.run.status is RunStatus.FAILED else None,
+        raised_at=place_of_last_error(events, source.resolve().parent)
+        if detail.run.status is RunStatus.FAILED
+        else None,
     )
-
-
-def _raised_at(events: list[dict[str, Any]], source: Path) -> CodePlace | None:
-    trace = next((str(event["exception"]) for event in reversed(events) if event.get("exception")), "")
-    return place_in_bundle(trace, source.resolve().parent)

@@ -80,7 +80,9 @@ async def _serve(bundle: LoadedBundle, settings: Settings, listener: socket.sock
     # The API asks the functions at their addresses here, as it does in the cloud.
     urls = {function.workflow.workflow_id: f"{url}/{function.name}" for function in bundle.functions}
     api = create_app(
-        [function.workflow for function in bundle.functions], settings.model_copy(update={"function_urls": urls})
+        [function.workflow for function in bundle.functions],
+        settings.model_copy(update={"function_urls": urls}),
+        bundle=bundle.folder,
     )
     app = LocalApp(bundle.functions, api, listener.getsockname()[1])
     config = uvicorn.Config(

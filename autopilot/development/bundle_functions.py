@@ -28,6 +28,7 @@ class LocalFunction:
 class LoadedBundle:
     """What a bundle's ``main.py`` makes of it."""
 
+    folder: Path
     functions: list[LocalFunction]
     faults: list[str]
     """Of the workflows that cannot be served, in words."""
@@ -39,7 +40,7 @@ def load_bundle(source: Path) -> LoadedBundle:
     What ``main.py`` itself raises is raised.
     """
     main = _import_main(source)
-    bundle = LoadedBundle([], [])
+    bundle = LoadedBundle(source.resolve().parent, [], [])
     for name, value in sorted(vars(main).items()):
         if not (path := getattr(value, "workflow_path", None)):
             continue

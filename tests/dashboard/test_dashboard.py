@@ -50,7 +50,9 @@ def test_a_failed_run_is_understood_retried_in_the_page_and_completes(page: Page
     page.goto("/")
     page.get_by_role("region", name="Needs a look").get_by_role("link").first.click()
     assert page.url.endswith(run_id)
-    expect(page.get_by_role("region", name="Failed at step book in ledger")).to_contain_text("refused the connection")
+    failure = page.get_by_role("region", name="Failed at step book in ledger")
+    expect(failure).to_contain_text("refused the connection")
+    expect(failure).to_contain_text("Raised at functions/invoice.py:60 in _book")
 
     Invoice.ledger_is_down = False
     page.get_by_role("button", name="Retry").click()

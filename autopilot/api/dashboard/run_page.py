@@ -1,15 +1,17 @@
 """The pages that show one run, and one of its steps."""
 
 import asyncio
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from autopilot.api.code_place import CodePlace, place_of_last_error
 from autopilot.api.context import ApiContext
 from autopilot.api.dashboard.formatting import pretty_json
 from autopilot.api.dashboard.rendering import Renderer
 from autopilot.api.dashboard.timeline import timeline
-from autopilot.api.log_lines import LogLine, ReadLog, log_line
+from autopilot.api.log_lines import LogLine, log_line
 from autopilot.api.reads import find_step, read_run
 from autopilot.api.schemas import RunDetail, StepDetail
 from autopilot.errors import RunNotFound
@@ -26,6 +28,18 @@ _SAID = {
     "rerun": "This is the new run, with the same payload.",
     "cancel": "The run was cancelled. What is at work stops at its next step.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class RunLog:
+    """What a run logged."""
+
+    lines: list[LogLine]
+    """The latest."""
+    earlier: int
+    """How many came before them."""
+    raised_at: CodePlace | None
+    """Where the last exception among them was raised."""
 
 
 class RunPages:
@@ -66,10 +80,20 @@ class RunPages:
             payload=_shown(detail.run.trigger_data),
             result=_shown(detail.run.result),
             json_of=_shown,
-            log=None if self._context.read_log is None else await _read_log(self._context.read_log, run_id),
+            log=await self._read_log(run_id),
             new_key=self._context.new_id(),
             said=_SAID.get(did, "") if not problem else "",
             problem=problem,
+        )
+
+    async def _read_log(self, run_id: str) -> RunLog | None:
+        if (read := self._context.read_log) is None:
+            return None
+        events = await asyncio.to_thread(lambda: list(read(run_id)))
+        return RunLog(
+            lines=[log_line(event) for event in events[-SHOWN_LINES:]],
+            earlier=max(0, len(events) - SHOWN_LINES),
+            raised_at=place_of_last_error(events, self._context.bundle),
         )
 
     async def step(self, request: Request) -> Response:
@@ -80,12 +104,6 @@ class RunPages:
         return self._renderer.page(
             request, "step.html", entry=entry, run_id=run_id, step=step, text=pretty_json(step.result)
         )
-
-
-async def _read_log(read: ReadLog, run_id: str) -> tuple[list[LogLine], int]:
-    """The latest lines, and how many came before them."""
-    events = await asyncio.to_thread(lambda: list(read(run_id)))
-    return [log_line(event) for event in events[-SHOWN_LINES:]], max(0, len(events) - SHOWN_LINES)
 
 
 def _cause(detail: RunDetail) -> StepDetail | None:

@@ -1,8 +1,10 @@
 """Where in a bundle an exception was raised, read from its stack trace."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import autopilot
 
@@ -20,6 +22,12 @@ class CodePlace:
     function: str
     code: str
     """The text of the line; empty where the trace has none."""
+
+
+def place_of_last_error(events: Sequence[Mapping[str, Any]], root: Path) -> CodePlace | None:
+    """Where in the bundle at ``root`` the last exception that a run logged was raised; None: it tells of none there."""
+    trace = next((str(event["exception"]) for event in reversed(events) if event.get("exception")), "")
+    return place_in_bundle(trace, root)
 
 
 def place_in_bundle(stack_trace: str, root: Path) -> CodePlace | None:

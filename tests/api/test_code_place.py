@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import autopilot
-from autopilot.cli.code_place import CodePlace, place_in_bundle
+from autopilot.api.code_place import CodePlace, place_in_bundle
 
 ROOT = Path("/bundle")
 OURS = Path(autopilot.__file__).parent
