@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -37,13 +38,19 @@ UPWARDS = {
 """What is sanctioned, each an import inside a function."""
 
 
+@cache
 def modules() -> dict[str, Path]:
     paths = [*ROOT.glob("autopilot/**/*.py"), *ROOT.glob("functions/**/*.py"), ROOT / "main.py"]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def imports(path: Path) -> list[tuple[str, bool]]:
     """Each module that is imported, and whether that is inside a function."""
+    return list(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, bool]]:
     tree = ast.parse(path.read_text())
     at_the_top = set(tree.body)
     for node in ast.walk(tree):

@@ -49,6 +49,7 @@ def test_it_applies_once_and_leaves_nothing_to_do_and_nothing_behind(configurati
     assert "Destroy complete!" in applied.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", ("dev", "prod"))
 def test_the_examples_can_be_planned(configuration: Configuration, environment: str) -> None:
     plan = configuration.plan(f"-var-file=examples/{environment}.tfvars")

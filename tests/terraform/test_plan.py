@@ -15,7 +15,7 @@ from autopilot.storage.firestore_documents import COLLECTIONS
 from tests.terraform import inventory
 from tests.terraform.configuration import FOLDER, ROOT, Configuration
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 Plan = dict[str, Any]
 

@@ -94,6 +94,7 @@ def test_a_value_that_cannot_work_is_refused_in_words(configuration: Configurati
         assert words in said
 
 
+@pytest.mark.slow
 def test_an_api_without_a_key_is_not_made_public_and_why_is_said(configuration: Configuration) -> None:
     planned = configuration.terraform(
         "plan", "-input=false", "-no-color", "-var=project_id=my-project", "-var=api_public=true"
