@@ -29,6 +29,9 @@ _VARIABLES = {
     "api_cors_origins": "AUTOPILOT_API_CORS_ORIGINS",
 }
 
+SHORTEST_KEY = 16
+"""How many characters a key of the API has at least."""
+
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
@@ -41,6 +44,12 @@ def _base_url(url: str) -> str:
 
 def _listed(text: Any) -> Any:
     return tuple(filter(None, (part.strip() for part in text.split(",")))) if isinstance(text, str) else text
+
+
+def _hard_to_guess(key: SecretStr | None) -> SecretStr | None:
+    if key is not None and len(key) < SHORTEST_KEY:
+        raise ValueError(f"a key needs at least {SHORTEST_KEY} characters, and this one has {len(key)}")
+    return key
 
 
 class Settings(BaseModel):
@@ -65,8 +74,8 @@ class Settings(BaseModel):
     function_urls: Json[dict[str, Annotated[str, AfterValidator(_base_url)]]] = Field(
         default={}, description="AUTOPILOT_FUNCTION_URLS: a JSON object, the address of each workflow's function"
     )
-    api_key: SecretStr | None = Field(
-        default=None, min_length=16, description="AUTOPILOT_API_KEY: what a caller of the API must know"
+    api_key: Annotated[SecretStr | None, AfterValidator(_hard_to_guess)] = Field(
+        default=None, description="AUTOPILOT_API_KEY: what a caller of the API must know"
     )
     api_cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=(), description="AUTOPILOT_API_CORS_ORIGINS: origins whose pages may call the API, between commas"
@@ -98,7 +107,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         told = "" if field == "api_key" else f", not {first['input']!r}"
-        raise SettingsInvalid(_VARIABLES[field], f"{first['msg']}{told}") from None
+        raise SettingsInvalid(_VARIABLES[field], f"{first['msg'].removeprefix('Value error, ')}{told}") from None
     if settings.in_cloud and settings.store == "sqlite":
         raise SettingsInvalid(
             _VARIABLES["store"],

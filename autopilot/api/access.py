@@ -12,6 +12,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from itsdangerous import BadSignature, Signer
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -27,6 +28,8 @@ SESSION_LENGTH = timedelta(hours=12)
 
 WRONG_KEY_SECONDS = 1.0
 """What an answer to a wrong key takes: guessing is slow."""
+
+log = structlog.get_logger(__name__)
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _NONCE_LENGTH = 32
@@ -75,12 +78,13 @@ class Access:
         return self._key is not None
 
     async def check_key(self, given: str) -> None:
-        """Refuse a wrong key, slowly.
+        """Refuse a wrong key, slowly, and log that there was one.
 
         Raises:
             AccessDenied
         """
         if self._key is None or not hmac.compare_digest(given.encode(), self._key.encode()):
+            log.warning("api_key_refused")
             await self._clock.sleep(WRONG_KEY_SECONDS)
             raise AccessDenied(401, "unauthorized", "the key is wrong")
 

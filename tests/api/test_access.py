@@ -10,6 +10,7 @@ from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
 from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
+from tests.log_events import Events, named
 
 pytestmark = [
     pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True),
@@ -59,10 +60,13 @@ async def test_a_program_with_the_key_writes_without_a_token(public: httpx.Async
 
 
 @pytest.mark.parametrize("wrong", ("", "correct horse", KEY + " ", "\u00e4".encode()))
-async def test_a_wrong_key_is_refused_slowly(public: httpx.AsyncClient, clock: ManualClock, wrong: str) -> None:
+async def test_a_wrong_key_is_refused_slowly_and_logged(
+    public: httpx.AsyncClient, clock: ManualClock, events: Events, wrong: str
+) -> None:
     assert_error(await public.get("/api/v1/runs", headers={"X-API-Key": wrong}), 401, "unauthorized")
 
     assert clock.slept == [WRONG_KEY_SECONDS]
+    assert named(events, "api_key_refused") == [{"log_level": "warning"}]
 
 
 async def test_the_key_in_a_url_opens_nothing(public: httpx.AsyncClient) -> None:
