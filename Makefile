@@ -40,6 +40,10 @@ help: ## List what there is to make
 run: setup ## Run a workflow once, through its function (WORKFLOW=..., PAYLOAD='{...}')
 	@$(PYTHON) -m autopilot run "$$RUN_WORKFLOW" --payload "$$RUN_PAYLOAD"
 
+.PHONY: dev
+dev: setup ## Serve all workflows, their schedules and the dashboard until Ctrl-C (PORT=8080)
+	@$(PYTHON) -m autopilot dev --port "$$RUN_PORT"
+
 .PHONY: serve
 serve: setup ## Serve a workflow's function until Ctrl-C (WORKFLOW=..., PORT=8080)
 	@$(PYTHON) -m autopilot serve "$$RUN_WORKFLOW" --port "$$RUN_PORT"

@@ -79,6 +79,10 @@ def test_another_workflow_has_no_default_payload(set_up: Path) -> None:
     assert arguments_of(make(set_up, "run", "WORKFLOW=feed_digest"))[3:] == ["feed_digest", "--payload", ""]
 
 
+def test_dev_takes_a_port(set_up: Path) -> None:
+    assert arguments_of(make(set_up, "dev", "PORT=9090")) == ["-m", "autopilot", "dev", "--port", "9090"]
+
+
 def test_serve_takes_workflow_and_port(set_up: Path) -> None:
     arguments = arguments_of(make(set_up, "serve", "WORKFLOW=feed_digest", "PORT=9090"))
 
@@ -88,7 +92,7 @@ def test_serve_takes_workflow_and_port(set_up: Path) -> None:
 def test_make_alone_lists_the_targets(set_up: Path) -> None:
     told = make(set_up).stdout
 
-    for target in ("run", "serve", "test", "check", "bench", "setup", "clean"):
+    for target in ("run", "dev", "serve", "test", "check", "bench", "setup", "clean"):
         assert f"\n  {target} " in told
 
 
