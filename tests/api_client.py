@@ -9,6 +9,7 @@ import pytest
 from autopilot.api.app import create_app
 from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
+from autopilot.core.shutdown import Shutdown
 from autopilot.settings import load_settings
 from autopilot.storage import Store
 from autopilot.testing import ManualClock
@@ -31,13 +32,23 @@ def api_over(functions: FunctionsTransport) -> ApiOver:
     """Makes a client of an API: of these settings, over these workflows."""
 
     def api_over(
-        *, clock: ManualClock | None = None, transport: Any = None, read_log: ReadLog | None = None, **variables: str
+        *,
+        clock: ManualClock | None = None,
+        transport: Any = None,
+        shutdown: Shutdown | None = None,
+        read_log: ReadLog | None = None,
+        **variables: str,
     ) -> httpx.AsyncClient:
         urls = {each.manifest.name: f"http://{host_of(each.manifest.name)}" for each in SERVED}
         client = WorkflowClient(urls, transport=transport or functions)
         settings = load_settings(variables)
         app: Any = create_app(
-            [each() for each in SERVED], settings, client=client, clock=clock or ManualClock(), read_log=read_log
+            [each() for each in SERVED],
+            settings,
+            client=client,
+            clock=clock or ManualClock(),
+            shutdown=shutdown or Shutdown(),
+            read_log=read_log,
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://localhost")

@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from autopilot.core.run_archive import RunArchive
+from autopilot.core.shutdown import Shutdown
 from autopilot.models import RunStatus, TriggerType
 from autopilot.storage import Store
+from autopilot.testing import ManualClock
+from tests.api_client import ApiOver
 from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
 from tests.http_workflows import Counting, Waiting
@@ -317,6 +320,18 @@ async def test_a_stream_tells_of_runs_as_they_change_and_ends_by_itself(
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert [json.loads(data)["id"] for data in data_of(answer.text)] == [run_id]
     assert ": still here" in answer.text
+
+
+async def test_a_stream_ends_when_its_process_is_told_to(
+    api_over: ApiOver, process_store: Store, clock: ManualClock
+) -> None:
+    shutdown = Shutdown()
+    shutdown.begin()
+
+    answer = await api_over(clock=clock, shutdown=shutdown).get("/api/v1/events")
+
+    assert answer.text.startswith("retry: ")
+    assert clock.slept == []
 
 
 async def test_a_stream_goes_on_where_the_last_one_ended(

@@ -33,6 +33,7 @@ from autopilot.base_workflow import BaseWorkflow
 from autopilot.core import run_archive as run_archive_module
 from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
+from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.errors import AutopilotError
 from autopilot.settings import Settings
 from autopilot.storage import Store
@@ -52,6 +53,7 @@ def create_app(
     client: WorkflowClient | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = random_id,
+    shutdown: Shutdown = PROCESS_SHUTDOWN,
     read_log: ReadLog | None = None,
     bundle: Path = Path(),
 ) -> ASGIApp:
@@ -64,6 +66,7 @@ def create_app(
         client: the workflows' functions; default: at the addresses that the settings name.
         clock: what is known of time.
         new_id: gives random ids.
+        shutdown: tells when streams are to end.
         read_log: what runs logged, for their pages; default: from the file that the settings name, if they do.
         bundle: the folder of the workflows' code; default: the working directory.
     """
@@ -78,6 +81,7 @@ def create_app(
         access=Access(settings, clock),
         clock=clock,
         new_id=new_id,
+        shutdown=shutdown,
         read_log=read_log or (None if settings.log_file is None else partial(log_file.read_log, settings.log_file)),
         bundle=bundle.resolve(),
     )

@@ -12,6 +12,7 @@ from autopilot.base_workflow import BaseWorkflow
 from autopilot.core.clock import Clock
 from autopilot.core.run_archive import RunArchive
 from autopilot.core.run_log import RunLogService
+from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.errors import WorkflowNotFound
 from autopilot.models import WorkflowManifest
 from autopilot.settings import Settings
@@ -63,6 +64,7 @@ class ApiContext:
     access: Access
     clock: Clock
     new_id: Callable[[], str]
+    shutdown: Shutdown = PROCESS_SHUTDOWN
     read_log: ReadLog | None = None
     """None: what runs log is not at hand here."""
     bundle: Path = Path()

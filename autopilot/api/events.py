@@ -27,7 +27,7 @@ RECONNECT_MS = 1000
 
 
 class Events:
-    """Streams of changes. One ends by itself; the browser begins the next where it was."""
+    """Streams of changes. One ends by itself, and when the process is told to end; the browser begins the next."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -59,6 +59,7 @@ class Events:
         last_event_id: Annotated[str | None, Header(description="The position to go on from.")] = None,
     ) -> Response:
         """Runs as they change, from now on or from where the last stream ended."""
+        self._context.shutdown.install()
         archive = self._context.archive()
         if last_event_id:
             await archive.read_changes(last_event_id, limit=1)  # refused now rather than in the middle of a stream
@@ -74,7 +75,7 @@ class Events:
         ends_at = clock.monotonic() + self._seconds
         yield f"retry: {RECONNECT_MS}\nid: {position}\n: stream of changes\n\n".encode()
         spoke_at = clock.monotonic()
-        while clock.monotonic() < ends_at:
+        while clock.monotonic() < ends_at and not self._context.shutdown.has_begun:
             try:
                 changes = await self._context.archive().read_changes(position)
             except StoreError:

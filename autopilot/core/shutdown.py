@@ -24,6 +24,11 @@ class Shutdown:
         self._is_installed = False
         self._has_begun = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the process was told to end: what goes on by itself ends now."""
+        return self._has_begun
+
     def install(self) -> None:
         """Handle SIGTERM, and hand it on to the handler that was there. Only in the main thread; once.
 

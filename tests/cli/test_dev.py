@@ -182,6 +182,17 @@ def test_a_changed_file_is_served_and_the_run_that_it_cut_off_goes_on(dev: Dev, 
     assert dev.ask_json("/greet")["manifest"]["version"] == "2"
 
 
+@pytest.mark.slow
+def test_a_page_that_is_open_ends_in_good_order_when_a_file_changes(dev: Dev, tmp_path: Path) -> None:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{dev.url}/api/v1/events") as stream:
+        assert stream.readline().startswith(b"retry: ")
+        (tmp_path / "greeting.py").write_text(GREETING.replace('version="1"', 'version="2"'))
+        stream.read()  # raises if it is cut off
+
+    dev.read_until("served again: greet, wait")
+    assert not any("Traceback" in line or "[error" in line for line in dev.lines)
+
+
 def goes_on_after_a_kill(dev: Dev, folder: Path) -> None:
     """A run through the API, the end of the process that has it, and its end in the next one."""
     dev.ask("POST", "/greet")  # the first call of a store takes longer than this workflow gives it
