@@ -59,7 +59,7 @@ class Events:
         last_event_id: Annotated[str | None, Header(description="The position to go on from.")] = None,
     ) -> Response:
         """Runs as they change, from now on or from where the last stream ended."""
-        self._context.shutdown.install()
+        self._context.shutdown.install()  # not before: the server sets a handler of its own as it starts
         archive = self._context.archive()
         if last_event_id:
             await archive.read_changes(last_event_id, limit=1)  # refused now rather than in the middle of a stream

@@ -53,6 +53,29 @@ def helper():
     """Not a workflow."""
 '''
 
+GREETING_MAIN = """
+from autopilot.entry_point import entry_point
+
+greet = entry_point("greeting:Greet", name="greet")
+"""
+GREETING = """
+from autopilot import BaseWorkflow, WorkflowManifest
+
+
+class Greet(BaseWorkflow):
+    manifest = WorkflowManifest(name="greet")
+
+    async def execute(self, ctx, payload):
+        return "hello"
+"""
+
+
+def write_greeting(folder: Path) -> None:
+    """The smallest bundle that works."""
+    (folder / "main.py").write_text(GREETING_MAIN)
+    (folder / "greeting.py").write_text(GREETING)
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

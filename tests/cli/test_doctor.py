@@ -10,29 +10,16 @@ import pytest
 
 from autopilot.provisioning.terraform_files import terraform_files
 from autopilot.version import VERSION
-from tests.cli.conftest import command_environment
+from tests.cli.conftest import command_environment, write_greeting
 
 pytestmark = pytest.mark.slow
-
-MAIN = 'from autopilot.entry_point import entry_point\n\ngreet = entry_point("greeting:Greet", name="greet")\n'
-GREETING = """
-from autopilot import BaseWorkflow, WorkflowManifest
-
-
-class Greet(BaseWorkflow):
-    manifest = WorkflowManifest(name="greet")
-
-    async def execute(self, ctx, payload):
-        return "hello"
-"""
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
     folder.mkdir()
-    (folder / "main.py").write_text(MAIN)
-    (folder / "greeting.py").write_text(GREETING)
+    write_greeting(folder)
     return folder
 
 

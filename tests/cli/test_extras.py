@@ -6,20 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import command_environment
-
-MAIN = 'from autopilot.entry_point import entry_point\n\ngreet = entry_point("greeting:Greet")\n'
-GREETING = """
-from autopilot import BaseWorkflow, WorkflowManifest
-
-
-class Greet(BaseWorkflow):
-    manifest = WorkflowManifest(name="greet")
-
-    async def execute(self, ctx, payload):
-        return "hello"
-"""
-
+from tests.cli.conftest import command_environment, write_greeting
 
 ABSENT = """
 import sys
@@ -47,8 +34,7 @@ sys.meta_path.insert(0, Absent())
 def test_what_is_not_installed_is_one_line_that_says_how_to_get_it(
     tmp_path: Path, arguments: tuple[str, ...], absent: str, extra: str
 ) -> None:
-    (tmp_path / "main.py").write_text(MAIN)
-    (tmp_path / "greeting.py").write_text(GREETING)
+    write_greeting(tmp_path)
     (tmp_path / "sitecustomize.py").write_text(ABSENT.format(absent=absent))
     environment = command_environment()
     environment |= {

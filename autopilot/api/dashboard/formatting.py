@@ -1,13 +1,11 @@
 """Values as people read them."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from autopilot.durations import duration_text, in_units, relative_text
+from autopilot.durations import duration_text
 from autopilot.visible_text import visible_json
-
-relative = relative_text
 
 
 def duration(milliseconds: float | None) -> str:
@@ -41,11 +39,6 @@ def size(text: str) -> str:
 def pretty_json(value: Any) -> str:
     """JSON for people: indented, in letters of every script, and nothing in it unseen."""
     return visible_json(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def days(length: timedelta) -> str:
-    """``90 d``."""
-    return in_units(length)
 
 
 def plural(number: int, one: str, many: str = "") -> str:

@@ -13,6 +13,7 @@ from autopilot.api.context import ApiContext
 from autopilot.api.dashboard import formatting
 from autopilot.api.door import route_path, to_root
 from autopilot.core.clock import random_id
+from autopilot.durations import relative_text
 from autopilot.version import VERSION
 from autopilot.visible_text import visible
 
@@ -32,9 +33,9 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        for name in ("duration", "exact", "clock_time", "count", "size", "pretty_json", "days", "plural", "relative"):
+        for name in ("duration", "exact", "clock_time", "count", "size", "plural"):
             self._templates.filters[name] = getattr(formatting, name)
-        self._templates.filters["visible"] = visible
+        self._templates.filters |= {"relative": relative_text, "visible": visible}
         self._templates.globals |= {
             "assets": _digest(_FOLDER / "static"),
             "version": VERSION,

@@ -39,7 +39,7 @@ class RunLog:
     earlier: int
     """How many came before them."""
     raised_at: CodePlace | None
-    """Where the last exception among them was raised."""
+    """Where the last exception that it tells of was raised."""
 
 
 class RunPages:
