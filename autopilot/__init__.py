@@ -1,40 +1,135 @@
 """Autopilot: durable workflows for Google Cloud Functions.
 
-What a workflow's author imports::
+Everything that the author of a workflow needs is imported from here::
 
     from autopilot import BaseWorkflow, RunContext, WorkflowManifest
+
+A name is loaded when it is first used, so that a cold start pays for what its function uses and nothing else.
 """
 
-from autopilot.base_workflow import BaseWorkflow
-from autopilot.context import RunContext
-from autopilot.core.fan_out import MapItem, MapResult
-from autopilot.errors import MapFailed, NonRetryable, StepInterrupted, StepTimeout
-from autopilot.models import (
-    Completion,
-    Retry,
-    RunStatus,
-    Schedule,
-    Trigger,
-    TriggerType,
-    WorkflowManifest,
-    WorkflowRun,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "BaseWorkflow",
-    "Completion",
-    "MapFailed",
-    "MapItem",
-    "MapResult",
-    "NonRetryable",
-    "Retry",
-    "RunContext",
-    "RunStatus",
-    "Schedule",
-    "StepInterrupted",
-    "StepTimeout",
-    "Trigger",
-    "TriggerType",
-    "WorkflowManifest",
-    "WorkflowRun",
-]
+if TYPE_CHECKING:
+    from autopilot.api.entry_point import (
+        api_entry_point as api_entry_point,
+    )
+    from autopilot.base_workflow import (
+        BaseWorkflow as BaseWorkflow,
+    )
+    from autopilot.context import (
+        RunContext as RunContext,
+    )
+    from autopilot.core.steps.map import (
+        MapItem as MapItem,
+        MapResult as MapResult,
+    )
+    from autopilot.errors import (
+        AutopilotError as AutopilotError,
+        ConfigInvalid as ConfigInvalid,
+        ConfigurationError as ConfigurationError,
+        CrashLoop as CrashLoop,
+        JournalRequired as JournalRequired,
+        MapFailed as MapFailed,
+        NonRetryable as NonRetryable,
+        PayloadConflict as PayloadConflict,
+        PayloadError as PayloadError,
+        PayloadInvalid as PayloadInvalid,
+        PayloadTooLarge as PayloadTooLarge,
+        ResultError as ResultError,
+        ResultInvalid as ResultInvalid,
+        ResultTooLarge as ResultTooLarge,
+        RunDeadlineExceeded as RunDeadlineExceeded,
+        RunError as RunError,
+        RunNotFound as RunNotFound,
+        RunStateConflict as RunStateConflict,
+        RunSuperseded as RunSuperseded,
+        RunTooOld as RunTooOld,
+        SettingsInvalid as SettingsInvalid,
+        StepError as StepError,
+        StepInterrupted as StepInterrupted,
+        StepNameInvalid as StepNameInvalid,
+        StepNameReused as StepNameReused,
+        StepResultUnreadable as StepResultUnreadable,
+        StepTimeout as StepTimeout,
+        StoreError as StoreError,
+        StoreUnavailable as StoreUnavailable,
+        WorkflowInvalid as WorkflowInvalid,
+    )
+    from autopilot.function.entry_point import (
+        entry_point as entry_point,
+    )
+    from autopilot.models import (
+        Completion as Completion,
+        Retry as Retry,
+        RunStatus as RunStatus,
+        Schedule as Schedule,
+        Trigger as Trigger,
+        TriggerType as TriggerType,
+        WorkflowManifest as WorkflowManifest,
+        WorkflowRun as WorkflowRun,
+    )
+
+_HOMES = {
+    "api_entry_point": "autopilot.api.entry_point",
+    "BaseWorkflow": "autopilot.base_workflow",
+    "RunContext": "autopilot.context",
+    "MapItem": "autopilot.core.steps.map",
+    "MapResult": "autopilot.core.steps.map",
+    "AutopilotError": "autopilot.errors",
+    "ConfigInvalid": "autopilot.errors",
+    "ConfigurationError": "autopilot.errors",
+    "CrashLoop": "autopilot.errors",
+    "JournalRequired": "autopilot.errors",
+    "MapFailed": "autopilot.errors",
+    "NonRetryable": "autopilot.errors",
+    "PayloadConflict": "autopilot.errors",
+    "PayloadError": "autopilot.errors",
+    "PayloadInvalid": "autopilot.errors",
+    "PayloadTooLarge": "autopilot.errors",
+    "ResultError": "autopilot.errors",
+    "ResultInvalid": "autopilot.errors",
+    "ResultTooLarge": "autopilot.errors",
+    "RunDeadlineExceeded": "autopilot.errors",
+    "RunError": "autopilot.errors",
+    "RunNotFound": "autopilot.errors",
+    "RunStateConflict": "autopilot.errors",
+    "RunSuperseded": "autopilot.errors",
+    "RunTooOld": "autopilot.errors",
+    "SettingsInvalid": "autopilot.errors",
+    "StepError": "autopilot.errors",
+    "StepInterrupted": "autopilot.errors",
+    "StepNameInvalid": "autopilot.errors",
+    "StepNameReused": "autopilot.errors",
+    "StepResultUnreadable": "autopilot.errors",
+    "StepTimeout": "autopilot.errors",
+    "StoreError": "autopilot.errors",
+    "StoreUnavailable": "autopilot.errors",
+    "WorkflowInvalid": "autopilot.errors",
+    "entry_point": "autopilot.function.entry_point",
+    "Completion": "autopilot.models",
+    "Retry": "autopilot.models",
+    "RunStatus": "autopilot.models",
+    "Schedule": "autopilot.models",
+    "Trigger": "autopilot.models",
+    "TriggerType": "autopilot.models",
+    "WorkflowManifest": "autopilot.models",
+    "WorkflowRun": "autopilot.models",
+}
+"""The module of each public name; the imports above are the same for type checkers."""
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, made from the one above
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use; it then says that it is of this package."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    value.__module__ = __name__
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

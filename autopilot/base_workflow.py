@@ -18,19 +18,17 @@ from structlog.contextvars import bound_contextvars
 from typing_extensions import TypeVar
 
 from autopilot.context import RunContext
-from autopilot.core import journal as journal_module
-from autopilot.core import run_log as run_log_module
-from autopilot.core.admission import skip_reason, why_not_to_go_on
+from autopilot.core import run_log as journal_module, run_log as run_log_module
 from autopilot.core.attempt import Attempt, ended_run, released_run
 from autopilot.core.clock import Clock, SystemClock, random_id
-from autopilot.core.history import success_rate
-from autopilot.core.identity import payload_hash, run_id_of
-from autopilot.core.journal import RunHold, RunJournal, StepRecord
 from autopilot.core.recorder import STORE_SECONDS, RunOutcome, RunRecorder
-from autopilot.core.run_log import RunLogService
-from autopilot.core.schema import ValidPayload, WorkflowSchema, type_arguments
+from autopilot.core.runs.history import success_rate
+from autopilot.core.runs.identity import payload_hash, run_id_of
+from autopilot.core.runs.schema import ValidPayload, WorkflowSchema, type_arguments
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
-from autopilot.core.step_runner import StepProbe, StepRunner
+from autopilot.core.steps.runner import StepProbe, StepRunner
+from autopilot.core.store import Lease, RunJournal, RunLogService, StepRecord
+from autopilot.core.triggers.admission import skip_reason, why_not_to_go_on
 from autopilot.errors import RunStateConflict, StoreError, WorkflowInvalid
 from autopilot.models import RunAttempt, RunStats, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config, service_revision
@@ -61,7 +59,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
     like) is what it read from the run log at its first invocation, plus its own runs.
 
     Args:
-        run_log: where runs are kept. It needs the methods of :class:`~autopilot.core.run_log.RunLogService` and
+        run_log: where runs are kept. It needs the methods of :class:`~autopilot.core.store.RunLogService` and
             nothing else; without a journal beside it, only the endings of runs are recorded. Default: the store that
             the settings name, run log and journal both.
         clock: what the engine knows of time.
@@ -204,7 +202,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         ready = await self._make_ready()
         run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
         with bound_contextvars(workflow=self.workflow_id, run_id=run.id):
-            started = await self._start(run, trigger, time.lease, required=require_start)
+            started = await self._start(run, trigger, time.lease_duration, required=require_start)
             if started.replayed:
                 return started
             if started.run.status.is_terminal:
@@ -234,7 +232,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         time = self._invocation_time(request_timeout_seconds)
         ready = await self._make_ready()
         with bound_contextvars(workflow=self.workflow_id, run_id=run_id):
-            claimed = await self._recorder.claim(run_id, lease=time.lease, reopen=reopen)
+            claimed = await self._recorder.claim(run_id, lease_duration=time.lease_duration, reopen=reopen)
             if not claimed.replayed:
                 return await self._work_on(claimed, ready, time)
         if reopen:
@@ -281,7 +279,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             seconds = min(seconds, request_timeout_seconds)
         began = self._clock.monotonic()
         deadline = began + seconds - _store_seconds(seconds)
-        return _InvocationTime(began=began, deadline=deadline, lease=timedelta(seconds=seconds) + LEASE_MARGIN)
+        return _InvocationTime(began=began, deadline=deadline, lease_duration=timedelta(seconds=seconds) + LEASE_MARGIN)
 
     async def _make_ready(self) -> "_Readiness":
         config = load_config(self.Config, self.workflow_id)
@@ -327,11 +325,13 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             return run.model_copy(update={"attempts": (begun,)})
         return self._ended(run, RunStatus.SKIPPED, error=skip.reason, error_type=skip.kind)
 
-    async def _start(self, run: WorkflowRun, trigger: Trigger, lease: timedelta, *, required: bool) -> RunOutcome:
+    async def _start(
+        self, run: WorkflowRun, trigger: Trigger, lease_duration: timedelta, *, required: bool
+    ) -> RunOutcome:
         try:
             return await self._recorder.start(
                 run,
-                lease=lease,
+                lease_duration=lease_duration,
                 counter_shards=self.manifest.counter_shards,
                 is_identified=trigger.identity is not None,
                 required=required,
@@ -350,14 +350,14 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
     async def _work_on(self, outcome: RunOutcome, ready: "_Readiness", time: "_InvocationTime") -> RunOutcome:
         """Execute an attempt of the run, and record how it ended."""
         run, steps, refusal = outcome.run, None, ready.setup_error
-        if self._journal is not None and outcome.hold is not None:
+        if self._journal is not None and outcome.lease is not None:
             try:
-                recorded = await self._recorder.read_steps(outcome.hold)
+                recorded = await self._recorder.read_steps(outcome.lease)
             except StoreError as error:
                 released = released_run(run, self._clock.now(), 0.0)
                 return await self._recorder.finish(replace(outcome, run=released, released=str(error)), error)
             refusal = refusal or why_not_to_go_on(run, self.manifest, recorded, self._clock.now())
-            steps = self._step_runner(self._journal(), outcome.hold, run, recorded, time.deadline)
+            steps = self._step_runner(self._journal(), outcome.lease, run, recorded, time.deadline)
         attempt = Attempt(
             run,
             self.manifest,
@@ -380,11 +380,11 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         return replace(outcome, interruption=ending.error if is_interruption and ending.released is None else None)
 
     def _step_runner(
-        self, journal: RunJournal, hold: RunHold, run: WorkflowRun, recorded: list[StepRecord], deadline: float
+        self, journal: RunJournal, lease: Lease, run: WorkflowRun, recorded: list[StepRecord], deadline: float
     ) -> StepRunner:
         return StepRunner(
             journal=journal,
-            hold=hold,
+            lease=lease,
             run=run,
             steps=recorded,
             expires_at=run.started_at + self.manifest.max_age + self.manifest.retention,
@@ -417,7 +417,7 @@ class _InvocationTime:
     began: float
     deadline: float
     """When the attempt must end."""
-    lease: timedelta
+    lease_duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
-from autopilot.core.fan_out import FanOut, MapResult
-from autopilot.core.run_log import RunLogService
-from autopilot.core.step_keys import current_step
-from autopilot.core.step_runner import NO_RETRY, Semantics, StepOptions, StepRunner
+from autopilot.core.steps.keys import current_step
+from autopilot.core.steps.map import FanOut, MapResult
+from autopilot.core.steps.runner import NO_RETRY, Semantics, StepOptions, StepRunner
+from autopilot.core.store import RunLogService
 from autopilot.errors import JournalRequired, StepError
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun
 

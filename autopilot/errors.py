@@ -41,7 +41,7 @@ The tree::
     └── FunctionNotServed           a function's server on this machine did not come up
 
 Constructors take what happened as values and write the message themselves. Drivers' errors are translated once per
-store; an HTTP status is chosen at the edge, in :mod:`autopilot.answers`.
+store; an HTTP status is chosen at the edge, in :mod:`autopilot.function.answers`.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from autopilot.core.clock import random_id
-from autopilot.local_server import FunctionServer
+from autopilot.development.function_server import FunctionServer
 from benchmarks.measure import Line, Measurement, interleave
 from benchmarks.workflow import PAYLOAD
 

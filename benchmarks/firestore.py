@@ -42,7 +42,7 @@ class HandWritten:
                 "fingerprint": like.fingerprint,
                 "payload_hash": like.payload_hash,
                 "owner": random_id(),
-                "nonce": random_id(),
+                "incarnation": random_id(),
                 "lease_ms": 555_000,
                 "claimed_at": SERVER_TIMESTAMP,
                 "counter": "0",

@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 
 from autopilot.api.app import create_app
-from autopilot.core.activity import Tally, interval_of
-from autopilot.core.run_archive import BucketSize
-from autopilot.local_server import FunctionServer
+from autopilot.core.runs.activity import Tally, interval_of
+from autopilot.core.store import BucketSize
+from autopilot.development.function_server import FunctionServer
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.settings import Settings
-from autopilot.storage.sqlite import SQLiteStore
-from autopilot.storage.sqlite_activity import CHANGE_TALLY, CREATE_TALLY, as_stored
+from autopilot.storage.sqlite.activity import CHANGE_TALLY, CREATE_TALLY, as_stored
+from autopilot.storage.sqlite.store import SQLiteStore
 from benchmarks.environment import cloud_logging
 from benchmarks.measure import Line, Samples, interleave, timed
 from benchmarks.workflow import PAYLOAD, Sum
@@ -163,7 +163,7 @@ PAINTED = """
 
 
 def _import_seconds() -> float:
-    load = "from main import api; from autopilot.entry_point import ApiFunction; import autopilot.api.app"
+    load = "from main import api; from autopilot.function.entry_point import ApiFunction; import autopilot.api.app"
     command = [sys.executable, "-c", IMPORTING.format(load)]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from autopilot.core.clock import random_id
-from autopilot.core.run_archive import BucketSize
 from autopilot.core.run_log import get_run_log_service
+from autopilot.core.store import BucketSize
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
-from autopilot.storage import sqlite_rows as rows
-from autopilot.storage.sqlite_activity import CHANGE_TALLY, CREATE_TALLY, GET_DURATIONS
-from autopilot.storage.sqlite_changes import ADD_TO_COUNT
-from autopilot.storage.sqlite_schema import migrate
+from autopilot.storage.sqlite import rows
+from autopilot.storage.sqlite.activity import CHANGE_TALLY, CREATE_TALLY, GET_DURATIONS
+from autopilot.storage.sqlite.changes import ADD_TO_COUNT
+from autopilot.storage.sqlite.schema import migrate
 from benchmarks.environment import cloud_logging, settings
 from benchmarks.measure import Line, interleave, timed
 from benchmarks.workflow import PAYLOAD, Sum

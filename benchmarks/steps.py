@@ -11,7 +11,7 @@ from typing import Any
 
 from autopilot import BaseWorkflow, RunContext, TriggerType, WorkflowManifest
 from autopilot.core.clock import random_id
-from autopilot.storage.sqlite_schema import migrate
+from autopilot.storage.sqlite.schema import migrate
 from benchmarks.environment import cloud_logging, settings
 from benchmarks.measure import Line, interleave, timed
 
@@ -20,7 +20,7 @@ AT_ONCE = 20
 ROUNDS = 60
 
 _PUT_STEP = """
-    INSERT INTO steps (workflow_id, run_id, nonce, key, status, attempt, tries, started_at, ended_at, result, expires_at)
+    INSERT INTO steps (workflow_id, run_id, incarnation, key, status, attempt, tries, started_at, ended_at, result, expires_at)
     VALUES ('bench', ?, 'n', 'step', 'success', 1, 1, 0, 0, '1', 0)
 """
 

@@ -1,6 +1,6 @@
 """API v1 over the workflows of tests.http_workflows, with their functions behind it, in this process."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -9,9 +9,10 @@ import pytest
 from autopilot.api.app import create_app
 from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
+from autopilot.core.run_log import use_store
 from autopilot.core.shutdown import Shutdown
+from autopilot.core.store import Store
 from autopilot.settings import load_settings
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport, host_of
 from tests.http_workflows import Counting, Echo, Shop, Waiting
@@ -57,10 +58,10 @@ def api_over(functions: FunctionsTransport) -> ApiOver:
 
 
 @pytest.fixture
-def process_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+def process_store(store: Store) -> Iterator[Store]:
     """Each store there is, one after the other, as the one of this process."""
-    monkeypatch.setattr("autopilot.storage.process_store", lambda: store)
-    return store
+    with use_store(store):
+        yield store
 
 
 @pytest.fixture

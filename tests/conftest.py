@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from autopilot.storage import Store
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.core.store import Store
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
 from tests.runs import MakeRun, run_factory
 
@@ -39,7 +39,7 @@ def store(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Store]
     if request.param == "firestore":
         host = request.getfixturevalue("firestore_emulator")
         request.getfixturevalue("monkeypatch").setenv("FIRESTORE_EMULATOR_HOST", host)
-        from autopilot.storage.firestore import FirestoreStore
+        from autopilot.storage.firestore.store import FirestoreStore
 
         opened = FirestoreStore(project=f"test-{uuid4().hex[:20]}", clock=clock, settled=timedelta(0))
     elif request.param == "sqlite":

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autopilot.core.run_log import reset_run_log_service
-from autopilot.storage import Store, process_store
+from autopilot.core.run_log import process_store, reset_run_log_service
+from autopilot.core.store import Store
 
 
 @pytest.fixture

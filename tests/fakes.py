@@ -1,6 +1,6 @@
 """Small real implementations of what the engine is given, for tests that are not about databases."""
 
-from autopilot.core.transitions import replaces, stats_of
+from autopilot.core.runs.transitions import replaces, stats_of
 from autopilot.errors import StoreUnavailable
 from autopilot.models import RunStats, RunStatus, WorkflowRun
 

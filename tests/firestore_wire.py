@@ -13,7 +13,7 @@ from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.models import WorkflowRun
-from autopilot.storage.firestore import FirestoreStore
+from autopilot.storage.firestore.store import FirestoreStore
 
 PASSING_ERRORS = (
     google.ServiceUnavailable,

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from functions_framework.aio import create_asgi_app_from_module
 
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 
 
 def function_app(workflow_path: str) -> Any:

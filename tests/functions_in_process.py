@@ -9,9 +9,9 @@ import httpx
 import pytest
 from functions_framework.aio import create_asgi_app_from_module
 
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
+from autopilot.core.store import Store
 from autopilot.errors import StoreUnavailable
-from autopilot.storage import Store
 
 Serve = Callable[[str], httpx.AsyncClient]
 
@@ -65,7 +65,7 @@ class BrokenStore:
 def broken_store(default_store: Store, monkeypatch: pytest.MonkeyPatch) -> BrokenStore:
     broken = BrokenStore(default_store)
     monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: broken)
-    monkeypatch.setattr("autopilot.core.journal.get_run_journal", lambda: broken)
+    monkeypatch.setattr("autopilot.core.run_log.get_run_journal", lambda: broken)
     return broken
 
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StepRecord
+from autopilot.core.store import ClaimOutcome, Lease, RunStart, StepRecord, Store
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
-from autopilot.storage import Store
 
 LEASE = timedelta(minutes=10)
 OVER = timedelta(0)
@@ -23,24 +22,24 @@ def changed(run: WorkflowRun, **fields: Any) -> WorkflowRun:
     return run.model_copy(update=fields)
 
 
-def start_of(run: WorkflowRun, owner: str = "first", lease: timedelta = LEASE) -> RunStart:
-    return RunStart(run=run, owner=owner, nonce=f"nonce of {owner}", lease=lease)
+def start_of(run: WorkflowRun, owner: str = "first", lease_duration: timedelta = LEASE) -> RunStart:
+    return RunStart(run=run, owner=owner, incarnation=f"incarnation of {owner}", lease_duration=lease_duration)
 
 
-async def started(store: Store, run: WorkflowRun, owner: str = "first", lease: timedelta = OVER) -> RunHold:
+async def started(store: Store, run: WorkflowRun, owner: str = "first", lease_duration: timedelta = OVER) -> Lease:
     """The hold of the first attempt of ``run``, which was created with this; its lease is over."""
-    start = start_of(changed(run, status=RunStatus.RUNNING), owner, lease)
+    start = start_of(changed(run, status=RunStatus.RUNNING), owner, lease_duration)
     outcome = await store.start_run(start)
     assert outcome.created
-    return RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=1, owner=owner, nonce=start.nonce)
+    return Lease(workflow_id=run.workflow_id, run_id=run.id, attempt=1, owner=owner, incarnation=start.incarnation)
 
 
 async def claimed(
     store: Store,
-    run: WorkflowRun | RunHold,
+    run: WorkflowRun | Lease,
     owner: str = "second",
     *,
-    lease: timedelta = LEASE,
+    lease_duration: timedelta = LEASE,
     reopen: bool = False,
     version: object = None,
 ) -> ClaimOutcome:
@@ -50,8 +49,8 @@ async def claimed(
         run.workflow_id,
         run_id,
         owner=owner,
-        nonce=f"nonce of {owner}",
-        lease=lease,
+        incarnation=f"incarnation of {owner}",
+        lease_duration=lease_duration,
         reopen=reopen,
         version=version,
         revision=f"revision of {owner}",
@@ -60,11 +59,11 @@ async def claimed(
     return outcome
 
 
-async def taken_over(store: Store, run: WorkflowRun | RunHold, owner: str = "second", **how: Any) -> RunHold:
+async def taken_over(store: Store, run: WorkflowRun | Lease, owner: str = "second", **how: Any) -> Lease:
     """The hold of a claim that succeeds."""
-    hold = (await claimed(store, run, owner, **how)).hold
-    assert hold is not None
-    return hold
+    lease = (await claimed(store, run, owner, **how)).lease
+    assert lease is not None
+    return lease
 
 
 def a_step(key: str = "check", status: StepStatus = StepStatus.SUCCESS, **fields: Any) -> StepRecord:
@@ -76,8 +75,8 @@ def a_step(key: str = "check", status: StepStatus = StepStatus.SUCCESS, **fields
     return StepRecord(key=key, status=status, **given | fields)
 
 
-async def record(store: Store, hold: RunHold, step: StepRecord, known: StepRecord | None = None) -> StepRecord:
-    return await store.record_step(hold, step, expires_at=LONG_HENCE, known=known)
+async def record(store: Store, lease: Lease, step: StepRecord, known: StepRecord | None = None) -> StepRecord:
+    return await store.record_step(lease, step, expires_at=LONG_HENCE, known=known)
 
 
 def by_key(steps: Iterable[StepRecord]) -> list[StepRecord]:

@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from autopilot.core.run_archive import RunArchive
 from autopilot.core.shutdown import Shutdown
+from autopilot.core.store import RunArchive, Store
 from autopilot.models import RunStatus, TriggerType
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
 from tests.functions_by_name import FunctionsTransport

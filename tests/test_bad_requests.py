@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from autopilot.core.limits import PAYLOAD_LIMIT
+from autopilot.core.runs.limits import PAYLOAD_LIMIT
 from tests.functions_in_process import Serve, assert_error, total
 from tests.log_events import Events, named
 

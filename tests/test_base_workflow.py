@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.core import run_log as run_log_module
-from autopilot.core.history import RECENT_RUNS
 from autopilot.core.run_log import get_run_log_service, reset_run_log_service
+from autopilot.core.runs.history import RECENT_RUNS
 from autopilot.errors import ConfigInvalid, RunSuperseded, StoreUnavailable, WorkflowInvalid
 from autopilot.models import RunStats
 from autopilot.testing import ManualClock
@@ -249,7 +249,7 @@ class TestTheDefaultStore:
     async def test_it_is_looked_up_through_its_module_at_each_use(self, monkeypatch: pytest.MonkeyPatch) -> None:
         workflow = Digest()
         logs = [ScriptedRunLog(), ScriptedRunLog()]
-        monkeypatch.setattr("autopilot.core.journal.get_run_journal", raising_at_once)
+        monkeypatch.setattr("autopilot.core.run_log.get_run_journal", raising_at_once)
 
         for log in logs:
             monkeypatch.setattr(run_log_module, "get_run_log_service", lambda log=log: log)
@@ -261,7 +261,7 @@ class TestTheDefaultStore:
         self, run_log: ScriptedRunLog, monkeypatch: pytest.MonkeyPatch, events: Events
     ) -> None:
         monkeypatch.setattr(run_log_module, "get_run_log_service", lambda: run_log)
-        monkeypatch.setattr("autopilot.core.journal.get_run_journal", raising_at_once)
+        monkeypatch.setattr("autopilot.core.run_log.get_run_journal", raising_at_once)
 
         run = await Digest().run(TriggerType.MANUAL, {})
 

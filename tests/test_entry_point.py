@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from autopilot import WorkflowRun
-from autopilot.entry_point import entry_point, load_workflow
+from autopilot import WorkflowRun, entry_point, load_workflow
 from autopilot.errors import WorkflowInvalid
 from tests.functions_in_process import BrokenStore, Serve, assert_error, total
 from tests.http_workflows import Waiting
@@ -200,7 +199,7 @@ class TestReading:
     async def test_it_does_not_wait_long_for_a_run_log_that_hangs(
         self, shop: httpx.AsyncClient, broken_store: BrokenStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("autopilot.entry_point.DESCRIBE_SECONDS", 0.01)
+        monkeypatch.setattr("autopilot.function.entry_point.DESCRIBE_SECONDS", 0.01)
         broken_store.hanging = {"get_stats"}
 
         assert (await shop.get("/")).json()["stale"] is True

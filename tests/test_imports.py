@@ -3,7 +3,7 @@
 import urllib.request
 from pathlib import Path
 
-from autopilot.local_server import FunctionServer
+from autopilot.development.function_server import FunctionServer
 
 MAIN = """
 import sys
@@ -12,10 +12,10 @@ import sys
 sys.modules |= dict.fromkeys(("google.api_core", "google.auth", "google.cloud.firestore_v1", "grpc"))
 sys.modules |= dict.fromkeys(("fastapi", "httpx", "itsdangerous", "jinja2", "rich", "typer"))
 
-from autopilot.entry_point import api_entry_point, entry_point
+from autopilot import api_entry_point, entry_point
 
 greeting = entry_point("greeting:Greeting")
-api = api_entry_point(greeting)
+api = api_entry_point()
 """
 
 GREETING = """

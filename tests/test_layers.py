@@ -9,33 +9,28 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        "autopilot.durations",
         "autopilot.errors",
-        "autopilot.log_file",
         "autopilot.models",
         "autopilot.observability",
         "autopilot.settings",
+        "autopilot.text",
         "autopilot.version",
-        "autopilot.visible_text",
     ),
     ("autopilot.core",),
-    ("autopilot.storage",),
-    ("autopilot.base_workflow", "autopilot.context"),
+    ("autopilot.context", "autopilot.storage"),
+    ("autopilot.core.attempt", "autopilot.core.engine", "autopilot.core.recorder"),
+    ("autopilot.base_workflow",),
+    ("autopilot.bundle",),
+    ("autopilot.function",),
+    ("autopilot.dispatch",),
+    ("autopilot.api", "autopilot.dashboard"),
     ("autopilot",),
-    ("autopilot.answers", "autopilot.http_trigger"),
-    ("functions", "autopilot.api", "autopilot.provisioning", "autopilot.testing"),
-    ("autopilot.entry_point", "autopilot.local_server", "autopilot.cli", "autopilot.development"),
+    ("functions", "autopilot.provisioning", "autopilot.testing"),
+    ("autopilot.development",),
+    ("autopilot.cli",),
     ("autopilot.__main__", "main"),
 )
-"""From the bottom; the package itself is what an author imports of the layers below it."""
-
-UPWARDS = {
-    # The stores that the settings name: their drivers are imported where they are used.
-    ("autopilot.core.run_log", "autopilot.storage"),
-    ("autopilot.core.journal", "autopilot.storage"),
-    ("autopilot.core.run_archive", "autopilot.storage"),
-}
-"""What is sanctioned, each an import inside a function."""
+"""From the bottom; the package itself is the facade that authors import from. The longest name that fits decides."""
 
 
 @cache
@@ -82,17 +77,12 @@ def test_every_import_points_downwards() -> None:
         if ours(imported) and layer(imported) > layer(module)
     }
 
-    assert upwards == UPWARDS
-
-
-def test_what_points_upwards_is_imported_inside_a_function() -> None:
-    for module, upwards in UPWARDS:
-        assert {inside for name, inside in imports(modules()[module]) if name == upwards} == {True}
+    assert upwards == set()
 
 
 def test_no_module_imports_another_in_a_circle() -> None:
     edges = {
-        module: {name for name, inside in imports(path) if ours(name) and not inside and name != module}
+        module: {name for name, _ in imports(path) if ours(name) and name != module}
         for module, path in modules().items()
     }
     while ends := {module for module, needs in edges.items() if not needs & edges.keys()}:
@@ -147,4 +137,4 @@ def test_only_the_settings_read_the_environment() -> None:
 
     # The local server hands this process's environment on to the one it starts; the command has it spare local
     # addresses the proxy.
-    assert readers == {"autopilot.settings", "autopilot.local_server", "autopilot.cli.environment"}
+    assert readers == {"autopilot.settings", "autopilot.development.function_server", "autopilot.cli.environment"}

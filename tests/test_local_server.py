@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from autopilot.development.function_server import FunctionServer, unused_port
 from autopilot.errors import FunctionNotServed
-from autopilot.local_server import FunctionServer, unused_port
 
 FUNCTIONS = """
 import os

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest
-from autopilot.core.limits import ERROR_LIMIT, PAYLOAD_LIMIT, RESULT_LIMIT
+from autopilot.core.runs.limits import ERROR_LIMIT, PAYLOAD_LIMIT, RESULT_LIMIT
 from autopilot.errors import PayloadError, PayloadInvalid, PayloadTooLarge
 from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, raising, returning, until
 

@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import pytest
 
+from autopilot.development.function_server import FunctionServer
 from autopilot.errors import FunctionNotServed
-from autopilot.local_server import FunctionServer
 
 ROOT = Path(__file__).parent.parent
 BUNDLE = """
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 
 shop = entry_point("tests.http_workflows:Shop", name="shop")
 modules = entry_point("tests.http_workflows:Modules", name="modules")

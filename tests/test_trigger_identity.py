@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from autopilot import RunContext, RunStatus, Schedule, Trigger, TriggerType, WorkflowManifest
-from autopilot.core.identity import run_id_of
+from autopilot.core.runs.identity import run_id_of
+from autopilot.core.store import Store
 from autopilot.errors import PayloadConflict, RunStartFailed, StoreUnavailable
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.log_events import Events, named
 from tests.run_logs import Digest, ScriptedRunLog, raising, returning, until
@@ -160,7 +160,7 @@ async def test_a_start_that_must_be_recorded_and_is_not_runs_nothing(
     def away() -> Any:
         raise StoreUnavailable("memory", "opening", "away")
 
-    monkeypatch.setattr("autopilot.core.journal.get_run_journal", away)
+    monkeypatch.setattr("autopilot.core.run_log.get_run_journal", away)
     workflow = Digest()
 
     with pytest.raises(RunStartFailed, match="nothing was run"):

@@ -7,9 +7,9 @@ from typing import Any
 from autopilot.api.context import ApiContext
 from autopilot.api.schemas import RunAccepted
 from autopilot.api.workflow_client import FunctionAnswer
-from autopilot.core.identity import run_id_of
+from autopilot.core.runs.identity import run_id_of
 from autopilot.errors import FunctionUnavailable, RunNotFound
-from autopilot.http_trigger import RERUN_HEADER, TRIGGER_HEADER, identity_of_key
+from autopilot.function.trigger import RERUN_HEADER, TRIGGER_HEADER, identity_of_key
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 
 _RELAYED = frozenset({400, 404, 409, 413, 415, 422, 503})

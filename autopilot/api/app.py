@@ -17,11 +17,10 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from autopilot import log_file
+from autopilot import observability
 from autopilot.api.access import Access, AccessDenied
 from autopilot.api.actions import FunctionRefusal
 from autopilot.api.context import ApiContext, WorkflowCatalog
-from autopilot.api.dashboard.pages import Pages
 from autopilot.api.door import Boundary, Door, SecurityHeaders
 from autopilot.api.errors import FilterInvalid, answer_exception, answer_invalid
 from autopilot.api.events import Events
@@ -30,17 +29,17 @@ from autopilot.api.reads import Reads
 from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
 from autopilot.api.writes import Writes
 from autopilot.base_workflow import BaseWorkflow
-from autopilot.core import run_archive as run_archive_module
-from autopilot.core import run_log as run_log_module
+from autopilot.core import run_log as run_archive_module, run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
+from autopilot.core.store import Store
+from autopilot.dashboard.pages import Pages
 from autopilot.errors import AutopilotError
 from autopilot.settings import Settings
-from autopilot.storage import Store
 from autopilot.version import VERSION
 
 API_PATH = "/api/v1"
-STATIC = Path(__file__).parent / "dashboard" / "static"
+STATIC = Path(__file__).parents[1] / "dashboard" / "static"
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +81,8 @@ def create_app(
         clock=clock,
         new_id=new_id,
         shutdown=shutdown,
-        read_log=read_log or (None if settings.log_file is None else partial(log_file.read_log, settings.log_file)),
+        read_log=read_log
+        or (None if settings.log_file is None else partial(observability.read_log, settings.log_file)),
         bundle=bundle.resolve(),
     )
     door: ASGIApp = Door(_inside(context), context.access, api_path=API_PATH)

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import autopilot
-
 _FRAME = re.compile(r'^[ |+-]*File "(.+)", line ([0-9]+), in (.+)\n(?:[ |]+(\S.*)\n)?', re.MULTILINE)
-_OURS = Path(autopilot.__file__).parent
+_OURS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)

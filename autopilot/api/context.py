@@ -10,9 +10,8 @@ from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.core.clock import Clock
-from autopilot.core.run_archive import RunArchive
-from autopilot.core.run_log import RunLogService
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
+from autopilot.core.store import RunArchive, RunLogService
 from autopilot.errors import WorkflowNotFound
 from autopilot.models import WorkflowManifest
 from autopilot.settings import Settings

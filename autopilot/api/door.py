@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from autopilot.answers import error_response
 from autopilot.api.access import Access, AccessDenied
+from autopilot.function.answers import error_response
 
 log = structlog.get_logger(__name__)
 

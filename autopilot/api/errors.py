@@ -6,11 +6,11 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from autopilot.answers import answer_error, error_response
 from autopilot.api.access import AccessDenied
 from autopilot.api.actions import FunctionRefusal
 from autopilot.api.schemas import ErrorAnswer
 from autopilot.errors import AutopilotError
+from autopilot.function.answers import answer_error, error_response
 
 
 class FilterInvalid(Exception):

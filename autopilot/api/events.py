@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from autopilot.api.context import ApiContext
 from autopilot.api.errors import documented
 from autopilot.api.schemas import RunSummary, summary_of
-from autopilot.core.run_archive import RunChange
+from autopilot.core.store import RunChange
 from autopilot.errors import StoreError
 
 POLL_SECONDS = 1.0

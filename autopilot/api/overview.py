@@ -13,11 +13,11 @@ from autopilot.api.schemas import (
     WorkflowDetail,
     summary_of,
 )
-from autopilot.core.activity import bucket_start
-from autopilot.core.history import success_rate
-from autopilot.core.run_archive import BucketSize
 from autopilot.core.run_log import read_past
-from autopilot.core.schedule_ticks import Tick, next_ticks
+from autopilot.core.runs.activity import bucket_start
+from autopilot.core.runs.history import success_rate
+from autopilot.core.store import BucketSize
+from autopilot.core.triggers.ticks import Tick, next_ticks
 from autopilot.models import RunStats, WorkflowRun
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import AfterValidator, AwareDatetime
 from starlette.responses import Response
 
-from autopilot.answers import json_response
 from autopilot.api.context import ApiContext
 from autopilot.api.errors import FilterInvalid, documented
 from autopilot.api.overview import all_of, read_activity, read_workflow, window_length
@@ -24,9 +23,10 @@ from autopilot.api.schemas import (
     WorkflowPage,
     summary_of,
 )
-from autopilot.core.activity import ACTIVITY_KEPT
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.runs.activity import ACTIVITY_KEPT
+from autopilot.core.store import RunFilter
 from autopilot.errors import RunNotFound, StepNotFound, StoreError
+from autopilot.function.answers import json_response
 from autopilot.models import RunStatus, TriggerType
 from autopilot.version import VERSION
 

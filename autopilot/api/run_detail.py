@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, milliseconds
-from autopilot.core.journal import StepRecord
+from autopilot.core.store import StepRecord
 from autopilot.models import RunAttempt, RunStatus, StepStatus, WorkflowRun
 from autopilot.settings import Settings
 

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from autopilot.answers import json_response
 from autopilot.api.actions import RunActions
 from autopilot.api.context import ApiContext
 from autopilot.api.errors import documented
 from autopilot.api.reads import Name, RunIdentifier
 from autopilot.api.schemas import RunAccepted
-from autopilot.http_trigger import read_body
+from autopilot.function.answers import json_response
+from autopilot.function.trigger import read_body
 
 WAIT_SECONDS = 5.0
 """How long a function's answer is waited for when the caller does not say."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from autopilot.api.schemas import ErrorAnswer, ErrorBody, RunAccepted, RunDetail, RunPage, WorkflowPage
 from autopilot.cli.exits import CommandFailed, ExitCode
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import RunFilter
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0

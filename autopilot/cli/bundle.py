@@ -33,20 +33,15 @@ def load_bundle(source: Path) -> Bundle:
         workflows = tuple(BundledWorkflow(name, _load(name, path)) for name, path in sorted(functions.items()))
     finally:
         del sys.path[0]
-    apis = {name: value.workflow_paths for name, value in names.items() if hasattr(value, "workflow_paths")}
+    apis = sorted(name for name, value in names.items() if hasattr(value, "serves_api"))
     if len(apis) > 1:
-        fail(ExitCode.WRONG_USE, f"{source} makes {' and '.join(sorted(apis))} with api_entry_point(); one is enough")
-    for name, paths in apis.items():
-        if unnamed := set(paths) - set(functions.values()):
-            fail(ExitCode.WRONG_USE, f"{source}: {name} shows {min(unnamed)}, which is no function of its own there")
-        shown = tuple(bundled for bundled in workflows if functions[bundled.entry_point] in paths)
-        return Bundle(workflows, BundledApi(name, shown))
-    return Bundle(workflows, None)
+        fail(ExitCode.WRONG_USE, f"{source} makes {' and '.join(apis)} with api_entry_point(); one is enough")
+    return Bundle(workflows, BundledApi(apis[0], workflows) if apis else None)
 
 
 def _load(name: str, path: str) -> type[BaseWorkflow[Any, Any]]:
     # Flask comes with it, which a command that only looks does without.
-    from autopilot.entry_point import load_workflow
+    from autopilot.bundle import load_workflow
 
     try:
         workflow = load_workflow(path)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from autopilot.log_file import log_file_of
+from autopilot.observability import log_file_of
 from autopilot.settings import Settings
 
 

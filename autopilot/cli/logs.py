@@ -25,7 +25,7 @@ from autopilot.cli.options import (
 from autopilot.cli.output import print_json, print_line
 from autopilot.cli.rendering import bounded
 from autopilot.cli.run_source import locate_run
-from autopilot.log_file import log_file_of, read_log
+from autopilot.observability import log_file_of, read_log
 
 _OF_THE_PLATFORM = {"environment", "serviceContext"}
 _LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}

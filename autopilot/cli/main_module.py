@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_MODULE, _FUNCTION, _API = "autopilot.entry_point", "entry_point", "api_entry_point"
+_MODULE, _FUNCTION, _API = "autopilot.function.entry_point", "entry_point", "api_entry_point"
 
 
 class MainModuleUnreadable(ValueError):
@@ -91,7 +91,7 @@ def _parse(text: str) -> ast.Module:
 
 
 def _imported_as(tree: ast.Module, function: str) -> str | None:
-    """The name by which the module knows a function of :mod:`autopilot.entry_point`."""
+    """The name by which the module knows a function of :mod:`autopilot.function.entry_point`."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module == _MODULE and not node.level:
             for alias in node.names:

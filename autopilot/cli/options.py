@@ -15,9 +15,9 @@ from autopilot.cli.exits import CommandFailed, ExitCode, told
 from autopilot.cli.google_account import CallerHeaders, identity_token
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
-from autopilot.durations import duration_from
 from autopilot.errors import SettingsInvalid
 from autopilot.settings import Settings, load_settings
+from autopilot.text import duration_from
 
 T = TypeVar("T")
 

@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from autopilot.cli.function_client import WorkflowTotals
-from autopilot.durations import duration_text
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.visible_text import visible
+from autopilot.text import duration_text, visible
 
 _LOOKS = {
     RunStatus.SUCCESS: ("✔", "green"),

@@ -25,7 +25,7 @@ from autopilot.cli.output import print_json
 from autopilot.cli.rendering import bounded, status_text
 from autopilot.cli.run_source import RunSource, collect_runs
 from autopilot.cli.run_views import has_failed, print_runs
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import RunFilter
 from autopilot.models import RunStatus, WorkflowRun
 
 _NOTHING = "Nothing to retry: no such run has failed."

@@ -15,8 +15,8 @@ from autopilot.cli.output import print_aside, print_json, print_line
 from autopilot.cli.payload import PayloadTextInvalid, payload_from
 from autopilot.cli.rendering import print_run
 from autopilot.cli.store_place import kept_in
+from autopilot.development.function_server import FunctionServer
 from autopilot.errors import FunctionNotServed
-from autopilot.local_server import FunctionServer
 from autopilot.models import RunStatus
 
 _UNSUCCESSFUL = {RunStatus.FAILED, RunStatus.CANCELLED}

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from autopilot.api.schemas import MAX_PAGE_SIZE, RunAccepted, RunDetail, RunPage, RunSummary
 from autopilot.cli.exits import CommandFailed, ExitCode
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import RunFilter
 
 SEARCHED_RUNS = 1000
 """How many of the latest runs are looked through for one whose id begins as it was typed."""

@@ -12,8 +12,8 @@ from autopilot.api.code_place import CodePlace
 from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
 from autopilot.cli.listing import print_listing
 from autopilot.cli.rendering import bounded, facts_table, panel_width, result_text, status_text
-from autopilot.durations import duration_text, relative_text
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
+from autopilot.text import duration_text, relative_text
 
 _ID_LENGTH = 12
 """As much of a run's id as tells the latest runs apart, where the terminal is not wide."""

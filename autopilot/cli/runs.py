@@ -11,7 +11,7 @@ from autopilot.cli.options import SOURCE, JsonOption, SinceOption, SourceOption,
 from autopilot.cli.output import print_json, print_line
 from autopilot.cli.run_source import RunSource, collect_runs
 from autopilot.cli.run_views import print_runs
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import RunFilter
 from autopilot.models import RunStatus
 
 

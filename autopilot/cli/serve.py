@@ -9,8 +9,8 @@ from autopilot.cli.bundle import require_workflow
 from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.options import SOURCE, SourceOption, settings_or_fail
+from autopilot.development.function_server import FunctionServer
 from autopilot.errors import FunctionNotServed
-from autopilot.local_server import FunctionServer
 
 
 def serve(

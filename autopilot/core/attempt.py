@@ -10,12 +10,12 @@ from typing import Any
 import structlog
 
 from autopilot.core.clock import Clock
-from autopilot.core.limits import cut_error, text_of
-from autopilot.core.retry import is_final, retry_delay
+from autopilot.core.runs.limits import cut_error, text_of
+from autopilot.core.runs.transitions import ended_attempts
 from autopilot.core.shutdown import Shutdown
-from autopilot.core.step_keys import inside
-from autopilot.core.step_runner import AT_THE_DEADLINE, StepRunner
-from autopilot.core.transitions import ended_attempts
+from autopilot.core.steps.keys import inside
+from autopilot.core.steps.retry import is_final, retry_delay
+from autopilot.core.steps.runner import AT_THE_DEADLINE, StepRunner
 from autopilot.errors import RunDeadlineExceeded
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from autopilot.core.history import RunHistory
-from autopilot.core.journal import RunHold, RunJournal, RunStart, StepRecord
-from autopilot.core.limits import text_of
-from autopilot.core.run_log import RunLogService, read_past
+from autopilot.core.run_log import read_past
+from autopilot.core.runs.history import RunHistory
+from autopilot.core.runs.limits import text_of
+from autopilot.core.store import Lease, RunJournal, RunLogService, RunStart, StepRecord
 from autopilot.errors import (
     JournalRequired,
     PayloadConflict,
@@ -54,7 +54,7 @@ class RunOutcome:
     """A newer attempt holds the run: what was done here is not part of it."""
     released: str | None = None
     """Why this attempt ended before the run did; another one can go on at once."""
-    hold: RunHold | None = None
+    lease: Lease | None = None
     """The attempt's hold on the run; None without a journal, or when nothing is to be executed."""
     interruption: BaseException | None = None
     """What interrupted the run and is to be raised again: a cancellation, or KeyboardInterrupt."""
@@ -132,7 +132,7 @@ class RunRecorder:
             done.set_result(None)
 
     async def start(
-        self, run: WorkflowRun, *, lease: timedelta, counter_shards: int, is_identified: bool, required: bool
+        self, run: WorkflowRun, *, lease_duration: timedelta, counter_shards: int, is_identified: bool, required: bool
     ) -> RunOutcome:
         """Record that ``run`` exists, unless its id is taken: then take that run over if nobody holds it any more.
 
@@ -152,8 +152,10 @@ class RunRecorder:
         """
         if self._journal is None:
             return await self._start_unrecorded(run, look_up=is_identified)
-        owner, nonce = self._new_id(), self._new_id()
-        start = RunStart(run=run, owner=owner, nonce=nonce, lease=lease, counter_shards=counter_shards)
+        owner, incarnation = self._new_id(), self._new_id()
+        start = RunStart(
+            run=run, owner=owner, incarnation=incarnation, lease_duration=lease_duration, counter_shards=counter_shards
+        )
         try:
             with self._writing():
                 async with self._answering("journal", f"starting run {run.id}"):
@@ -165,14 +167,18 @@ class RunRecorder:
             return await self._start_unrecorded(run, look_up=False)
         if found.created:
             self.history.begin(run, recorded=run.status)
-            hold = RunHold(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, nonce=nonce)
-            return RunOutcome(run=found.run, start_recorded=True, hold=hold)
+            lease = Lease(
+                workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, incarnation=incarnation
+            )
+            return RunOutcome(run=found.run, start_recorded=True, lease=lease)
         replay = _replay(run, found.run, start_recorded=True, persisted=True)
         if found.is_due:
-            return await self.claim(run.id, lease=lease, version=found.version)
+            return await self.claim(run.id, lease_duration=lease_duration, version=found.version)
         return replay
 
-    async def claim(self, run_id: str, *, lease: timedelta, reopen: bool = False, version: object = None) -> RunOutcome:
+    async def claim(
+        self, run_id: str, *, lease_duration: timedelta, reopen: bool = False, version: object = None
+    ) -> RunOutcome:
         """Take over a run as its next attempt; logs ``workflow_run_claimed``.
 
         Returns:
@@ -191,30 +197,30 @@ class RunRecorder:
                     self._workflow_id,
                     run_id,
                     owner=self._new_id(),
-                    nonce=self._new_id(),
-                    lease=lease,
+                    incarnation=self._new_id(),
+                    lease_duration=lease_duration,
                     reopen=reopen,
                     version=version,
                     revision=service_revision(),
                 )
         if found is None:
             raise RunNotFound(self._workflow_id, run_id)
-        if found.hold is None:
+        if found.lease is None:
             return _replay(found.run, found.run, start_recorded=True, persisted=True)
         self.history.begin(found.run, recorded=found.run.status, counted=found.before)
         log.info("workflow_run_claimed", workflow=self._workflow_id, run_id=run_id, attempt=found.run.attempt)
-        return RunOutcome(run=found.run, start_recorded=True, hold=found.hold)
+        return RunOutcome(run=found.run, start_recorded=True, lease=found.lease)
 
-    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+    async def read_steps(self, lease: Lease) -> list[StepRecord]:
         """What earlier attempts recorded; nothing, without asking, for the first.
 
         Raises:
             StoreError: the journal failed.
         """
-        if hold.attempt == 1 or self._journal is None:
+        if lease.attempt == 1 or self._journal is None:
             return []
-        async with self._answering("journal", f"reading the steps of run {hold.run_id}"):
-            return await self._journal().read_steps(hold)
+        async with self._answering("journal", f"reading the steps of run {lease.run_id}"):
+            return await self._journal().read_steps(lease)
 
     @asynccontextmanager
     async def _answering(self, who: str, doing: str) -> AsyncIterator[None]:

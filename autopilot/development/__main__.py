@@ -18,18 +18,16 @@ from rich.text import Text
 from autopilot.api.app import create_app
 from autopilot.cli.store_place import kept_in
 from autopilot.core.clock import SystemClock
-from autopilot.core.run_archive import get_run_archive
-from autopilot.core.run_log import reset_run_log_service
+from autopilot.core.run_log import get_run_archive, reset_run_log_service
 from autopilot.development.bundle_functions import LoadedBundle, load_bundle
-from autopilot.development.continuations import Continuations
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
 from autopilot.development.local_app import LocalApp
 from autopilot.development.local_store import require_local_store
 from autopilot.development.scheduler import LocalScheduler
+from autopilot.dispatch.local import Continuations
 from autopilot.errors import SettingsInvalid
-from autopilot.log_file import log_file_of
-from autopilot.observability import configure_logging
+from autopilot.observability import configure_logging, log_file_of
 from autopilot.settings import Settings, load_settings
 
 _CONNECTIONS_END_WITHIN_SECONDS = 2

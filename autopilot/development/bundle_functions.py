@@ -11,7 +11,7 @@ from functions_framework.aio import create_asgi_app_from_module
 from starlette.types import ASGIApp
 
 from autopilot.base_workflow import BaseWorkflow
-from autopilot.entry_point import load_workflow
+from autopilot.bundle import load_workflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autopilot.core.schedule_ticks import next_ticks
+from autopilot.core.triggers.ticks import next_ticks
 from autopilot.development.bundle_functions import LoadedBundle, LocalFunction
 
 _GRID = (0, 2, 0, 2)

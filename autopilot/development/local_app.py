@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from autopilot.answers import error_response
 from autopilot.development.bundle_functions import LocalFunction
+from autopilot.function.answers import error_response
 
 
 class LocalApp:

@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from autopilot.core.clock import Clock
-from autopilot.core.schedule_ticks import Tick, next_tick
+from autopilot.core.triggers.ticks import Tick, next_tick
 from autopilot.development.bundle_functions import LocalFunction
 from autopilot.development.deliveries import Deliver
 from autopilot.models import Schedule

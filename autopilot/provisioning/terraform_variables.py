@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from autopilot.base_workflow import BaseWorkflow
-from autopilot.core.schema import WorkflowSchema, type_arguments
+from autopilot.core.runs.schema import WorkflowSchema, type_arguments
 from autopilot.errors import PayloadError, WorkflowInvalid
 from autopilot.models import MAX_SCHEDULE_DEADLINE_SECONDS, Schedule
 from autopilot.provisioning.bundle import Bundle, BundledApi, BundledWorkflow
 from autopilot.provisioning.configuration import ConfigVariables, config_variables_of
 from autopilot.provisioning.sources import data_files, imported_files, requirement_files
-from autopilot.storage.firestore_indexes import composite_indexes, field_settings
+from autopilot.storage.firestore.indexes import composite_indexes, field_settings
 
 MAX_FUNCTION_NAME = 30
 """Characters of a workflow's part of its function's name. Cloud Run allows 49; the rest is the environment's."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from autopilot.core.limits import cut_error, payload_text, result_text
+from autopilot.core.runs.limits import cut_error, payload_text, result_text
 from autopilot.models import RunAttempt, WorkflowRun
 
 _ATTEMPTS = TypeAdapter(tuple[RunAttempt, ...])

@@ -8,13 +8,12 @@ from typing import Any
 
 from autopilot.base_workflow import LEASE_MARGIN, BaseWorkflow
 from autopilot.core.clock import random_id
-from autopilot.core.journal import StepRecord
 from autopilot.core.recorder import RunOutcome
+from autopilot.core.store import StepRecord, Store
 from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
-from autopilot.storage import Store
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing.clock import ManualClock
-from autopilot.testing.instance import Account, Instance
+from autopilot.testing.instance import Instance, Trace
 
 MakeWorkflow = Callable[[], BaseWorkflow[Any, Any]]
 """A workflow's class, or a function that makes an instance with whatever its constructor needs."""
@@ -39,13 +38,13 @@ class Harness:
         *,
         store: Store | None = None,
         clock: ManualClock | None = None,
-        lease: timedelta | None = None,
+        lease_duration: timedelta | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
         self.store: Store = store or SQLiteStore(":memory:", clock=self.clock)
-        self.account = Account()
+        self.trace = Trace()
         self._make = workflow
-        self._lease = lease
+        self._lease_duration = lease_duration
         self._random = random.Random(0)  # noqa: S311 - pauses that are the same in every test
         self._workflow = workflow()
         """Is asked for its name and manifest, and never runs."""
@@ -141,8 +140,8 @@ class Harness:
 
     async def steps(self, run_id: str) -> dict[str, StepRecord]:
         """What is recorded of the steps of a run that this harness ran, by their full keys."""
-        hold = self.account.holds.get(run_id)
-        return {} if hold is None else {step.key: step for step in await self.store.read_steps(hold)}
+        lease = self.trace.leases.get(run_id)
+        return {} if lease is None else {step.key: step for step in await self.store.read_steps(lease)}
 
     async def stats(self) -> RunStats:
         """The workflow's recorded statistics."""
@@ -150,10 +149,10 @@ class Harness:
 
     def executions(self, run_id: str) -> Counter[str]:
         """How often the body of each step of a run was begun, by the steps' full keys, over all attempts."""
-        return Counter({key: count for (run, key), count in self.account.bodies.items() if run == run_id})
+        return Counter({key: count for (run, key), count in self.trace.bodies.items() if run == run_id})
 
     def _instance(self, kill_at: str | int | None, shut_down_at: str | int | None = None) -> Instance:
-        return Instance(self.store, kill_at=kill_at, shut_down_at=shut_down_at, lease=self._lease)
+        return Instance(self.store, kill_at=kill_at, shut_down_at=shut_down_at, lease_duration=self._lease_duration)
 
     async def _serve(
         self, instance: Instance, call: Callable[[BaseWorkflow[Any, Any]], Awaitable[RunOutcome]]
@@ -173,7 +172,7 @@ class Harness:
             instance.require_alive()
         finally:
             await instance.settle()
-            self.account.add(instance.account)
+            self.trace.add(instance.trace)
         return outcome
 
 

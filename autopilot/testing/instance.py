@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
 from autopilot.core.recorder import uninterrupted
 from autopilot.core.shutdown import Shutdown
-from autopilot.core.step_runner import StepProbe
+from autopilot.core.steps.runner import StepProbe
+from autopilot.core.store import ClaimOutcome, Lease, RunStart, StartOutcome, StepRecord, Store
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
-from autopilot.storage import Store
 
 T = TypeVar("T")
 
@@ -33,7 +32,7 @@ class InstanceKilled(BaseException):
 
 
 @dataclass(slots=True)
-class Account:
+class Trace:
     """What an instance, or several, did."""
 
     moments: list[str] = field(default_factory=list)
@@ -44,15 +43,15 @@ class Account:
     """What was committed."""
     steps: dict[BodyKey, list[StepStatus]] = field(default_factory=dict)
     """Each step's records, in order."""
-    holds: dict[str, RunHold] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
     """The latest hold on each run."""
 
-    def add(self, other: "Account") -> None:
+    def add(self, other: "Trace") -> None:
         """Take over what another instance did after these."""
         self.moments += other.moments
         self.bodies += other.bodies
         self.commits += other.commits
-        self.holds |= other.holds
+        self.leases |= other.leases
         for key, statuses in other.steps.items():
             self.steps.setdefault(key, []).extend(statuses)
 
@@ -73,11 +72,11 @@ class Instance(StepProbe):
         *,
         kill_at: str | int | None = None,
         shut_down_at: str | int | None = None,
-        lease: timedelta | None = None,
+        lease_duration: timedelta | None = None,
     ) -> None:
-        self.account = Account()
+        self.trace = Trace()
         self.shutdown = Shutdown()
-        self.store = ObservedStore(self, store, lease)
+        self.store = ObservedStore(self, store, lease_duration)
         self._kill_at = kill_at
         self._shut_down_at = shut_down_at
         self._killed: InstanceKilled | None = None
@@ -85,7 +84,7 @@ class Instance(StepProbe):
 
     def before_body(self, run_id: str, key: str) -> None:
         self.reach(f"before body {key}")
-        self.account.bodies[run_id, key] += 1
+        self.trace.bodies[run_id, key] += 1
 
     def after_body(self, run_id: str, key: str) -> None:
         self.reach(f"after body {key}")
@@ -114,8 +113,8 @@ class Instance(StepProbe):
     def reach(self, moment: str) -> None:
         """It is ``moment`` now; it may be the last one."""
         self.require_alive()
-        number = len(self.account.moments)
-        self.account.moments.append(moment)
+        number = len(self.trace.moments)
+        self.trace.moments.append(moment)
         if self._shut_down_at in (moment, number):
             self.shutdown.begin()
         if self._kill_at in (moment, number):
@@ -126,14 +125,14 @@ class Instance(StepProbe):
 class ObservedStore:
     """An instance's store: every commit is a moment before and one after it. Dead instances are refused."""
 
-    def __init__(self, instance: Instance, store: Store, lease: timedelta | None) -> None:
+    def __init__(self, instance: Instance, store: Store, lease_duration: timedelta | None) -> None:
         self._instance = instance
         self._store = store
-        self._lease = lease
+        self._lease_duration = lease_duration
 
     async def start_run(self, start: RunStart) -> StartOutcome:
-        if self._lease is not None:
-            start = replace(start, lease=self._lease)
+        if self._lease_duration is not None:
+            start = replace(start, lease_duration=self._lease_duration)
         return await self._commit("start", self._store.start_run(start), lambda found: self._started(start, found))
 
     async def claim_run(
@@ -142,35 +141,35 @@ class ObservedStore:
         run_id: str,
         *,
         owner: str,
-        nonce: str,
-        lease: timedelta,
+        incarnation: str,
+        lease_duration: timedelta,
         reopen: bool = False,
         version: object = None,
         revision: str | None = None,
     ) -> ClaimOutcome | None:
-        lease = lease if self._lease is None else self._lease
+        lease_duration = lease_duration if self._lease_duration is None else self._lease_duration
         claiming = self._store.claim_run(
             workflow_id,
             run_id,
             owner=owner,
-            nonce=nonce,
-            lease=lease,
+            incarnation=incarnation,
+            lease_duration=lease_duration,
             reopen=reopen,
             version=version,
             revision=revision,
         )
         return await self._commit("claim", claiming, self._claimed)
 
-    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
+    async def read_steps(self, lease: Lease) -> list[StepRecord]:
         self._instance.require_alive()
-        return await self._store.read_steps(hold)
+        return await self._store.read_steps(lease)
 
     async def record_step(
-        self, hold: RunHold, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
+        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
     ) -> StepRecord:
-        recording = self._store.record_step(hold, step, expires_at=expires_at, known=known)
+        recording = self._store.record_step(lease, step, expires_at=expires_at, known=known)
         return await self._commit(
-            f"step {step.key} {step.status}", recording, lambda recorded: self._recorded(hold, step, recorded)
+            f"step {step.key} {step.status}", recording, lambda recorded: self._recorded(lease, step, recorded)
         )
 
     async def save_run(self, run: WorkflowRun) -> None:
@@ -211,21 +210,25 @@ class ObservedStore:
             self._instance.reach(f"before commit {what}")
             with self._instance.committing():
                 take(answer := await call)
-                self._instance.account.commits.append(what)
+                self._instance.trace.commits.append(what)
         self._instance.reach(f"after commit {what}")
         return answer
 
     def _started(self, start: RunStart, found: StartOutcome) -> None:
         if found.created:
             run = found.run
-            self._instance.account.holds[run.id] = RunHold(
-                workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=start.owner, nonce=start.nonce
+            self._instance.trace.leases[run.id] = Lease(
+                workflow_id=run.workflow_id,
+                run_id=run.id,
+                attempt=run.attempt,
+                owner=start.owner,
+                incarnation=start.incarnation,
             )
 
     def _claimed(self, found: ClaimOutcome | None) -> None:
-        if found is not None and found.hold is not None:
-            self._instance.account.holds[found.run.id] = found.hold
+        if found is not None and found.lease is not None:
+            self._instance.trace.leases[found.run.id] = found.lease
 
-    def _recorded(self, hold: RunHold, step: StepRecord, recorded: StepRecord) -> None:
+    def _recorded(self, lease: Lease, step: StepRecord, recorded: StepRecord) -> None:
         if recorded == step:
-            self._instance.account.steps.setdefault((hold.run_id, step.key), []).append(step.status)
+            self._instance.trace.steps.setdefault((lease.run_id, step.key), []).append(step.status)

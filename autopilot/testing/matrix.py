@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from structlog.testing import capture_logs
 
+from autopilot.core.store import Store
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
-from autopilot.storage import Store
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.harness import Harness, MakeWorkflow
-from autopilot.testing.instance import Account, InstanceKilled
+from autopilot.testing.instance import InstanceKilled, Trace
 
 MAX_DELIVERIES = 25
 """How often a trigger is delivered before the matrix says that its run does not end."""
@@ -117,7 +117,7 @@ async def crash_matrix(
         prepare()
         undisturbed = await _undisturbed(_harness(workflow, store), payload)
         points = []
-        for number in range(len(undisturbed.account.moments)):
+        for number in range(len(undisturbed.trace.moments)):
             prepare()
             trial = _Trial(
                 _harness(workflow, store),
@@ -136,7 +136,7 @@ async def crash_matrix(
 @dataclass(frozen=True, slots=True)
 class _Undisturbed:
     run: WorkflowRun
-    account: Account
+    trace: Trace
     bodies: Counter[str]
     recorded: frozenset[str]
     """The keys of the steps whose results were recorded."""
@@ -146,18 +146,18 @@ def _harness(workflow: MakeWorkflow, store: Store | None) -> Harness:
     if store is None:
         return Harness(workflow)
     # A store with a time of its own would see runs of another time as expired.
-    return Harness(workflow, store=store, clock=ManualClock(datetime.now(UTC)), lease=_AT_ONCE)
+    return Harness(workflow, store=store, clock=ManualClock(datetime.now(UTC)), lease_duration=_AT_ONCE)
 
 
 async def _undisturbed(harness: Harness, payload: Any) -> _Undisturbed:
     run = await harness.run(payload, identity=uuid4().hex)
     if not run.status.is_terminal:
         raise ValueError(f"the undisturbed run did not end: it is {run.status}")
-    return _Undisturbed(run, harness.account, harness.executions(run.id), _recorded(harness.account))
+    return _Undisturbed(run, harness.trace, harness.executions(run.id), _recorded(harness.trace))
 
 
-def _recorded(account: Account) -> frozenset[str]:
-    return frozenset(key for (_, key), statuses in account.steps.items() if StepStatus.SUCCESS in statuses)
+def _recorded(trace: Trace) -> frozenset[str]:
+    return frozenset(key for (_, key), statuses in trace.steps.items() if StepStatus.SUCCESS in statuses)
 
 
 @dataclass(slots=True)
@@ -179,8 +179,8 @@ class _Trial:
             moment = f"nowhere: moment {kill_at} did not come"
         except InstanceKilled as killed:
             run, moment = None, killed.moment
-        at_kill = Account()
-        at_kill.add(self.harness.account)
+        at_kill = Trace()
+        at_kill.add(self.harness.trace)
         deliveries = 1
         if run is None:
             run = await self._deliver_under_lease(payload, identity, at_kill)
@@ -195,15 +195,15 @@ class _Trial:
         await self._check_records(run, before)
         return CrashPoint(moment, run, deliveries, dict(repeated), tuple(self.faults))
 
-    async def _deliver_under_lease(self, payload: Any, identity: str, at_kill: Account) -> WorkflowRun:
+    async def _deliver_under_lease(self, payload: Any, identity: str, at_kill: Trace) -> WorkflowRun:
         """The trigger comes again at once: while the dead instance seems to hold the run, nothing may be executed."""
         held = await self.harness.runs(status=RunStatus.RUNNING) if self.has_leases else []
         run = await self.harness.run(payload, identity=identity)
-        if held and self.harness.account.bodies != at_kill.bodies:
+        if held and self.harness.trace.bodies != at_kill.bodies:
             self.faults.append("a body was begun while another attempt held the run")
         return run
 
-    def _check_ending(self, run: WorkflowRun, at_kill: Account) -> None:
+    def _check_ending(self, run: WorkflowRun, at_kill: Trace) -> None:
         expected, got = self.outcome(self.undisturbed.run), self.outcome(run)
         if not run.status.is_terminal:
             self.faults.append(f"it did not end: it is {run.status} after {MAX_DELIVERIES} deliveries")
@@ -211,13 +211,13 @@ class _Trial:
             error = f" ({run.error})" if run.error else ""
             self.faults.append(f"it ended as {got!r}{error}, not as {expected!r}")
 
-    def _check_steps(self, run: WorkflowRun, at_kill: Account, repeated: Counter[str]) -> None:
-        account = self.harness.account
-        for (_, key), statuses in account.steps.items():
+    def _check_steps(self, run: WorkflowRun, at_kill: Trace, repeated: Counter[str]) -> None:
+        trace = self.harness.trace
+        for (_, key), statuses in trace.steps.items():
             if (count := statuses.count(StepStatus.SUCCESS)) > 1:
                 self.faults.append(f"step {key}: its result was recorded {count} times")
         if self.outcome(run) == self.outcome(self.undisturbed.run) and not _cut_off(at_kill):
-            for key in sorted(_recorded(account) ^ self.undisturbed.recorded):
+            for key in sorted(_recorded(trace) ^ self.undisturbed.recorded):
                 self.faults.append(f"step {key}: its result was recorded in only one of the two runs")
         done = _recorded(at_kill)
         for key, count in repeated.items():
@@ -225,7 +225,7 @@ class _Trial:
             if count > allowed:
                 self.faults.append(f"step {key}: its body was begun {count} times more; {allowed} would be right")
         for key in _cut_off(at_kill):
-            if account.bodies[run.id, key] > at_kill.bodies[run.id, key]:
+            if trace.bodies[run.id, key] > at_kill.bodies[run.id, key]:
                 self.faults.append(f"step {key}: it may be begun at most once, and was begun again")
 
     async def _check_records(self, run: WorkflowRun, before: RunStats) -> None:
@@ -236,6 +236,6 @@ class _Trial:
             self.faults.append(f"the statistics count {dict(counted)} more, not one {run.status}")
 
 
-def _cut_off(account: Account) -> list[str]:
+def _cut_off(trace: Trace) -> list[str]:
     """The at-most-once steps that were begun and have no ending."""
-    return [key for (_, key), statuses in account.steps.items() if statuses[-1] is StepStatus.STARTED]
+    return [key for (_, key), statuses in trace.steps.items() if statuses[-1] is StepStatus.STARTED]

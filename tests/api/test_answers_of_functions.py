@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from autopilot.storage import Store
+from autopilot.core.store import Store
 from tests.api_client import ApiOver
 from tests.functions_in_process import assert_error
 
@@ -99,4 +99,4 @@ def away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
     broken = BrokenStore(store)
     broken.away = {name for name in dir(type(store)) if not name.startswith("_") and name != "close"}
-    monkeypatch.setattr("autopilot.storage.process_store", lambda: broken)
+    monkeypatch.setattr("autopilot.core.run_log.process_store", lambda: broken)

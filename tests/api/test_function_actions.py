@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from autopilot.storage import Store
+from autopilot.core.store import Store
 from tests.functions_in_process import Serve, assert_error
 from tests.http_workflows import Waiting
 

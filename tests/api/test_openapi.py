@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 from autopilot.api.app import create_app
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.settings import load_settings
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport
 from tests.http_workflows import Counting, Echo, Shop
@@ -70,7 +70,7 @@ def test_the_document_has_every_call() -> None:
 @pytest.mark.parametrize("call", CALLS)
 def test_no_answer_is_undocumented(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SQLiteStore(":memory:", clock=ManualClock())
-    monkeypatch.setattr("autopilot.storage.process_store", lambda: store)
+    monkeypatch.setattr("autopilot.core.run_log.process_store", lambda: store)
     method, _, path = call.partition(" ")
     operation = document()[path][method]
     ends_at = time.monotonic() + SECONDS

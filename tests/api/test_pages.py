@@ -6,12 +6,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from autopilot.api.dashboard.run_page import SHOWN_LINES
-from autopilot.api.dashboard.timeline import STEPS_PER_PAGE
-from autopilot.core.journal import RunHold, RunStart, StepRecord
-from autopilot.core.limits import RESULT_LIMIT
+from autopilot.core.runs.limits import RESULT_LIMIT
+from autopilot.core.store import Lease, RunStart, StepRecord, Store
+from autopilot.dashboard.run_page import SHOWN_LINES
+from autopilot.dashboard.timeline import STEPS_PER_PAGE
 from autopilot.models import RunStatus, StepStatus
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
 from tests.runs import MakeRun
@@ -29,8 +28,8 @@ async def a_run_with_steps(
 ) -> str:
     """A run that failed at its step ``failed``; gives its path."""
     run = make_run(workflow_id="shop", status=RunStatus.RUNNING, started_at=clock.now())
-    await store.start_run(RunStart(run=run, owner="o", nonce="n", lease=timedelta(hours=1)))
-    hold = RunHold(workflow_id="shop", run_id=run.id, attempt=1, owner="o", nonce="n")
+    await store.start_run(RunStart(run=run, owner="o", incarnation="n", lease_duration=timedelta(hours=1)))
+    lease = Lease(workflow_id="shop", run_id=run.id, attempt=1, owner="o", incarnation="n")
     for step in range(number):
         began = clock.now() + timedelta(milliseconds=10 * step)
         status = StepStatus.FAILED if step == failed else StepStatus.SUCCESS
@@ -45,7 +44,7 @@ async def a_run_with_steps(
             error=None if status is StepStatus.SUCCESS else "the disk is full",
             error_type=None if status is StepStatus.SUCCESS else "OSError",
         )
-        await store.record_step(hold, record, expires_at=began + timedelta(days=1))
+        await store.record_step(lease, record, expires_at=began + timedelta(days=1))
     clock.advance(timedelta(milliseconds=10 * number))
     ended = run.model_copy(
         update={"status": RunStatus.FAILED, "completed_at": clock.now(), "error": "the disk is full"}

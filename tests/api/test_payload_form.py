@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from autopilot.api.dashboard.payload_form import PREFIX, form_fields, payload_of
+from autopilot.dashboard.payload_form import PREFIX, form_fields, payload_of
 
 
 class Inner(BaseModel):

@@ -6,13 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from autopilot.local_server import FunctionServer
+from autopilot.development.function_server import FunctionServer
 
 MAIN = """
-from autopilot.entry_point import api_entry_point, entry_point
+from autopilot import api_entry_point, entry_point
 
 greeting = entry_point("greeting:Greeting")
-api = api_entry_point(greeting)
+api = api_entry_point()
 """
 
 GREETING = """

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from autopilot.api.dashboard.timeline import TimeScale
+from autopilot.dashboard.timeline import TimeScale
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,9 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from autopilot.core.journal import StepRecord
+from autopilot.core.store import StepRecord, Store
 from autopilot.models import WorkflowRun
-from autopilot.storage import Store
 from tests.chaos.fleet import BUNDLE, Fleet
 
 Serve = Callable[..., Awaitable[Fleet]]
@@ -37,7 +36,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 @pytest.fixture
 def firestore(firestore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Records:
     """A database of this test's own in the emulator."""
-    from autopilot.storage.firestore import FirestoreStore
+    from autopilot.storage.firestore.store import FirestoreStore
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
     project = f"test-{uuid4().hex[:20]}"
@@ -52,7 +51,7 @@ def firestore(firestore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Recor
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Records:
     """One file for all processes."""
-    from autopilot.storage.sqlite import SQLiteStore
+    from autopilot.storage.sqlite.store import SQLiteStore
 
     path = tmp_path / "runs.db"
     return Records(SQLiteStore(path), {"AUTOPILOT_STORE": "sqlite", "AUTOPILOT_SQLITE_PATH": str(path)})

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 
-from autopilot.local_server import FunctionServer
+from autopilot.development.function_server import FunctionServer
 from autopilot.models import RunStatus, WorkflowRun
 from tests.chaos.workflows import BODIES
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = """
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 
 relay = entry_point("tests.chaos.workflows:Relay", name="relay")
 long_relay = entry_point("tests.chaos.workflows:LongRelay", name="long_relay")

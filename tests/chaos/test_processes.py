@@ -90,7 +90,7 @@ async def test_a_trigger_that_is_delivered_hundreds_of_times_at_once_is_executed
 
 ORDER = """
 from autopilot import BaseWorkflow, WorkflowManifest
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 from tests.chaos.workflows import hand_on
 
 

@@ -54,7 +54,7 @@ def helper():
 '''
 
 GREETING_MAIN = """
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 
 greet = entry_point("greeting:Greet", name="greet")
 """

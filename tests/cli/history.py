@@ -3,10 +3,9 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from autopilot.core.journal import RunHold, RunStart, StepRecord
+from autopilot.core.store import Lease, RunStart, StepRecord, Store
 from autopilot.models import RunStatus, StepStatus, TriggerType, WorkflowRun
-from autopilot.storage import Store
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 
 HOSTILE = "[red]x[/red] \x1b[31m\x07 <script>alert(1)</script> \u202e\nsecond line"
 
@@ -41,7 +40,7 @@ def write_history(path: str) -> None:
 
     async def write(store: Store) -> None:
         started = FAILED.model_copy(update={"status": RunStatus.RUNNING, "error": None, "error_type": None})
-        start = RunStart(run=started, owner="o", nonce="n", lease=timedelta(minutes=1))
+        start = RunStart(run=started, owner="o", incarnation="n", lease_duration=timedelta(minutes=1))
         await store.start_run(start)
         await write_steps(store)
         await store.save_run(FAILED)
@@ -64,7 +63,7 @@ def write_runs(path: str, *runs: WorkflowRun) -> None:
 
 
 async def write_steps(store: Store) -> None:
-    hold = RunHold(workflow_id="digest", run_id=FAILED.id, attempt=1, owner="o", nonce="n")
+    lease = Lease(workflow_id="digest", run_id=FAILED.id, attempt=1, owner="o", incarnation="n")
     for key, status, error in (
         ("fetch", StepStatus.SUCCESS, None),
         (f"send[{HOSTILE[:3]}]", StepStatus.FAILED, HOSTILE),
@@ -80,4 +79,4 @@ async def write_steps(store: Store) -> None:
             error=error,
             error_type=None if error is None else "ValueError",
         )
-        await store.record_step(hold, step, expires_at=FAILED.started_at + timedelta(days=9))
+        await store.record_step(lease, step, expires_at=FAILED.started_at + timedelta(days=9))

@@ -13,7 +13,7 @@ from tests.cli.conftest import command_environment
 pytestmark = pytest.mark.slow
 
 MAIN = """
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 
 send = entry_point("sending:Send", name="send")
 """

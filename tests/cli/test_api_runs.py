@@ -16,10 +16,9 @@ from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.google_account import CallerHeaders
 from autopilot.cli.run_source import collect_runs, locate_run
 from autopilot.context import RunContext
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import RunFilter, Store
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_settings
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.cli.history import FAILED, a_run
 

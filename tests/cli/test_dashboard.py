@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autopilot.cli.app import app
-from autopilot.local_server import unused_port
+from autopilot.development.function_server import unused_port
 
 SAID: dict[str, bytes] = {
     "dev": b'{"status": "ok", "version": "0.1.0", "environment": "local", "store": "sqlite", "error": null}',

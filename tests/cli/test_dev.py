@@ -16,15 +16,15 @@ from uuid import uuid4
 
 import pytest
 
-from autopilot.local_server import unused_port
+from autopilot.development.function_server import unused_port
 from tests.cli.conftest import command_environment
 
 MAIN = """
-from autopilot.entry_point import api_entry_point, entry_point
+from autopilot import api_entry_point, entry_point
 
 greet = entry_point("greeting:Greet", name="greet")
 wait = entry_point("waiting:Wait", name="wait")
-api = api_entry_point(greet, wait)
+api = api_entry_point()
 """
 
 GREETING = """

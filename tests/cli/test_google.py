@@ -22,7 +22,7 @@ import pytest
 import trustme
 
 from autopilot.api.run_detail import run_detail
-from autopilot.local_server import unused_port
+from autopilot.development.function_server import unused_port
 from autopilot.settings import load_settings
 from tests.cli.conftest import command_environment
 from tests.cli.history import FAILED

@@ -4,7 +4,7 @@ import pytest
 
 from autopilot.cli.main_module import MainModuleUnreadable, names_in, with_function
 
-IMPORT = "from autopilot.entry_point import entry_point\n"
+IMPORT = "from autopilot.function.entry_point import entry_point\n"
 
 
 def line(name: str, maker: str = "entry_point") -> str:
@@ -54,7 +54,7 @@ def test_a_form_feed_in_a_string_is_no_line() -> None:
 
 
 def test_another_name_of_entry_point_is_used() -> None:
-    text = "from autopilot.entry_point import entry_point as function\n" + line("a", "function")
+    text = "from autopilot.function.entry_point import entry_point as function\n" + line("a", "function")
 
     assert added(text) == text + line("m", "function")
 
@@ -86,7 +86,7 @@ def test_text_that_is_not_python_says_so(text: str) -> None:
         names_in(text)
 
 
-API = "from autopilot.entry_point import api_entry_point, entry_point\n\n"
+API = "from autopilot.function.entry_point import api_entry_point, entry_point\n\n"
 
 
 @pytest.mark.parametrize(

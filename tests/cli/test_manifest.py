@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from autopilot.cli.app import app
 from tests.cli.conftest import Command
 
-MAIN = "from autopilot.entry_point import api_entry_point, entry_point\n"
+MAIN = "from autopilot.function.entry_point import api_entry_point, entry_point\n"
 WORKFLOW = """
 from datetime import timedelta
 from pydantic import BaseModel, SecretStr

@@ -84,7 +84,7 @@ def test_a_workflow_that_is_not_known_ends_with_4_and_one_that_has_not_run_with_
     invoke: Invoke, tmp_path: Path
 ) -> None:
     (tmp_path / "main.py").write_text(
-        'from autopilot.entry_point import entry_point\nnever = entry_point("functions.never:Never")\n'
+        'from autopilot.function.entry_point import entry_point\nnever = entry_point("functions.never:Never")\n'
     )
 
     unknown, never = invoke("runs", "unknown", "--json"), invoke("runs", "never")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autopilot.local_server import unused_port
+from autopilot.development.function_server import unused_port
 from tests.cli.conftest import Command, command_environment
 
 

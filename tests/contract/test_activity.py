@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from autopilot.core.journal import RunStart
-from autopilot.core.run_archive import ActivityBucket, BucketSize
+from autopilot.core.store import ActivityBucket, BucketSize, RunStart, Store
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage import Store
 from tests.runs import MakeRun
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -61,7 +59,7 @@ async def test_a_run_that_is_recorded_as_over_counts_from_its_start(store: Store
     run = ended(make_run(), RunStatus.SKIPPED)
 
     for _ in range(2):
-        await store.start_run(RunStart(run=run, owner="o", nonce="n", lease=HOUR, counter_shards=3))
+        await store.start_run(RunStart(run=run, owner="o", incarnation="n", lease_duration=HOUR, counter_shards=3))
 
     assert await statuses(store) == {NOON: {"skipped": 1}}
 
@@ -82,7 +80,7 @@ async def test_a_run_that_is_reopened_counts_no_more_until_it_ends_again(store: 
     await store.save_run(failed)
     await store.save_run(other)
 
-    claim = await store.claim_run("digest", failed.id, owner="o", nonce="n", lease=HOUR, reopen=True)
+    claim = await store.claim_run("digest", failed.id, owner="o", incarnation="n", lease_duration=HOUR, reopen=True)
     assert claim is not None
     assert await statuses(store) == {NOON: {"failed": 1}}
 
@@ -184,7 +182,7 @@ async def test_twenty_runs_that_end_at_once_with_spread_counters_are_counted_exa
     runs = [make_run(status=RunStatus.RUNNING) for _ in range(20)]
 
     async def execute(run: WorkflowRun, number: int) -> None:
-        start = RunStart(run=run, owner=f"o{number}", nonce="n", lease=HOUR, counter_shards=4)
+        start = RunStart(run=run, owner=f"o{number}", incarnation="n", lease_duration=HOUR, counter_shards=4)
         outcome = await store.start_run(start)
         status = RunStatus.FAILED if number % 4 == 0 else RunStatus.SUCCESS
         await store.save_run(ended(outcome.run, status, due_at=None))

@@ -4,11 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from autopilot.core.journal import RunHold
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import Lease, RunFilter, Store
 from autopilot.errors import CursorInvalid, RunStateConflict, RunSuperseded
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.journal import (
     LEASE,
@@ -30,14 +28,14 @@ TERMINAL = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CA
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.SLEEPING)
 
 
-async def the_run(store: Store, hold: RunHold) -> WorkflowRun:
-    run = await store.get_run(hold.workflow_id, hold.run_id)
+async def the_run(store: Store, lease: Lease) -> WorkflowRun:
+    run = await store.get_run(lease.workflow_id, lease.run_id)
     assert run is not None
     return run
 
 
-async def step_keys(store: Store, hold: RunHold) -> list[str]:
-    return [step.key for step in await store.get_run_steps(hold.workflow_id, hold.run_id)]
+async def step_keys(store: Store, lease: Lease) -> list[str]:
+    return [step.key for step in await store.get_run_steps(lease.workflow_id, lease.run_id)]
 
 
 # Steps
@@ -46,21 +44,21 @@ async def step_keys(store: Store, hold: RunHold) -> list[str]:
 async def test_the_steps_of_a_run_are_told_by_their_start_and_then_by_their_key(
     store: Store, make_run: MakeRun
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     late, second, first = a_step("a", started_at=STEP_BEGAN + LEASE), a_step("c"), a_step("b", StepStatus.FAILED)
     for step in (late, second, first):
-        await record(store, hold, step)
+        await record(store, lease, step)
 
-    assert await store.get_run_steps("digest", hold.run_id) == [first, second, late]
+    assert await store.get_run_steps("digest", lease.run_id) == [first, second, late]
 
 
 async def test_steps_outlast_their_attempt_and_are_those_of_their_run_only(store: Store, make_run: MakeRun) -> None:
-    hold, other = await started(store, make_run()), await started(store, make_run())
-    await record(store, hold, a_step("mine"))
+    lease, other = await started(store, make_run()), await started(store, make_run())
+    await record(store, lease, a_step("mine"))
     await record(store, other, a_step("theirs"))
-    await store.save_run(changed(await the_run(store, hold), status=RunStatus.SUCCESS, due_at=None))
+    await store.save_run(changed(await the_run(store, lease), status=RunStatus.SUCCESS, due_at=None))
 
-    assert await step_keys(store, hold) == ["mine"]
+    assert await step_keys(store, lease) == ["mine"]
 
 
 async def test_a_run_has_none_of_the_steps_of_its_predecessor(store: Store, make_run: MakeRun) -> None:
@@ -114,17 +112,17 @@ async def test_a_run_that_is_not_over_cannot_be_removed(store: Store, make_run: 
 
 
 async def test_a_removed_run_takes_its_steps_with_it(store: Store, make_run: MakeRun) -> None:
-    hold, other = await started(store, make_run()), await started(store, make_run())
+    lease, other = await started(store, make_run()), await started(store, make_run())
     for number in range(3):
-        await record(store, hold, a_step(f"step {number}"))
+        await record(store, lease, a_step(f"step {number}"))
     await record(store, other, a_step("kept"))
-    await store.save_run(changed(await the_run(store, hold), status=RunStatus.FAILED, due_at=None))
+    await store.save_run(changed(await the_run(store, lease), status=RunStatus.FAILED, due_at=None))
 
-    await store.delete_run("digest", hold.run_id)
+    await store.delete_run("digest", lease.run_id)
 
-    assert await store.read_steps(hold) == []
+    assert await store.read_steps(lease) == []
     assert await step_keys(store, other) == ["kept"]
-    again = await started(store, make_run(id=hold.run_id))  # even with the nonce that it had
+    again = await started(store, make_run(id=lease.run_id))  # even with the incarnation that it had
     assert await store.read_steps(again) == []
 
 
@@ -139,9 +137,12 @@ async def test_another_workflows_run_is_not_removed(store: Store, make_run: Make
 
 
 async def test_a_cancelled_run_stays_while_its_attempt_may_still_work(store: Store, make_run: MakeRun) -> None:
-    held, ended = await started(store, make_run(), lease=LEASE), await started(store, make_run(), lease=OVER)
-    for hold in (held, ended):
-        await store.request_cancel("digest", hold.run_id, owner="person")
+    held, ended = (
+        await started(store, make_run(), lease_duration=LEASE),
+        await started(store, make_run(), lease_duration=OVER),
+    )
+    for lease in (held, ended):
+        await store.request_cancel("digest", lease.run_id, owner="person")
 
     with pytest.raises(RunStateConflict, match="lease"):
         await store.delete_run("digest", held.run_id)
@@ -149,11 +150,11 @@ async def test_a_cancelled_run_stays_while_its_attempt_may_still_work(store: Sto
 
 
 async def test_a_run_that_waited_when_it_was_cancelled_can_be_removed_at_once(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run(), lease=LEASE)
-    await store.save_run(changed(await the_run(store, hold), status=RunStatus.PAUSED, due_at=LONG_HENCE))
-    await store.request_cancel("digest", hold.run_id, owner="person")
+    lease = await started(store, make_run(), lease_duration=LEASE)
+    await store.save_run(changed(await the_run(store, lease), status=RunStatus.PAUSED, due_at=LONG_HENCE))
+    await store.request_cancel("digest", lease.run_id, owner="person")
 
-    assert await store.delete_run("digest", hold.run_id) is not None
+    assert await store.delete_run("digest", lease.run_id) is not None
 
 
 # Cancelling
@@ -201,35 +202,35 @@ async def test_an_unknown_run_is_not_cancelled(store: Store, make_run: MakeRun) 
 
 
 async def test_nothing_that_a_cancelled_attempt_writes_counts(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run(), lease=LEASE)
-    await record(store, hold, a_step("before"))
-    run = await the_run(store, hold)
+    lease = await started(store, make_run(), lease_duration=LEASE)
+    await record(store, lease, a_step("before"))
+    run = await the_run(store, lease)
 
-    cancelled = await store.request_cancel("digest", hold.run_id, owner="person")
+    cancelled = await store.request_cancel("digest", lease.run_id, owner="person")
 
     for step in (a_step("after"), a_step("begun", StepStatus.STARTED)):
         with pytest.raises(RunSuperseded):
-            await record(store, hold, step)
+            await record(store, lease, step)
     with pytest.raises(RunSuperseded):
         await store.save_run(changed(run, status=RunStatus.SUCCESS, due_at=None))
-    assert await store.get_run("digest", hold.run_id) == cancelled
-    assert await step_keys(store, hold) == ["before"]
+    assert await store.get_run("digest", lease.run_id) == cancelled
+    assert await step_keys(store, lease) == ["before"]
     assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
 
 
 async def test_a_cancelled_run_is_claimed_by_a_retry_only_and_keeps_its_steps(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
-    await record(store, hold, a_step("before"))
-    await store.request_cancel("digest", hold.run_id, owner="person")
+    lease = await started(store, make_run())
+    await record(store, lease, a_step("before"))
+    await store.request_cancel("digest", lease.run_id, owner="person")
 
-    assert (await claimed(store, hold)).hold is None
-    retry = await taken_over(store, hold, "retry", reopen=True)
+    assert (await claimed(store, lease)).lease is None
+    retry = await taken_over(store, lease, "retry", reopen=True)
 
     assert retry.attempt == 3
     assert [step.key for step in await store.read_steps(retry)] == ["before"]
     await record(store, retry, a_step("after", attempt=3))
     with pytest.raises(RunSuperseded):
-        await record(store, hold, a_step("late"))
+        await record(store, lease, a_step("late"))
 
 
 # Changes
@@ -259,20 +260,20 @@ async def test_changes_are_told_from_a_position_on_in_their_order(store: Store, 
 
 async def test_every_kind_of_write_is_a_change(store: Store, make_run: MakeRun) -> None:
     position = await store.get_last_position()
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     news, position = await told(store, position)
-    assert news == [(hold.run_id, "running")]
+    assert news == [(lease.run_id, "running")]
 
-    await taken_over(store, hold)
+    await taken_over(store, lease)
     news, position = await told(store, position)
-    assert news == [(hold.run_id, "running")]
+    assert news == [(lease.run_id, "running")]
 
-    await store.request_cancel("digest", hold.run_id, owner="person")
+    await store.request_cancel("digest", lease.run_id, owner="person")
     news, position = await told(store, position)
-    assert news == [(hold.run_id, "cancelled")]
+    assert news == [(lease.run_id, "cancelled")]
 
-    await taken_over(store, hold, "retry", reopen=True)
-    assert (await told(store, position))[0] == [(hold.run_id, "running")]
+    await taken_over(store, lease, "retry", reopen=True)
+    assert (await told(store, position))[0] == [(lease.run_id, "running")]
 
 
 async def test_a_write_that_changes_nothing_is_no_change(store: Store, make_run: MakeRun) -> None:

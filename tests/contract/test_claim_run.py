@@ -5,10 +5,9 @@ from datetime import datetime
 
 import pytest
 
-from autopilot.core.journal import ClaimOutcome, RunHold
+from autopilot.core.store import ClaimOutcome, Lease, Store
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunAttempt, RunStatus
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.journal import LEASE, LONG_AGO, LONG_HENCE, OVER, changed, claimed, start_of, started, taken_over
 from tests.runs import MakeRun
@@ -35,7 +34,7 @@ async def test_a_run_whose_lease_is_over_is_taken_over_by_its_next_attempt(
     assert outcome == ClaimOutcome(
         run=changed(run, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE),
         before=RunStatus.RUNNING,
-        hold=RunHold(workflow_id="digest", run_id=run.id, attempt=2, owner="second", nonce=first.nonce),
+        lease=Lease(workflow_id="digest", run_id=run.id, attempt=2, owner="second", incarnation=first.incarnation),
     )
     assert await store.get_run("digest", run.id) == outcome.run
     assert await counts(store) == {"running": 1}
@@ -48,7 +47,7 @@ async def test_a_run_that_is_held_cannot_be_taken(store: Store, make_run: MakeRu
     for reopen in (False, True):
         outcome = await claimed(store, run, reopen=reopen)
 
-        assert outcome == ClaimOutcome(run=held, before=RunStatus.RUNNING, hold=None)
+        assert outcome == ClaimOutcome(run=held, before=RunStatus.RUNNING, lease=None)
     assert await store.get_run("digest", run.id) == held
 
 
@@ -57,12 +56,12 @@ async def test_a_run_that_was_taken_over_is_held_again(store: Store, make_run: M
     await started(store, run)
     await taken_over(store, run, "second")
 
-    assert (await claimed(store, run, "third")).hold is None
+    assert (await claimed(store, run, "third")).lease is None
 
 
 async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
-    await started(store, run, lease=LEASE)
+    await started(store, run, lease_duration=LEASE)
     released = changed(run, due_at=clock.now(), duration_ms=7)
     await store.save_run(released)
 
@@ -71,15 +70,15 @@ async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_ru
 
     assert (found.run, found.created, found.is_due) == (released, False, True)
     assert outcome.run == changed(released, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE)
-    assert outcome.hold is not None
+    assert outcome.lease is not None
 
 
 async def test_a_lease_that_is_saved_anew_is_kept(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
-    await started(store, run, lease=OVER)
+    await started(store, run, lease_duration=OVER)
     await store.save_run(changed(run, due_at=clock.now() + LEASE))
 
-    assert (await claimed(store, run)).hold is None
+    assert (await claimed(store, run)).lease is None
 
 
 async def test_a_run_that_runs_without_a_lease_can_be_taken(store: Store, make_run: MakeRun) -> None:
@@ -88,8 +87,8 @@ async def test_a_run_that_runs_without_a_lease_can_be_taken(store: Store, make_r
 
     outcome = await claimed(store, run)
 
-    assert outcome.hold == RunHold(
-        workflow_id="digest", run_id=run.id, attempt=2, owner="second", nonce="nonce of second"
+    assert outcome.lease == Lease(
+        workflow_id="digest", run_id=run.id, attempt=2, owner="second", incarnation="incarnation of second"
     )
 
 
@@ -103,7 +102,7 @@ async def test_a_waiting_run_can_be_taken_from_its_due_time_on(
     store: Store, make_run: MakeRun, status: RunStatus, due_at: datetime | None, *, is_free: bool
 ) -> None:
     run = make_run(status=RunStatus.RUNNING)
-    await started(store, run, lease=LEASE)
+    await started(store, run, lease_duration=LEASE)
     waiting = changed(run, status=status, due_at=due_at, waiting_for="approval")
     await store.save_run(waiting)
 
@@ -111,7 +110,7 @@ async def test_a_waiting_run_can_be_taken_from_its_due_time_on(
     outcome = await claimed(store, run)
 
     assert found.is_due is is_free
-    assert (outcome.hold is not None) is is_free
+    assert (outcome.lease is not None) is is_free
     assert outcome.before is status
     assert await counts(store) == ({"running": 1} if is_free else {status: 1})
     if is_free:
@@ -120,8 +119,8 @@ async def test_a_waiting_run_can_be_taken_from_its_due_time_on(
 
 async def test_a_start_tells_whether_the_run_that_is_there_can_be_taken(store: Store, make_run: MakeRun) -> None:
     held, over, ended = make_run(), make_run(), make_run()
-    await started(store, held, lease=LEASE)
-    await started(store, over, lease=OVER)
+    await started(store, held, lease_duration=LEASE)
+    await started(store, over, lease_duration=OVER)
     await store.save_run(ended)
 
     found = [await store.start_run(start_of(run, "again")) for run in (held, over, ended)]
@@ -136,8 +135,8 @@ async def test_of_twenty_claims_at_once_exactly_one_succeeds(store: Store, make_
 
     outcomes = await asyncio.gather(*(claimed(store, run, f"owner {n}") for n in range(20)))
 
-    holds = [outcome.hold for outcome in outcomes if outcome.hold is not None]
-    assert [hold.attempt for hold in holds] == [2]
+    leases = [outcome.lease for outcome in outcomes if outcome.lease is not None]
+    assert [lease.attempt for lease in leases] == [2]
     assert {outcome.run.attempt for outcome in outcomes} == {2}
     assert await counts(store) == {"running": 1}
 
@@ -146,23 +145,23 @@ async def test_of_twenty_repeated_triggers_at_once_exactly_one_takes_over(store:
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run)
 
-    async def triggered(owner: str) -> RunHold | None:
+    async def triggered(owner: str) -> Lease | None:
         found = await store.start_run(start_of(run, owner))
-        return (await claimed(store, run, owner, version=found.version)).hold
+        return (await claimed(store, run, owner, version=found.version)).lease
 
-    holds = await asyncio.gather(*(triggered(f"owner {n}") for n in range(20)))
+    leases = await asyncio.gather(*(triggered(f"owner {n}") for n in range(20)))
 
-    assert [hold.attempt for hold in holds if hold is not None] == [2]
+    assert [lease.attempt for lease in leases if lease is not None] == [2]
 
 
 async def test_attempts_only_rise(store: Store, make_run: MakeRun) -> None:
     run = make_run()
     await started(store, run)
 
-    holds = [await taken_over(store, run, f"owner {n}", lease=OVER) for n in range(5)]
+    leases = [await taken_over(store, run, f"owner {n}", lease_duration=OVER) for n in range(5)]
 
-    assert [hold.attempt for hold in holds] == [2, 3, 4, 5, 6]
-    assert {hold.nonce for hold in holds} == {"nonce of first"}
+    assert [lease.attempt for lease in leases] == [2, 3, 4, 5, 6]
+    assert {lease.incarnation for lease in leases} == {"incarnation of first"}
 
 
 async def test_a_claim_that_is_repeated_is_its_own(store: Store, make_run: MakeRun) -> None:
@@ -172,8 +171,8 @@ async def test_a_claim_that_is_repeated_is_its_own(store: Store, make_run: MakeR
     first = await claimed(store, run, reopen=True)
     again = await claimed(store, run, reopen=True)
 
-    assert first.hold is not None
-    assert (again.run, again.hold) == (first.run, first.hold)
+    assert first.lease is not None
+    assert (again.run, again.lease) == (first.run, first.lease)
     assert await counts(store) == {"running": 1}
 
 
@@ -182,7 +181,7 @@ async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
     store: Store, make_run: MakeRun, clock: ManualClock, status: RunStatus
 ) -> None:
     run = make_run(status=RunStatus.RUNNING)
-    first = await started(store, run, lease=LEASE)
+    first = await started(store, run, lease_duration=LEASE)
     over = changed(
         run,
         status=status,
@@ -195,7 +194,7 @@ async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
     )
     await store.save_run(over)
 
-    assert (await claimed(store, run)).hold is None
+    assert (await claimed(store, run)).lease is None
     outcome = await claimed(store, run, reopen=True)
 
     reopened = changed(
@@ -207,8 +206,8 @@ async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
         reopened_attempt=2,
     )
     assert (outcome.run, outcome.before) == (reopened, status)
-    assert outcome.hold is not None
-    assert outcome.hold.nonce == first.nonce
+    assert outcome.lease is not None
+    assert outcome.lease.incarnation == first.incarnation
     assert await store.get_run("digest", run.id) == reopened
     assert await counts(store) == {"running": 1}
 
@@ -225,7 +224,7 @@ async def test_a_run_that_succeeded_or_was_skipped_is_never_reopened(
 
     outcome = await claimed(store, run, reopen=True)
 
-    assert outcome == ClaimOutcome(run=run, before=status, hold=None)
+    assert outcome == ClaimOutcome(run=run, before=status, lease=None)
     assert await store.get_run("digest", run.id) == run
 
 
@@ -237,14 +236,17 @@ async def test_there_is_nothing_to_claim_where_there_is_no_run(
 ) -> None:
     await started(store, make_run())
 
-    assert await store.claim_run(workflow_id, run_id, owner="second", nonce="n", lease=LEASE) is None
+    assert await store.claim_run(workflow_id, run_id, owner="second", incarnation="n", lease_duration=LEASE) is None
 
 
 async def test_a_run_that_has_expired_counts_as_absent(store: Store, make_run: MakeRun) -> None:
     run = make_run(status=RunStatus.FAILED, expires_at=LONG_AGO)
     await store.save_run(run)
 
-    assert await store.claim_run("digest", run.id, owner="second", nonce="n", lease=LEASE, reopen=True) is None
+    assert (
+        await store.claim_run("digest", run.id, owner="second", incarnation="n", lease_duration=LEASE, reopen=True)
+        is None
+    )
 
 
 async def test_what_was_found_before_another_claim_is_no_longer_true(store: Store, make_run: MakeRun) -> None:
@@ -255,7 +257,7 @@ async def test_what_was_found_before_another_claim_is_no_longer_true(store: Stor
 
     slow = await claimed(store, run, "slow", version=found.version)
 
-    assert slow == ClaimOutcome(run=quick.run, before=RunStatus.RUNNING, hold=None)
+    assert slow == ClaimOutcome(run=quick.run, before=RunStatus.RUNNING, lease=None)
 
 
 async def test_what_was_found_before_the_run_ended_is_no_longer_true(store: Store, make_run: MakeRun) -> None:
@@ -267,7 +269,7 @@ async def test_what_was_found_before_the_run_ended_is_no_longer_true(store: Stor
 
     slow = await claimed(store, run, "slow", version=found.version)
 
-    assert slow == ClaimOutcome(run=ended, before=RunStatus.SUCCESS, hold=None)
+    assert slow == ClaimOutcome(run=ended, before=RunStatus.SUCCESS, lease=None)
     assert await counts(store) == {"success": 1}
 
 
@@ -275,12 +277,12 @@ async def test_what_was_found_before_the_lease_ended_does_not_hold_a_claim_up(
     store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
     run = make_run(status=RunStatus.RUNNING)
-    await started(store, run, lease=LEASE)
+    await started(store, run, lease_duration=LEASE)
     found = await store.start_run(start_of(run, "early"))
     await store.save_run(changed(run, due_at=clock.now()))
 
     assert not found.is_due
-    assert (await claimed(store, run, "early", version=found.version)).hold is not None
+    assert (await claimed(store, run, "early", version=found.version)).lease is not None
 
 
 @pytest.mark.parametrize("status", (RunStatus.RUNNING, RunStatus.SUCCESS, RunStatus.FAILED))
@@ -296,7 +298,7 @@ async def test_after_a_claim_the_attempt_before_cannot_save_the_run(
 
     assert (raised.value.run_id, raised.value.attempt, raised.value.stored_attempt) == (run.id, 1, 2)
     assert await store.get_run("digest", run.id) == taken.run
-    assert (await claimed(store, run, "third")).hold is None
+    assert (await claimed(store, run, "third")).lease is None
     assert await counts(store) == {"running": 1}
 
 

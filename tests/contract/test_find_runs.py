@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from autopilot.core.run_archive import RunFilter
+from autopilot.core.store import RunFilter, Store
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 

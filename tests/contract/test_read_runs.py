@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
+from autopilot.core.store import Store
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunAttempt, RunStatus, TriggerType, WorkflowRun
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 

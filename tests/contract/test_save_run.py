@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from autopilot.core.limits import ERROR_LIMIT, PAYLOAD_LIMIT, RESULT_LIMIT
+from autopilot.core.runs.limits import ERROR_LIMIT, PAYLOAD_LIMIT, RESULT_LIMIT
+from autopilot.core.store import Store
 from autopilot.errors import PayloadTooLarge, ResultInvalid, ResultTooLarge, RunSuperseded
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage import Store
 from tests.runs import MakeRun
 
 TERMINAL = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED)

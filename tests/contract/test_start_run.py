@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from autopilot.core.journal import StartOutcome
-from autopilot.core.limits import PAYLOAD_LIMIT
+from autopilot.core.runs.limits import PAYLOAD_LIMIT
+from autopilot.core.store import StartOutcome, Store
 from autopilot.errors import PayloadTooLarge
 from autopilot.models import RunStatus
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.journal import LEASE, LONG_AGO, LONG_HENCE, start_of
 from tests.runs import MakeRun

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from autopilot.core.journal import StepRecord
-from autopilot.core.limits import ERROR_LIMIT, RESULT_LIMIT
+from autopilot.core.runs.limits import ERROR_LIMIT, RESULT_LIMIT
+from autopilot.core.store import StepRecord, Store
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStatus, StepStatus
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.journal import LEASE, LONG_AGO, a_step, by_key, changed, record, started, taken_over
 from tests.runs import MakeRun
@@ -34,10 +33,10 @@ async def test_a_run_begins_without_steps(store: Store, make_run: MakeRun) -> No
     ids=lambda step: str(step.status),
 )
 async def test_a_step_is_read_back_as_it_was_recorded(store: Store, make_run: MakeRun, step: StepRecord) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
 
-    assert await record(store, hold, step) == step
-    assert await store.read_steps(hold) == [step]
+    assert await record(store, lease, step) == step
+    assert await store.read_steps(lease) == [step]
 
 
 async def test_the_next_attempt_finds_what_the_one_before_recorded_and_goes_on(store: Store, make_run: MakeRun) -> None:
@@ -57,16 +56,16 @@ async def test_the_next_attempt_finds_what_the_one_before_recorded_and_goes_on(s
 async def test_the_first_success_of_a_step_stays_and_is_what_later_writers_get(
     store: Store, make_run: MakeRun, later: StepStatus, known: StepStatus | None
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     first = a_step(result='"first"')
-    await record(store, hold, first)
+    await record(store, lease, first)
 
     told = await record(
-        store, hold, a_step(status=later, tries=9), known=None if known is None else a_step(status=known)
+        store, lease, a_step(status=later, tries=9), known=None if known is None else a_step(status=known)
     )
 
     assert told == first
-    assert await store.read_steps(hold) == [first]
+    assert await store.read_steps(lease) == [first]
 
 
 @pytest.mark.parametrize("is_known", (True, False))
@@ -75,50 +74,50 @@ async def test_the_first_success_of_a_step_stays_and_is_what_later_writers_get(
 async def test_a_record_that_is_no_success_is_replaced(
     store: Store, make_run: MakeRun, earlier: StepStatus, later: StepStatus, *, is_known: bool
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     before = a_step(status=earlier, error="first", error_type="KeyError")
     after = a_step(status=later, tries=2)
-    await record(store, hold, before)
+    await record(store, lease, before)
 
-    assert await record(store, hold, after, known=before if is_known else None) == after
-    assert await store.read_steps(hold) == [after]
+    assert await record(store, lease, after, known=before if is_known else None) == after
+    assert await store.read_steps(lease) == [after]
 
 
 async def test_of_twenty_writers_of_a_step_at_once_the_first_wins(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
 
-    told = await asyncio.gather(*(record(store, hold, a_step(result=str(n))) for n in range(20)))
+    told = await asyncio.gather(*(record(store, lease, a_step(result=str(n))) for n in range(20)))
 
-    (recorded,) = await store.read_steps(hold)
+    (recorded,) = await store.read_steps(lease)
     assert set(told) == {recorded}
 
 
 async def test_steps_that_are_recorded_at_once_are_all_there(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     steps = [a_step(f"quote[{n:02}]", result=str(n)) for n in range(30)]
 
-    await asyncio.gather(*(record(store, hold, step) for step in steps))
+    await asyncio.gather(*(record(store, lease, step) for step in steps))
 
-    assert by_key(await store.read_steps(hold)) == steps
+    assert by_key(await store.read_steps(lease)) == steps
 
 
 async def test_recording_the_same_step_again_changes_nothing(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
 
     for status in (StepStatus.STARTED, StepStatus.SUCCESS):
         for _ in range(2):
-            assert await record(store, hold, a_step(status=status)) == a_step(status=status)
+            assert await record(store, lease, a_step(status=status)) == a_step(status=status)
 
-    assert await store.read_steps(hold) == [a_step()]
+    assert await store.read_steps(lease) == [a_step()]
 
 
 async def test_a_run_has_no_steps_of_other_runs_and_workflows(store: Store, make_run: MakeRun) -> None:
     runs = (make_run(id="same"), make_run(id="same", workflow_id="other"), make_run(id="same.2"), make_run(id="sam"))
-    holds = [await started(store, run) for run in runs]
-    for n, hold in enumerate(holds):
-        await record(store, hold, a_step(result=str(n)))
+    leases = [await started(store, run) for run in runs]
+    for n, lease in enumerate(leases):
+        await record(store, lease, a_step(result=str(n)))
 
-    assert [await store.read_steps(hold) for hold in holds] == [[a_step(result=str(n))] for n in range(4)]
+    assert [await store.read_steps(lease) for lease in leases] == [[a_step(result=str(n))] for n in range(4)]
 
 
 async def test_a_run_never_sees_steps_of_the_run_whose_place_it_took(store: Store, make_run: MakeRun) -> None:
@@ -158,26 +157,26 @@ async def test_after_a_claim_the_attempt_before_records_nothing_more(
 
 async def test_every_attempt_but_the_last_is_fenced_off(store: Store, make_run: MakeRun) -> None:
     run = make_run()
-    holds = [await started(store, run)]
+    leases = [await started(store, run)]
     for n in range(3):
         await store.save_run(changed(run, status=RunStatus.FAILED, attempt=n + 1))
-        holds.append(await taken_over(store, run, f"owner {n}", reopen=True))
+        leases.append(await taken_over(store, run, f"owner {n}", reopen=True))
 
-    for zombie in holds[:-1]:
+    for zombie in leases[:-1]:
         with pytest.raises(RunSuperseded):
             await record(store, zombie, a_step(attempt=zombie.attempt))
 
-    assert await record(store, holds[-1], a_step(attempt=4)) == a_step(attempt=4)
-    assert await store.read_steps(holds[-1]) == [a_step(attempt=4)]
+    assert await record(store, leases[-1], a_step(attempt=4)) == a_step(attempt=4)
+    assert await store.read_steps(leases[-1]) == [a_step(attempt=4)]
 
 
 async def test_until_it_is_claimed_an_attempt_records_even_past_its_lease(
     store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     clock.advance(LEASE)
 
-    assert await record(store, hold, a_step()) == a_step()
+    assert await record(store, lease, a_step()) == a_step()
 
 
 async def test_a_step_that_was_cut_off_is_sealed_by_the_next_attempt_for_good(store: Store, make_run: MakeRun) -> None:
@@ -213,23 +212,23 @@ async def test_a_claim_amid_the_writes_of_the_attempt_before_leaves_nothing_behi
 
 @pytest.mark.slow
 async def test_a_thousand_steps_are_read_back(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     steps = [a_step(f"item[{n:04}]", result=str(n)) for n in range(1000)]
     for begin in range(0, 1000, 50):
-        await asyncio.gather(*(record(store, hold, step) for step in steps[begin : begin + 50]))
+        await asyncio.gather(*(record(store, lease, step) for step in steps[begin : begin + 50]))
 
-    assert by_key(await store.read_steps(hold)) == steps
+    assert by_key(await store.read_steps(lease)) == steps
 
 
 async def test_a_result_and_an_error_at_their_limits_are_kept(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     large = a_step("large", result='"' + "é" * ((RESULT_LIMIT - 2) // 2) + '"')
     failed = a_step("failed", StepStatus.FAILED, error="x" * ERROR_LIMIT, error_type="E" * 100)
 
     for step in (large, failed):
-        await record(store, hold, step)
+        await record(store, lease, step)
 
-    assert by_key(await store.read_steps(hold)) == [failed, large]
+    assert by_key(await store.read_steps(lease)) == [failed, large]
 
 
 ODD_KEYS = (
@@ -258,9 +257,9 @@ ODD_KEYS = (
 
 
 async def test_keys_are_told_apart_whatever_is_in_them(store: Store, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     steps = [a_step(key, result=str(n)) for n, key in enumerate(ODD_KEYS)]
     for step in steps:
-        assert await record(store, hold, step) == step
+        assert await record(store, lease, step) == step
 
-    assert by_key(await store.read_steps(hold)) == by_key(steps)
+    assert by_key(await store.read_steps(lease)) == by_key(steps)

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest
-from autopilot.core.transitions import ATTEMPTS_KEPT, cancelled, claimed
+from autopilot.core.runs.transitions import ATTEMPTS_KEPT, cancelled, claimed
+from autopilot.core.store import Store
 from autopilot.models import RunAttempt
-from autopilot.storage import Store
 from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 

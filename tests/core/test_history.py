@@ -4,13 +4,12 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from autopilot import RunStatus, WorkflowRun
-from autopilot.core.history import RECENT_RUNS, UNSAVED_RUNS, RunHistory, success_rate
-from autopilot.core.transitions import stats_of
+from autopilot.core.runs.history import RECENT_RUNS, UNSAVED_RUNS, RunHistory, success_rate
+from autopilot.core.runs.transitions import stats_of
 from autopilot.models import TriggerType
 from autopilot.testing import ManualClock
 from tests.runs import run_factory

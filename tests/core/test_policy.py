@@ -7,19 +7,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from autopilot import BaseWorkflow, RunStatus, Schedule, Trigger, TriggerType, WorkflowManifest, WorkflowRun
-from autopilot.core.admission import skip_reason
-from autopilot.core.cursor import RunPosition, decode_cursor, encode_cursor
-from autopilot.core.identity import payload_hash, run_id_of
-from autopilot.core.limits import ERROR_LIMIT, cut_error, json_text, text_of
-from autopilot.core.run_archive import RunFilter
-from autopilot.core.schema import WorkflowSchema, type_arguments
-from autopilot.core.transitions import count_changes, replaces, stats_of
+from autopilot.core.runs.cursor import RunPosition, decode_cursor, encode_cursor
+from autopilot.core.runs.identity import payload_hash, run_id_of
+from autopilot.core.runs.limits import ERROR_LIMIT, cut_error, json_text, text_of
+from autopilot.core.runs.schema import WorkflowSchema, type_arguments
+from autopilot.core.runs.transitions import count_changes, replaces, stats_of
+from autopilot.core.store import RunFilter
+from autopilot.core.triggers.admission import skip_reason
 from autopilot.errors import CursorInvalid, RunSuperseded, WorkflowInvalid
 from autopilot.models import is_run_id
 from tests.runs import MakeRun

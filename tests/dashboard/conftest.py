@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from autopilot.storage import Store
+from autopilot.core.store import Store
 from tests.dashboard.site import Site
 
 ARGUMENTS = (

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from autopilot.core.clock import SystemClock
-from autopilot.core.identity import run_id_of
+from autopilot.core.runs.identity import run_id_of
+from autopilot.core.store import Store
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
-from autopilot.storage import Store
 
 _ENDINGS = [RunStatus.SUCCESS] * 40 + [RunStatus.FAILED] * 4 + [RunStatus.CANCELLED] + [RunStatus.SKIPPED] * 2
 

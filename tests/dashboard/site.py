@@ -10,7 +10,7 @@ import uvicorn
 
 from autopilot.api.app import create_app
 from autopilot.api.workflow_client import WorkflowClient
-from autopilot.local_server import unused_port
+from autopilot.development.function_server import unused_port
 from autopilot.settings import load_settings
 from tests.dashboard.past import a_log
 from tests.dashboard.workflows import WORKFLOWS, Convoy, Invoice

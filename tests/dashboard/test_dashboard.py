@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from autopilot.storage import process_store
+from autopilot.core.run_log import process_store
 from tests.dashboard.conftest import Witness
 from tests.dashboard.past import write_past
 from tests.dashboard.site import Site

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from autopilot.storage import Store
+from autopilot.core.store import Store
 from tests.dashboard.conftest import Witness, serious_findings
 from tests.dashboard.test_views import picture
 from tests.functions_in_process import BrokenStore
@@ -46,7 +46,7 @@ def test_who_knows_the_key_signs_in_and_gets_where_they_wanted(page: Page, witne
 def broken(default_store: Store, monkeypatch: pytest.MonkeyPatch) -> BrokenStore:
     broken = BrokenStore(default_store)
     monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: broken)
-    monkeypatch.setattr("autopilot.core.run_archive.get_run_archive", lambda: broken)
+    monkeypatch.setattr("autopilot.core.run_log.get_run_archive", lambda: broken)
     return broken
 
 

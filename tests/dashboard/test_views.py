@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
-from autopilot.storage import process_store
+from autopilot.core.run_log import process_store
 from tests.dashboard.conftest import Witness, serious_findings
 from tests.dashboard.past import write_past
 from tests.dashboard.site import Site

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from autopilot.development.continuations import Continuations
+from autopilot.core.store import Store
+from autopilot.dispatch.local import Continuations
 from autopilot.models import RunStatus
-from autopilot.storage import Store
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 

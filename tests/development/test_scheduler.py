@@ -8,7 +8,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from autopilot.development.scheduler import LONGEST_SLEEP_SECONDS, LocalScheduler, delays
-from autopilot.http_trigger import identify
+from autopilot.function.trigger import identify
 from autopilot.models import Schedule, TriggerType
 from autopilot.testing import ManualClock
 

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from autopilot import BaseWorkflow, RunContext, WorkflowManifest, WorkflowRun
 from autopilot.core.clock import Clock
-from autopilot.core.journal import ClaimOutcome, RunHold, RunStart, StartOutcome, StepRecord
+from autopilot.core.store import ClaimOutcome, Lease, RunStart, StartOutcome, StepRecord
 from autopilot.errors import StoreUnavailable
 from autopilot.models import RunStats
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 
 T = TypeVar("T")
 Script = Callable[..., Awaitable[Any]]
@@ -54,8 +54,8 @@ class FaultyStore(SQLiteStore):
         run_id: str,
         *,
         owner: str,
-        nonce: str,
-        lease: timedelta,
+        incarnation: str,
+        lease_duration: timedelta,
         reopen: bool = False,
         version: object = None,
         revision: str | None = None,
@@ -66,23 +66,23 @@ class FaultyStore(SQLiteStore):
                 workflow_id,
                 run_id,
                 owner=owner,
-                nonce=nonce,
-                lease=lease,
+                incarnation=incarnation,
+                lease_duration=lease_duration,
                 reopen=reopen,
                 version=version,
                 revision=revision,
             ),
         )
 
-    async def read_steps(self, hold: RunHold) -> list[StepRecord]:
-        return await self._call("read_steps", lambda: super(FaultyStore, self).read_steps(hold))
+    async def read_steps(self, lease: Lease) -> list[StepRecord]:
+        return await self._call("read_steps", lambda: super(FaultyStore, self).read_steps(lease))
 
     async def record_step(
-        self, hold: RunHold, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
+        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
     ) -> StepRecord:
         return await self._call(
             "record_step",
-            lambda: super(FaultyStore, self).record_step(hold, step, expires_at=expires_at, known=known),
+            lambda: super(FaultyStore, self).record_step(lease, step, expires_at=expires_at, known=known),
         )
 
     async def save_run(self, run: WorkflowRun) -> None:

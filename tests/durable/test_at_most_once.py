@@ -26,7 +26,7 @@ async def test_its_start_is_recorded_before_its_body_begins() -> None:
     run = await harness.run()
 
     assert run.result == "paid"
-    moments = harness.account.moments
+    moments = harness.trace.moments
     assert moments.index("after commit step pay started") < moments.index("before body pay")
 
 
@@ -43,7 +43,7 @@ async def test_cut_off_by_a_crash_it_is_sealed_and_never_begun_again(moment: str
     assert (run.status, run.error_type) == ("failed", "StepInterrupted")
     assert harness.executions(run.id)["pay"] == begun <= 1
     assert (await harness.steps(run.id))["pay"].status is StepStatus.INTERRUPTED
-    assert "before commit step pay interrupted" in harness.account.moments
+    assert "before commit step pay interrupted" in harness.trace.moments
 
 
 @pytest.mark.parametrize("moment", ("before commit step pay started", "after commit step pay success"))
@@ -88,7 +88,7 @@ async def test_a_raised_exception_is_definite_and_may_be_tried_again() -> None:
     run = await harness.run()
 
     assert run.result == "paid"
-    assert harness.account.commits.count("step pay started") == 3
+    assert harness.trace.commits.count("step pay started") == 3
     assert (await harness.steps(run.id))["pay"].tries == 3
 
 

@@ -10,7 +10,7 @@ from autopilot.base_workflow import LEASE_MARGIN
 from autopilot.core.recorder import RunOutcome
 from autopilot.errors import PayloadConflict, RunNotFound, RunStateConflict
 from autopilot.models import StepStatus
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import Harness, InstanceKilled, ManualClock
 from tests.durable.scripts import scripted
 from tests.log_events import Events, named
@@ -31,7 +31,7 @@ async def test_while_the_lease_lasts_the_trigger_is_told_that_the_run_is_at_work
     harness.advance(timedelta(seconds=99) + LEASE_MARGIN)
     held = await harness.deliver(identity="x")
 
-    assert (held.replayed, held.run.status, held.hold) == (True, "running", None)
+    assert (held.replayed, held.run.status, held.lease) == (True, "running", None)
     assert held.run.due_at == harness.clock.now() + timedelta(seconds=1)
 
     harness.advance(timedelta(seconds=1))
@@ -47,7 +47,7 @@ async def test_of_many_triggers_of_an_orphaned_run_at_once_one_goes_on() -> None
     harness.expire_lease()
     outcomes = await asyncio.gather(*(harness.deliver(identity="x") for _ in range(20)))
 
-    at_work = [outcome for outcome in outcomes if outcome.hold is not None]
+    at_work = [outcome for outcome in outcomes if outcome.lease is not None]
     assert len(at_work) == 1
     assert harness.executions(at_work[0].run.id) == {"a": 2, "b": 1}
     assert (await harness.stats())["by_status"] == {"success": 1}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from autopilot import BaseWorkflow, Completion, MapFailed, Retry, RunContext, StepInterrupted, WorkflowManifest
+from autopilot.core.store import Store
 from autopilot.models import RunStats, WorkflowRun
-from autopilot.storage import Store
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import CrashMatrixFailed, Harness, InstanceKilled, ManualClock, crash_matrix
 from tests.durable.scripts import scripted
 
@@ -195,13 +195,13 @@ class Forgetful(SQLiteStore):
         super().__init__(":memory:", clock=clock)
         self.fault = fault
 
-    async def record_step(self, hold: Any, step: Any, **options: Any) -> Any:
+    async def record_step(self, lease: Any, step: Any, **options: Any) -> Any:
         if self.fault == "records no start" and step.status == "started":
             return step
-        return await super().record_step(hold, step, **options)
+        return await super().record_step(lease, step, **options)
 
-    async def read_steps(self, hold: Any) -> list[Any]:
-        return [] if self.fault == "forgets steps" else await super().read_steps(hold)
+    async def read_steps(self, lease: Any) -> list[Any]:
+        return [] if self.fault == "forgets steps" else await super().read_steps(lease)
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         stats = await super().get_stats(workflow_id)

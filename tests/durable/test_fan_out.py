@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from autopilot import BaseWorkflow, Completion, MapFailed, RunContext
-from autopilot.core.fan_out import FanOut, MapResult
-from autopilot.core.journal import StepRecord
-from autopilot.core.step_runner import StepRunner
+from autopilot.core.steps.map import FanOut, MapResult
+from autopilot.core.steps.runner import StepRunner
+from autopilot.core.store import StepRecord
 from autopilot.models import StepStatus
 from autopilot.testing import Harness, InstanceKilled
 from tests.durable.scripts import scripted

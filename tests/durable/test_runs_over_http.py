@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from autopilot import TriggerType
-from autopilot.storage import Store
+from autopilot.core.store import Store
 from autopilot.testing import InstanceKilled
 from autopilot.testing.instance import Instance
 from tests.durable.served import Fragile
@@ -28,7 +28,7 @@ async def orphan(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
     with monkeypatch.context() as patched:
         instance = Instance(store, kill_at="before body b")
         patched.setattr("autopilot.core.run_log.get_run_log_service", lambda: instance.store)
-        patched.setattr("autopilot.core.journal.get_run_journal", lambda: instance.store)
+        patched.setattr("autopilot.core.run_log.get_run_journal", lambda: instance.store)
         with pytest.raises(InstanceKilled):
             await Fragile(probe=instance).run(TriggerType.HTTP, {})
     (run,) = (await store.list_runs("fragile"))[0]

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from autopilot.local_server import FunctionServer
+from autopilot.development.function_server import FunctionServer
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = """
-from autopilot.entry_point import entry_point
+from autopilot import entry_point
 
 journey = entry_point("tests.durable.served:Journey", name="journey")
 """

@@ -85,7 +85,7 @@ async def test_whatever_the_authors_code_is_within_the_run_goes_on_elsewhere(exe
         held = await harness.deliver(identity="x", shut_down_at=2)
         run = await harness.run(identity="x")
 
-    assert harness.account.moments[2].startswith("before body b")
+    assert harness.trace.moments[2].startswith("before body b")
     assert held.released is not None
     assert (run.status, run.attempt, run.result) == ("success", 2, [2])
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from autopilot import BaseWorkflow, Retry, RunContext, TriggerType, WorkflowManifest
-from autopilot.core.limits import RESULT_LIMIT
+from autopilot.core.runs.limits import RESULT_LIMIT
 from autopilot.errors import StepError
 from autopilot.models import StepStatus
 from autopilot.testing import Harness, InstanceKilled

@@ -71,7 +71,7 @@ def default_faulty(monkeypatch: pytest.MonkeyPatch) -> FaultyStore:
     """As the process's own store."""
     faulty = FaultyStore(SystemClock())
     monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: faulty)
-    monkeypatch.setattr("autopilot.core.journal.get_run_journal", lambda: faulty)
+    monkeypatch.setattr("autopilot.core.run_log.get_run_journal", lambda: faulty)
     return faulty
 
 

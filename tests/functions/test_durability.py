@@ -8,8 +8,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from autopilot import RunStatus, WorkflowRun
-from autopilot.core.limits import RESULT_LIMIT
-from autopilot.core.schema import encode_json
+from autopilot.core.runs.limits import RESULT_LIMIT
+from autopilot.core.runs.schema import encode_json
 from autopilot.testing import Harness, InstanceKilled, crash_matrix
 from functions._feeds import MAX_ENTRIES, MAX_LINK, MAX_TITLE, Entry
 from functions.feed_digest import FeedDigest, _Findings, _News

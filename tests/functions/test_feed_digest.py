@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from markdown_it import MarkdownIt
 
 from autopilot import RunStatus, TriggerType, WorkflowRun
-from autopilot.core.limits import RESULT_LIMIT, json_text
+from autopilot.core.runs.limits import RESULT_LIMIT, json_text
 from autopilot.errors import ConfigInvalid, PayloadInvalid
 from autopilot.testing import ManualClock
 from functions import feed_digest

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import structlog
 import trustme
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 from autopilot import RunStatus, TriggerType, WorkflowRun
-from autopilot.core.limits import RESULT_LIMIT, json_text
+from autopilot.core.runs.limits import RESULT_LIMIT, json_text
 from autopilot.errors import PayloadInvalid
 from autopilot.testing import ManualClock
 from functions import _web

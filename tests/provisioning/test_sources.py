@@ -110,8 +110,8 @@ def test_a_file_that_requirements_name_and_is_not_there_is_named(tmp_path: Path)
 def test_a_function_does_not_carry_the_command_nor_the_generator() -> None:
     files = imported_files(ROOT, ["main"])
 
-    assert "autopilot/storage/firestore.py" in files
-    assert "autopilot/storage/sqlite.py" in files
+    assert "autopilot/storage/firestore/store.py" in files
+    assert "autopilot/storage/sqlite/store.py" in files
     assert not [
         file for file in files if file.startswith(("autopilot/cli", "autopilot/provisioning", "tests/", "functions/"))
     ]

@@ -17,13 +17,12 @@ import pytest
 from google.api_core import exceptions as google
 from google.cloud.firestore_v1 import AsyncClient
 
-from autopilot.core.journal import RunHold, RunStart
-from autopilot.core.run_archive import BucketSize, RunFilter
+from autopilot.core.store import BucketSize, Lease, RunFilter, RunStart
 from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
-from autopilot.storage.firestore import FirestoreStore
-from autopilot.storage.firestore_documents import SCHEMA_VERSION
-from autopilot.storage.firestore_queries import STORE_QUERIES
+from autopilot.storage.firestore.documents import SCHEMA_VERSION
+from autopilot.storage.firestore.queries import STORE_QUERIES
+from autopilot.storage.firestore.store import FirestoreStore
 from autopilot.testing import ManualClock
 from tests.firestore_wire import PASSING_ERRORS, Fault, Wire, failure, sometimes, store_on
 
@@ -46,7 +45,13 @@ def a_run(run_id: str = "run-1", status: RunStatus = RunStatus.RUNNING, **fields
 
 
 def a_start(run: WorkflowRun, owner: str = "owner-1", counter_shards: int = 0) -> RunStart:
-    return RunStart(run=run, owner=owner, nonce="nonce-1", lease=timedelta(minutes=10), counter_shards=counter_shards)
+    return RunStart(
+        run=run,
+        owner=owner,
+        incarnation="incarnation-1",
+        lease_duration=timedelta(minutes=10),
+        counter_shards=counter_shards,
+    )
 
 
 def ended(run: WorkflowRun, status: RunStatus = RunStatus.SUCCESS, **fields: Any) -> WorkflowRun:
@@ -260,7 +265,13 @@ async def test_a_finished_run_keeps_its_claim_and_loses_its_due_time(store: Fire
     await store.save_run(ended(outcome.run, due_at=None))
     finished = await document_of(wire, "runs/demo~run-1")
 
-    claim = {"owner": "owner-1", "nonce": "nonce-1", "lease_ms": 600_000, "counter": "0", "schema": SCHEMA_VERSION}
+    claim = {
+        "owner": "owner-1",
+        "incarnation": "incarnation-1",
+        "lease_ms": 600_000,
+        "counter": "0",
+        "schema": SCHEMA_VERSION,
+    }
     assert claim.items() <= running.items()
     assert claim.items() <= finished.items()
     assert finished["claimed_at"] == running["claimed_at"]
@@ -338,7 +349,7 @@ async def test_every_query_that_is_sent_is_one_that_indexes_are_derived_from(sto
         await store.find_runs(wanted, limit=1, start_after=cursor)
     await store.get_latest_run("demo")
     await store.get_paused_runs()
-    await store.read_steps(RunHold(workflow_id="demo", run_id="run-1", attempt=2, owner="o", nonce="n"))
+    await store.read_steps(Lease(workflow_id="demo", run_id="run-1", attempt=2, owner="o", incarnation="n"))
     await store.read_changes(await store.get_last_position())
     await store.get_activity("demo", since=NOW, until=LATER, size=BucketSize.DAY)
 
@@ -406,7 +417,7 @@ FORK = """
 import asyncio, os, sys
 from datetime import timedelta
 from autopilot.errors import StoreUnavailable
-from autopilot.storage.firestore import FirestoreStore
+from autopilot.storage.firestore.store import FirestoreStore
 
 store = FirestoreStore(project=sys.argv[1], deadline=timedelta(seconds=10))
 if sys.argv[2] == "connected":

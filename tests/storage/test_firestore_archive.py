@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.cloud.firestore_v1 import AsyncClient
 
-from autopilot.core.activity import ACTIVITY_KEPT
 from autopilot.core.clock import from_microseconds
-from autopilot.core.journal import RunStart
-from autopilot.core.run_archive import BucketSize, RunFilter
+from autopilot.core.runs.activity import ACTIVITY_KEPT
+from autopilot.core.store import BucketSize, RunFilter, RunStart
 from autopilot.errors import RunStateConflict, RunSuperseded, StoreUnavailable
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage.firestore import FirestoreStore
-from autopilot.storage.firestore_documents import StoredRun
+from autopilot.storage.firestore.documents import StoredRun
+from autopilot.storage.firestore.store import FirestoreStore
 from autopilot.testing import ManualClock
 from tests.firestore_wire import ImpatientClock, Wire, faults, lost, store_on
 from tests.journal import LEASE, OVER, a_step, changed, record, start_of, started, taken_over
@@ -45,17 +44,17 @@ async def by_status(store: FirestoreStore) -> Counter[str]:
 
 
 async def test_what_people_ask_takes_few_rpcs(store: FirestoreStore, wire: Wire, make_run: MakeRun) -> None:
-    hold = await started(store, make_run())
-    await record(store, hold, a_step())
+    lease = await started(store, make_run())
+    await record(store, lease, a_step())
     for ask, rpcs in (
         (lambda: store.find_runs(RunFilter(status=RunStatus.RUNNING)), {"query": 1}),
-        (lambda: store.get_run_steps("digest", hold.run_id), {"get": 1, "query": 1}),
+        (lambda: store.get_run_steps("digest", lease.run_id), {"get": 1, "query": 1}),
         (lambda: store.get_activity("digest", **EVER, size=BucketSize.DAY), {"query": 1}),
         (store.get_last_position, {"query": 1}),
         (lambda: store.read_changes("0~"), {"query": 1}),
         (store.check_connection, {"get": 1}),
-        (lambda: store.request_cancel("digest", hold.run_id, owner="person"), {"get": 1, "commit": 1}),
-        (lambda: store.delete_run("digest", hold.run_id), {"get": 1, "query": 1, "commit": 2}),
+        (lambda: store.request_cancel("digest", lease.run_id, owner="person"), {"get": 1, "commit": 1}),
+        (lambda: store.delete_run("digest", lease.run_id), {"get": 1, "query": 1, "commit": 2}),
     ):
         wire.calls.clear()
         await ask()
@@ -89,12 +88,12 @@ async def test_activity_counts_once_when_answers_are_lost(wire: Wire, make_run: 
 
 async def test_what_a_run_counts_as_is_known_in_other_processes(wire: Wire, make_run: MakeRun) -> None:
     run = make_run(status=RunStatus.RUNNING)
-    await store_on(wire).start_run(RunStart(run=run, owner="o", nonce="n", lease=OVER, counter_shards=7))
+    await store_on(wire).start_run(RunStart(run=run, owner="o", incarnation="n", lease_duration=OVER, counter_shards=7))
     await store_on(wire).save_run(ended(run, RunStatus.FAILED))
 
-    hold = await taken_over(store_on(wire), run, reopen=True)
+    lease = await taken_over(store_on(wire), run, reopen=True)
 
-    assert hold.attempt == 2
+    assert lease.attempt == 2
     assert await by_status(store_on(wire)) == {}
 
 
@@ -103,7 +102,7 @@ async def test_a_day_has_one_document_for_each_counter_and_says_when_it_expires(
 ) -> None:
     for _ in range(12):
         run = make_run(status=RunStatus.RUNNING)
-        await store.start_run(RunStart(run=run, owner="o", nonce="n", lease=LEASE, counter_shards=3))
+        await store.start_run(RunStart(run=run, owner="o", incarnation="n", lease_duration=LEASE, counter_shards=3))
         await store.save_run(ended(run))
     activity = AsyncClient(project=wire.project).collection("workflows", "digest", "activity")
     documents = {snapshot.id: snapshot.to_dict() async for snapshot in activity.stream()}
@@ -143,38 +142,38 @@ async def test_neighbouring_hours_are_left_out(store: FirestoreStore, make_run: 
 @pytest.mark.parametrize("applied", (True, False))
 async def test_a_cancellation_whose_answer_is_lost_counts_once(wire: Wire, make_run: MakeRun, *, applied: bool) -> None:
     store = store_on(wire)
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     wire.next_fault = faults(lost(applied=applied))
 
-    run = await store.request_cancel("digest", hold.run_id, owner="person")
+    run = await store.request_cancel("digest", lease.run_id, owner="person")
 
     assert run is not None
     assert (run.status, run.attempt) == (RunStatus.CANCELLED, 2)
-    assert await store.get_run("digest", hold.run_id) == run
+    assert await store.get_run("digest", lease.run_id) == run
     assert await by_status(store) == {"cancelled": 1}
     assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
 
 
 async def test_of_two_who_cancel_one_run_one_is_told_that_it_is_over(wire: Wire, make_run: MakeRun) -> None:
-    hold = await started(store_on(wire), make_run())
-    await store_on(wire).request_cancel("digest", hold.run_id, owner="one")
+    lease = await started(store_on(wire), make_run())
+    await store_on(wire).request_cancel("digest", lease.run_id, owner="one")
 
     with pytest.raises(RunStateConflict):
-        await store_on(wire).request_cancel("digest", hold.run_id, owner="other")
+        await store_on(wire).request_cancel("digest", lease.run_id, owner="other")
 
 
 async def test_an_attempt_is_fenced_off_in_the_commit_that_cancels_its_run(wire: Wire, make_run: MakeRun) -> None:
     run = make_run()
-    hold = await started(store_on(wire), run)
+    lease = await started(store_on(wire), run)
 
     await store_on(wire).request_cancel("digest", run.id, owner="person")
 
     assert [write.update.name.rpartition("/")[2] for write in wire.commits[-1]][:2] == [
         f"digest~{run.id}",
-        f"{hold.nonce}~fence~1",
+        f"{lease.incarnation}~fence~1",
     ]
     with pytest.raises(RunSuperseded):
-        await record(store_on(wire), hold, a_step())
+        await record(store_on(wire), lease, a_step())
 
 
 @pytest.mark.parametrize("applied", (True, False))
@@ -210,11 +209,13 @@ async def test_a_run_that_is_reopened_while_it_is_being_removed_stays(
 
 async def test_many_steps_and_fences_are_all_removed(store: FirestoreStore, wire: Wire, make_run: MakeRun) -> None:
     run = make_run()
-    hold = await started(store, run)
+    lease = await started(store, run)
     client = AsyncClient(project=wire.project)
     batch = client.batch()
     for number in range(401):
-        batch.set(client.document(f"runs/digest~{run.id}/steps/{hold.nonce}~step~{number:040}~done"), {"n": number})
+        batch.set(
+            client.document(f"runs/digest~{run.id}/steps/{lease.incarnation}~step~{number:040}~done"), {"n": number}
+        )
     await batch.commit()
     await store.request_cancel("digest", run.id, owner="person")
 
@@ -226,8 +227,8 @@ async def test_many_steps_and_fences_are_all_removed(store: FirestoreStore, wire
 async def test_a_removal_that_is_cut_short_leaves_no_run_that_could_be_reopened(wire: Wire, make_run: MakeRun) -> None:
     store = store_on(wire, timedelta(milliseconds=300))
     run = make_run()
-    hold = await started(store, run)
-    await record(store, hold, a_step())
+    lease = await started(store, run)
+    await record(store, lease, a_step())
     await store.save_run(ended(run))
     wire.next_fault = faults(None, *[lost(applied=False)] * 10_000)
 

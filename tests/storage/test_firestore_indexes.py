@@ -10,10 +10,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore_v1 import AsyncClient
 from google.cloud.firestore_v1.types import StructuredQuery
 
-from autopilot.storage import firestore_queries
-from autopilot.storage.firestore_documents import ACTIVITY, COLLECTIONS, COUNTERS, RUNS, STEPS, Collection, encode_run
-from autopilot.storage.firestore_indexes import CompositeIndex, FieldSetting, composite_indexes, field_settings
-from autopilot.storage.firestore_queries import STORE_QUERIES, StoreQuery, bind_query
+from autopilot.storage.firestore import queries as firestore_queries
+from autopilot.storage.firestore.documents import ACTIVITY, COLLECTIONS, COUNTERS, RUNS, STEPS, Collection, encode_run
+from autopilot.storage.firestore.indexes import CompositeIndex, FieldSetting, composite_indexes, field_settings
+from autopilot.storage.firestore.queries import STORE_QUERIES, StoreQuery, bind_query
 from tests.runs import MakeRun
 
 ROOT = Path(__file__).parents[2]

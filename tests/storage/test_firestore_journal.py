@@ -9,11 +9,11 @@ from google.api_core import exceptions as google
 from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.clock import SystemClock
-from autopilot.core.journal import RunHold
+from autopilot.core.store import Lease
 from autopilot.errors import RunSuperseded, StoreUnavailable, StoreVersionUnsupported
 from autopilot.models import RunStatus, StepStatus
-from autopilot.storage.firestore import FirestoreStore
-from autopilot.storage.firestore_documents import SCHEMA_VERSION
+from autopilot.storage.firestore.documents import SCHEMA_VERSION
+from autopilot.storage.firestore.store import FirestoreStore
 from autopilot.testing import ManualClock
 from tests.firestore_wire import PASSING_ERRORS, Wire, faults, lost, store_on
 from tests.journal import (
@@ -57,10 +57,10 @@ class Meanwhile(SystemClock):
 async def test_a_step_is_one_commit_and_nothing_else(
     store: FirestoreStore, wire: Wire, make_run: MakeRun, status: StepStatus
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     wire.calls.clear()
 
-    await record(store, hold, a_step(status=status))
+    await record(store, lease, a_step(status=status))
 
     assert dict(wire.calls) == {"commit": 1}
 
@@ -68,11 +68,11 @@ async def test_a_step_is_one_commit_and_nothing_else(
 async def test_a_step_that_must_not_be_begun_twice_is_two_commits(
     store: FirestoreStore, wire: Wire, make_run: MakeRun
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     wire.calls.clear()
 
-    begun = await record(store, hold, a_step(status=StepStatus.STARTED))
-    await record(store, hold, a_step(), known=begun)
+    begun = await record(store, lease, a_step(status=StepStatus.STARTED))
+    await record(store, lease, a_step(), known=begun)
 
     assert dict(wire.calls) == {"commit": 2}
 
@@ -96,9 +96,9 @@ async def test_a_repeated_trigger_takes_four_rpcs_to_go_on(wire: Wire, make_run:
 
     found = await elsewhere.start_run(start_of(run, "second"))
     assert dict(wire.calls) == {"commit": 1, "get": 1}
-    hold = await taken_over(elsewhere, run, version=found.version)
+    lease = await taken_over(elsewhere, run, version=found.version)
     assert dict(wire.calls) == {"commit": 2, "get": 1}
-    await elsewhere.read_steps(hold)
+    await elsewhere.read_steps(lease)
 
     assert dict(wire.calls) == {"commit": 2, "get": 1, "query": 1}
 
@@ -128,9 +128,9 @@ async def test_a_claim_sends_nothing_of_the_run_that_stays(
     assert claim.current_document.update_time
     assert set(claim.update_mask.field_paths) == {
         *("attempt", "attempts", "due_at", "schema"),
-        *("owner", "nonce", "lease_ms", "claimed_from"),
+        *("owner", "incarnation", "lease_ms", "claimed_from"),
     }
-    assert fence.update.name.endswith("/steps/nonce of first~fence~1")
+    assert fence.update.name.endswith("/steps/incarnation of first~fence~1")
     assert not more
 
 
@@ -149,7 +149,7 @@ async def test_a_claim_that_fails_is_looked_up_and_counts_once(
     taken = await claimed(store, run, reopen=True)
 
     assert (taken.run.attempt, taken.before) == (2, RunStatus.FAILED)
-    assert taken.hold is not None
+    assert taken.lease is not None
     assert (await store.get_stats("digest"))["by_status"] == {"running": 1}
     wire.calls.clear()
     await store.save_run(changed(taken.run, status=RunStatus.SUCCESS))
@@ -167,7 +167,7 @@ async def test_a_claim_whose_every_answer_is_lost_is_found_by_the_next_call(wire
     again = await claimed(store_on(wire), run, reopen=True)
 
     assert (again.run.attempt, again.before) == (2, RunStatus.CANCELLED)
-    assert again.hold is not None
+    assert again.lease is not None
 
 
 async def test_a_claim_that_another_one_overtakes_is_not_taken_for_its_own(wire: Wire, make_run: MakeRun) -> None:
@@ -178,7 +178,7 @@ async def test_a_claim_that_another_one_overtakes_is_not_taken_for_its_own(wire:
 
     outcome = await claimed(slow, run, "slow")
 
-    assert outcome.hold is None
+    assert outcome.lease is None
     assert outcome.run.attempt == 2
 
 
@@ -194,12 +194,12 @@ async def test_a_step_whose_commit_fails_is_looked_up_and_recorded_once(
     *,
     applied: bool,
 ) -> None:
-    hold = await started(store, make_run())
+    lease = await started(store, make_run())
     step = a_step(status=status)
     wire.next_fault = faults(lost(error, applied=applied))
 
-    assert await record(store, hold, step) == step
-    assert await store.read_steps(hold) == [step]
+    assert await record(store, lease, step) == step
+    assert await store.read_steps(lease) == [step]
 
 
 @pytest.mark.parametrize("applied", (True, False))
@@ -207,17 +207,17 @@ async def test_a_step_whose_answer_is_lost_before_a_claim_is_refused_after_it(
     wire: Wire, make_run: MakeRun, *, applied: bool
 ) -> None:
     run = make_run()
-    taken: list[RunHold] = []
+    taken: list[Lease] = []
 
     async def claim() -> None:
         taken.append(await taken_over(store_on(wire), run))
 
     zombie = store_on(wire, clock=Meanwhile(claim))
-    hold = await started(zombie, run)
+    lease = await started(zombie, run)
     wire.next_fault = faults(lost(applied=applied))
 
     with pytest.raises(RunSuperseded) as raised:
-        await record(zombie, hold, a_step())
+        await record(zombie, lease, a_step())
 
     assert (raised.value.attempt, raised.value.stored_attempt) == (1, 2)
     assert await zombie.read_steps(taken[0]) == ([a_step()] if applied else [])
@@ -240,13 +240,13 @@ async def test_an_ending_whose_answer_is_lost_before_a_claim_is_refused_after_it
 async def test_a_step_that_the_store_refuses_for_good_is_not_tried_again(
     store: FirestoreStore, wire: Wire, make_run: MakeRun
 ) -> None:
-    hold = await started(store, make_run(id="run-1"))
+    lease = await started(store, make_run(id="run-1"))
     wire.next_fault = faults(lost(google.PermissionDenied, applied=False))
 
     with pytest.raises(StoreUnavailable, match="firestore: recording step check of run run-1: 403 injected"):
-        await record(store, hold, a_step())
+        await record(store, lease, a_step())
 
-    assert await record(store, hold, a_step()) == a_step()
+    assert await record(store, lease, a_step()) == a_step()
 
 
 async def test_a_predecessor_in_another_process_cannot_save_its_run_over_its_successor(
@@ -276,14 +276,14 @@ async def test_a_lease_lasts_by_the_time_of_the_server_whatever_the_process_thin
 ) -> None:
     store = FirestoreStore(connect=wire.connect, clock=ManualClock(datetime(year, 1, 1, tzinfo=UTC)))
     held, over = make_run(), make_run()
-    await started(store, held, lease=LEASE)
-    await started(store, over, lease=OVER)
+    await started(store, held, lease_duration=LEASE)
+    await started(store, over, lease_duration=OVER)
 
     found = [await store.start_run(start_of(run, "again")) for run in (held, over)]
 
     assert [outcome.is_due for outcome in found] == [False, True]
-    assert (await claimed(store, held)).hold is None
-    assert (await claimed(store, over)).hold is not None
+    assert (await claimed(store, held)).lease is None
+    assert (await claimed(store, over)).lease is not None
 
 
 @pytest.mark.parametrize("year", (2001, 2999))
@@ -293,13 +293,13 @@ async def test_a_released_run_is_free_at_once_whatever_the_process_thinks_the_ti
     clock = ManualClock(datetime(year, 1, 1, tzinfo=UTC))
     store = FirestoreStore(connect=wire.connect, clock=clock)
     run = make_run(status=RunStatus.RUNNING)
-    await started(store, run, lease=LEASE)
+    await started(store, run, lease_duration=LEASE)
 
     await store.save_run(changed(run, due_at=clock.now() - timedelta(seconds=1)))
 
-    lease = (await AsyncClient(project=wire.project).document(f"runs/digest~{run.id}").get()).get("lease_ms")
-    assert lease == 0
-    assert (await claimed(store_on(wire), run)).hold is not None
+    lease_duration = (await AsyncClient(project=wire.project).document(f"runs/digest~{run.id}").get()).get("lease_ms")
+    assert lease_duration == 0
+    assert (await claimed(store_on(wire), run)).lease is not None
 
 
 async def test_an_attempt_that_ends_does_not_touch_its_lease(
@@ -327,16 +327,16 @@ async def test_steps_and_fences_stand_beside_each_other_and_expire(
     found = await wire.steps_of(run)
 
     ids = {
-        "nonce of first~fence~1",
-        f"nonce of first~step~{hashlib.sha256(b'book').hexdigest()[:40]}~begun",
-        f"nonce of first~step~{hashlib.sha256('check[é/1]'.encode()).hexdigest()[:40]}~done",
+        "incarnation of first~fence~1",
+        f"incarnation of first~step~{hashlib.sha256(b'book').hexdigest()[:40]}~begun",
+        f"incarnation of first~step~{hashlib.sha256('check[é/1]'.encode()).hexdigest()[:40]}~done",
     }
     assert set(found) == ids
     assert all(snapshot.get("schema") == SCHEMA_VERSION for snapshot in found.values())
     fields = next(snapshot.to_dict() for name, snapshot in found.items() if name.endswith("~done"))
     assert (fields["key"], fields["result"], fields["owner"]) == ("check[é/1]", "[1]", "first")
     assert fields["expires_at"] == LONG_HENCE
-    fence = found["nonce of first~fence~1"].to_dict()
+    fence = found["incarnation of first~fence~1"].to_dict()
     assert (fence["by_attempt"], fence["owner"]) == (2, "second")
 
 
@@ -345,7 +345,7 @@ async def test_a_fence_outlives_the_longest_run(store: FirestoreStore, wire: Wir
     await started(store, run)
     await taken_over(store, run)
 
-    fence = (await wire.steps_of(run))["nonce of first~fence~1"].to_dict()
+    fence = (await wire.steps_of(run))["incarnation of first~fence~1"].to_dict()
 
     assert fence["expires_at"] - fence["claimed_at"] > timedelta(days=366)
 
@@ -362,18 +362,18 @@ async def test_a_run_that_took_an_expired_ones_place_keeps_nothing_of_its_claims
     stored = (await AsyncClient(project=wire.project).document("runs/digest~same").get()).to_dict()
 
     assert stored is not None
-    assert (stored["owner"], stored["nonce"], stored["attempt"]) == ("new", "nonce of new", 1)
+    assert (stored["owner"], stored["incarnation"], stored["attempt"]) == ("new", "incarnation of new", 1)
     assert not {"claimed_from", "error", "expires_at"} & set(stored)
 
 
 async def test_steps_of_a_newer_autopilot_are_refused(store: FirestoreStore, wire: Wire, make_run: MakeRun) -> None:
     run = make_run()
-    hold = await started(store, run)
-    await record(store, hold, a_step())
+    lease = await started(store, run)
+    await record(store, lease, a_step())
     (step,) = (await wire.steps_of(run)).values()
     await step.reference.update({"schema": SCHEMA_VERSION + 1})
 
     with pytest.raises(StoreVersionUnsupported):
-        await store.read_steps(hold)
+        await store.read_steps(lease)
     with pytest.raises(StoreVersionUnsupported):
-        await record(store, hold, a_step())
+        await record(store, lease, a_step())

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime
 
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
-from autopilot.storage.firestore_documents import encode_run
-from autopilot.storage.firestore_memory import Remembered, RunMemory
+from autopilot.storage.firestore.documents import encode_run
+from autopilot.storage.firestore.memory import Remembered, RunMemory
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from autopilot.core.journal import RunHold, StepRecord
+from autopilot.core.store import Lease, StepRecord
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from tests.firestore_wire import Wire, faults, sometimes, store_on
@@ -33,23 +33,23 @@ class Driver:
     async def drive(self, rounds: int) -> None:
         for n in range(rounds):
             run = self._chance.choice(self._runs)
-            outcome = await claimed(self._store, run, f"{self._name}.{n}", lease=OVER, reopen=True)
-            if outcome.hold is None:
+            outcome = await claimed(self._store, run, f"{self._name}.{n}", lease_duration=OVER, reopen=True)
+            if outcome.lease is None:
                 continue
-            self.attempts.append((run.id, outcome.hold.attempt))
+            self.attempts.append((run.id, outcome.lease.attempt))
             try:
-                await self._work(outcome.hold, outcome.run)
+                await self._work(outcome.lease, outcome.run)
             except RunSuperseded:
                 self.superseded += 1
 
-    async def _work(self, hold: RunHold, run: WorkflowRun) -> None:
-        known = {step.key: step for step in await self._store.read_steps(hold)}
+    async def _work(self, lease: Lease, run: WorkflowRun) -> None:
+        known = {step.key: step for step in await self._store.read_steps(lease)}
         self.told += [(run.id, step) for step in known.values() if step.status is StepStatus.SUCCESS]
         for key in self._chance.sample("abcde", 3):
-            step = a_step(key, attempt=hold.attempt, result=f'"{hold.owner}"')
+            step = a_step(key, attempt=lease.attempt, result=f'"{lease.owner}"')
             if self._chance.random() < 0.3:
-                await record(self._store, hold, replace(step, status=StepStatus.STARTED, result=None))
-            told = await record(self._store, hold, step, known=known.get(key))
+                await record(self._store, lease, replace(step, status=StepStatus.STARTED, result=None))
+            told = await record(self._store, lease, step, known=known.get(key))
             self.told.append((run.id, told))
         if self._chance.random() < 0.3:
             await self._store.save_run(changed(run, status=RunStatus.FAILED, due_at=None))
@@ -84,7 +84,7 @@ async def each_step_has_one_success(wire: Wire, runs: list[WorkflowRun], told: l
     successes: dict[tuple[str, str], set[StepRecord]] = defaultdict(set)
     for run_id, step in told:
         successes[run_id, step.key].add(step)
-    reader = RunHold(workflow_id="digest", run_id="", attempt=999, owner="reader", nonce="nonce of first")
+    reader = Lease(workflow_id="digest", run_id="", attempt=999, owner="reader", incarnation="incarnation of first")
     for run in runs:
         for step in await store_on(wire).read_steps(replace(reader, run_id=run.id)):
             if step.status is StepStatus.SUCCESS:

@@ -15,24 +15,22 @@ from pathlib import Path
 
 import pytest
 
-from autopilot.core.activity import ACTIVITY_KEPT
 from autopilot.core.clock import to_microseconds
-from autopilot.core.cursor import RunPosition
-from autopilot.core.journal import RunStart, StartOutcome
-from autopilot.core.run_archive import BucketSize, RunFilter
+from autopilot.core.runs.activity import ACTIVITY_KEPT
+from autopilot.core.runs.cursor import RunPosition
+from autopilot.core.store import BucketSize, RunFilter, RunStart, StartOutcome, Store
 from autopilot.errors import CursorInvalid, StoreUnavailable, StoreVersionUnsupported
 from autopilot.models import RunStatus, TriggerType
-from autopilot.storage import Store, sqlite_schema
-from autopilot.storage import sqlite_rows as rows
-from autopilot.storage.sqlite import SQLiteStore
-from autopilot.storage.sqlite_activity import (
+from autopilot.storage.sqlite import rows, schema
+from autopilot.storage.sqlite.activity import (
     CHANGE_TALLY,
     DELETE_OLD_ACTIVITY,
     GET_DURATIONS,
     GET_TALLIES,
     HAS_OLD_ACTIVITY,
 )
-from autopilot.storage.sqlite_schema import SCHEMA_VERSION
+from autopilot.storage.sqlite.schema import SCHEMA_VERSION
+from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
 from tests.runs import MakeRun
 
@@ -344,7 +342,7 @@ async def test_a_run_expires_at_the_microsecond_of_the_stores_clock(
     store = open_store(path)
     old = make_run(id="same", expires_at=clock.now() + timedelta(days=1))
     await store.save_run(old)
-    start = RunStart(run=make_run(id="same"), owner="me", nonce="n", lease=timedelta(minutes=1))
+    start = RunStart(run=make_run(id="same"), owner="me", incarnation="n", lease_duration=timedelta(minutes=1))
     clock.advance(timedelta(days=1) - timedelta(microseconds=1))
     assert await store.start_run(start) == StartOutcome(run=old, created=False)
 
@@ -488,8 +486,8 @@ async def test_activity_of_the_third_version_is_summed_to_hours_and_days(
 ) -> None:
     hour = to_microseconds(datetime(2026, 3, 1, 12, tzinfo=UTC))
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
-        monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", 3)
-        sqlite_schema.migrate(old, "the old file")
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+        schema.migrate(old, "the old file")
         monkeypatch.undo()
         old.executemany(
             "INSERT INTO activity VALUES ('digest', ?, ?, ?, ?)",
@@ -519,8 +517,8 @@ async def test_a_file_of_an_earlier_version_is_brought_up_to_date_and_keeps_its_
 ) -> None:
     run = make_run(status=RunStatus.FAILED)
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
-        monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", 2)
-        sqlite_schema.migrate(old, "the old file")
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+        schema.migrate(old, "the old file")
         monkeypatch.undo()
         values = rows.run_row(run)
         columns = rows.PUT_RUN.partition("(")[2].partition(", changed)")[0].split(", ")

@@ -11,17 +11,17 @@ from typing import Protocol
 
 import pytest
 
-from autopilot.storage.sqlite import SQLiteStore
+from autopilot.storage.sqlite.store import SQLiteStore
 
 ROOT = Path(__file__).parents[2]
 
 PRELUDE = """
     import asyncio, os, sys
     from datetime import UTC, datetime, timedelta
-    from autopilot.core.journal import RunStart
+    from autopilot.core.store import RunStart
     from autopilot.errors import StoreUnavailable
     from autopilot.models import RunStatus, TriggerType, WorkflowRun
-    from autopilot.storage.sqlite import SQLiteStore
+    from autopilot.storage.sqlite.store import SQLiteStore
 
     def run(id, status=RunStatus.SUCCESS, **fields):
         return WorkflowRun(id=id, workflow_id="digest", status=status, trigger_type=TriggerType.HTTP,
@@ -87,7 +87,7 @@ async def test_processes_that_write_at_once_are_counted_exactly(
             async def write():
                 for number in range(25):
                     begun = run(f"{sys.argv[2]}-{number}", RunStatus.RUNNING)
-                    start = RunStart(run=begun, owner="me", nonce="n", lease=timedelta(minutes=1))
+                    start = RunStart(run=begun, owner="me", incarnation="n", lease=timedelta(minutes=1))
                     started = (await store.start_run(start)).run
                     await store.save_run(started.model_copy(update={"status": RunStatus.SUCCESS}))
                     await store.save_run(run(f"shared-{number}"))

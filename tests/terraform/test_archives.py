@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from autopilot.local_server import FunctionServer
+from autopilot.development.function_server import FunctionServer
 from tests.terraform.configuration import FOLDER, Configuration, copy_of_the_repository
 from tests.terraform.test_plan import archived
 

@@ -9,9 +9,9 @@ import pytest
 
 from autopilot.api.events import MARGIN_SECONDS, MAX_STREAM_SECONDS
 from autopilot.api.writes import MAX_WAIT_SECONDS
-from autopilot.http_trigger import SCHEDULE_HEADER
+from autopilot.function.trigger import SCHEDULE_HEADER
 from autopilot.settings import load_settings
-from autopilot.storage.firestore_documents import COLLECTIONS
+from autopilot.storage.firestore.documents import COLLECTIONS
 from tests.terraform import inventory
 from tests.terraform.configuration import FOLDER, ROOT, Configuration
 

@@ -1,0 +1,75 @@
+"""API v1 and the dashboard as a Cloud Function."""
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, cast
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from autopilot.bundle import load_workflow, workflow_paths
+from autopilot.function.entry_point import Function
+from autopilot.observability import configure_logging
+from autopilot.settings import function_target, load_settings
+
+
+def api_entry_point(*, name: str = "api") -> Function:
+    """Make API v1 and the dashboard a Cloud Function, over every workflow of the ``main.py`` that calls this.
+
+    In ``main.py``, on any line::
+
+        api = api_entry_point()
+
+    Only the process that serves it imports the workflows, FastAPI and Jinja2.
+
+    Args:
+        name: the function's name, which must be that of the variable it is assigned to.
+
+    Returns:
+        An async function from a Starlette request to the application. ``serves_api`` marks it.
+    """
+    served = ApiFunction(sys._getframe(1).f_globals)  # noqa: SLF001 - the module that calls this is the bundle
+
+    async def function(request: Request) -> ASGIApp:
+        return served.app
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = "Cloud Function of API v1 and the dashboard."
+    # functions-framework calls what an aio function returns as the ASGI application that a response is.
+    registered = cast("Function", functions_framework.aio.http(cast("Any", function)))
+    vars(registered)["serves_api"] = True
+    if function_target() == name:
+        served.load()
+    return registered
+
+
+class ApiFunction:
+    """API v1 and the dashboard over the workflows of a bundle; made at its first request.
+
+    Args:
+        namespace: the names of the bundle's ``main.py``, which may define more workflows further down.
+    """
+
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        self._namespace = namespace
+
+    def load(self) -> None:
+        """Import what is served and check the settings now rather than at the first request."""
+        from autopilot.api.app import create_app  # noqa: F401 - no workflow's function pays for FastAPI and Jinja2
+
+        configure_logging(load_settings())
+
+    @cached_property
+    def app(self) -> ASGIApp:
+        """The whole application.
+
+        Raises:
+            WorkflowInvalid, SettingsInvalid: as :func:`autopilot.entry_point`.
+        """
+        from autopilot.api.app import create_app
+
+        settings = load_settings()
+        configure_logging(settings)
+        return create_app([load_workflow(path)() for path in workflow_paths(self._namespace).values()], settings)

@@ -1,0 +1,381 @@
+"""What every store promises: the run log, the journal and the archive, and the records that they exchange.
+
+A store is one database seen in three ways. The *run log* is the history of runs and their statistics. The *journal* is
+what an unfinished run resumes from. The *archive* answers what people ask about the runs of all workflows. The
+docstrings here are the specification: a store's own modules do not repeat them, and one suite of tests holds every
+store to them.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from autopilot.models import RunStats, RunStatus, StepStatus, TriggerType, WorkflowRun
+
+
+class RunLogService(Protocol):
+    """The durable history of runs, shared by every instance of every workflow.
+
+    Guarantees of every method: it ends within the store's deadline; a failure of the database is
+    :class:`~autopilot.errors.StoreUnavailable`; data of a newer Autopilot is
+    :class:`~autopilot.errors.StoreVersionUnsupported`. A workflow id or run id that is malformed is simply unknown.
+    """
+
+    async def save_run(self, run: WorkflowRun) -> None:
+        """Make ``run`` what is stored under its id, and adjust the statistics in the same atomic commit.
+
+        Idempotent: saving a run again, by a retry of any layer, changes nothing and counts nothing twice. A run is
+        counted under the one status it has; when the status changes, its count moves.
+
+        - A lower ``attempt`` than the stored one changes nothing and raises.
+        - At the same attempt a terminal status is never replaced by one that is not: the call changes nothing.
+        - A commit whose answer was lost is looked up and not repeated.
+
+        Raises:
+            RunSuperseded: a newer attempt holds the run.
+            PayloadTooLarge, ResultTooLarge: the run is over a limit of :mod:`autopilot.core.runs.limits`; nothing was sent.
+        """
+        ...
+
+    async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        """The run, or None; never another workflow's."""
+        ...
+
+    async def list_runs(
+        self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        """One page of a workflow's runs and the cursor of the next.
+
+        Newest ``started_at`` first, ties broken by id (descending), so that walking the cursors meets every run that
+        was there at the start exactly once. The cursor is None exactly when nothing follows. It is opaque, and
+        belongs to this workflow and this ``status``.
+
+        Args:
+            limit: 1 to 1,000 runs.
+            start_after: the cursor that came with the page before.
+            status: only runs in this status.
+
+        Raises:
+            CursorInvalid: the cursor is broken, or of another list.
+            ValueError: ``limit`` is out of range.
+        """
+        ...
+
+    async def get_stats(self, workflow_id: str) -> RunStats:
+        """Lifetime statistics; zeros for an unknown workflow."""
+        ...
+
+    async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
+        """The run with the greatest ``started_at`` (of equals, the greatest id), or None; one small read."""
+        ...
+
+    async def get_paused_runs(self) -> list[WorkflowRun]:
+        """Every ``paused`` run of every workflow, newest ``started_at`` first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """A run that is to exist from now on, held by its first attempt."""
+
+    run: WorkflowRun
+    """The run as it begins: attempt 1; usually ``running``, or already terminal when it is only recorded."""
+    owner: str
+    """A random mark of this attempt: a commit whose answer was lost is ours only if the stored owner is."""
+    incarnation: str
+    """A random mark of this run: what is kept beside it is never read by another run of the same id."""
+    lease_duration: timedelta
+    """How long the attempt holds the run, by the store's time; just over the deadline of the invocation."""
+    counter_shards: int = 0
+    """Over how many documents the workflow's counters are spread; 0 is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOutcome:
+    """What came of a :class:`RunStart`."""
+
+    run: WorkflowRun
+    """The run as it is stored: the one that was to start, or the one that was there before."""
+    created: bool
+    """Whether this start created it."""
+    is_due: bool = False
+    """By the store's time nobody holds the run that was there before, and it is not over: it can be claimed."""
+    version: object = field(default=None, compare=False, repr=False)
+    """The stored record this was read from. Opaque; a claim that is given it need not read again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """An attempt's hold on a run: what every write of that attempt is checked against."""
+
+    workflow_id: str
+    run_id: str
+    attempt: int
+    owner: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimOutcome:
+    """What came of a claim."""
+
+    run: WorkflowRun
+    """The run as it is stored now."""
+    before: RunStatus
+    """The status it had before."""
+    lease: Lease | None
+    """The new attempt's hold; None: the run is over, or another attempt holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What is known of a step."""
+
+    key: str
+    """The step's full key: its name and key, within its scope. Unique in the run."""
+    status: StepStatus
+    attempt: int
+    """The run's attempt that wrote this."""
+    tries: int
+    """How often its body was begun, in all attempts that recorded it."""
+    started_at: datetime
+    """When its body was begun the last time."""
+    ended_at: datetime | None = None
+    result: str | None = None
+    """JSON text; of a success."""
+    error: str | None = None
+    error_type: str | None = None
+
+
+class RunJournal(Protocol):
+    """The durable state of unfinished runs. Deadlines and errors are those of the run log.
+
+    An attempt holds a run from its start or claim until it ends, its lease ends, or it is saved with a ``due_at``
+    that is not in the future. Then, and not before, another attempt can claim it. From that claim on nothing that the
+    old attempt writes changes the run or any of its steps.
+
+    ::
+
+        attempt 1   start ──── step a ──── step b ─ ─ ✗ dies            ✗ step c is refused: superseded
+                    └───────────── lease of attempt 1 ─────────────┘
+        attempt 2                                                   claim ── reads a, b ── step c ──── end
+    """
+
+    async def start_run(self, start: RunStart) -> StartOutcome:
+        """Record that a run exists, and count it, in one atomic commit; unless its id is taken.
+
+        Of several starts of one id, at once or one after the other, exactly one creates the run; the others get the
+        run as it is stored. A run past its ``expires_at`` counts as absent and is replaced. An attempt that is
+        recorded as ``running`` gets ``due_at``: the end of its lease.
+
+        A start whose answer was lost is recognised by its owner: calling again with the same :class:`RunStart` says
+        ``created`` and counts nothing twice.
+
+        Raises:
+            PayloadTooLarge: nothing was sent.
+        """
+        ...
+
+    async def claim_run(
+        self,
+        workflow_id: str,
+        run_id: str,
+        *,
+        owner: str,
+        incarnation: str,
+        lease_duration: timedelta,
+        reopen: bool = False,
+        version: object = None,
+        revision: str | None = None,
+    ) -> ClaimOutcome | None:
+        """Take a run over as its next attempt, if :func:`~autopilot.core.runs.transitions.may_claim` allows it.
+
+        Of several claims at once exactly one succeeds. In the same atomic commit the run becomes ``running`` with the
+        next attempt's number, its lease begins, and the attempt before is fenced off. A claim whose answer was lost
+        is recognised by its owner.
+
+        Args:
+            owner: a random mark of the new attempt.
+            incarnation: a random mark for a run that has none.
+            lease: how long the new attempt holds the run, by the store's time.
+            reopen: also take a run that failed or was cancelled: a person's retry.
+            version: what a start or claim found; saves a read while it is still true.
+            revision: of the service that the new attempt runs in.
+
+        Returns:
+            None: there is no such run, or it is past its ``expires_at``.
+        """
+        ...
+
+    async def read_steps(self, lease: Lease) -> list[StepRecord]:
+        """Everything recorded of the steps of the held run, in no particular order; one query.
+
+        A predecessor that had the same run id has none of its steps here.
+        """
+        ...
+
+    async def record_step(
+        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
+    ) -> StepRecord:
+        """Write down a step in one commit, and return what is recorded of it now.
+
+        A success is final: the first one stays, and is returned to whoever records the step later. Any other record
+        is replaced. A commit whose answer was lost is looked up and not taken for somebody else's.
+
+        Args:
+            expires_at: when the record may be removed; later than the run can be in need of it.
+            known: what the caller knows to be recorded. None: nothing is, as far as it knows.
+
+        Raises:
+            RunSuperseded: a newer attempt has claimed the run; nothing was changed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs are asked for. None does not restrict."""
+
+    workflow_id: str | None = None
+    status: RunStatus | None = None
+    trigger_type: TriggerType | None = None
+    since: datetime | None = None
+    """``started_at`` at or after."""
+    until: datetime | None = None
+    """``started_at`` before."""
+
+
+class BucketSize(StrEnum):
+    """What a bucket of activity spans: from the full hour, or from midnight UTC."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityBucket:
+    """What ended in one hour or day."""
+
+    start: datetime
+    by_status: dict[str, int]
+    """Runs that reached a terminal status in it, by that status."""
+    duration_ms: dict[str, int]
+    """Percentiles of the durations of those that succeeded or failed: ``p50``, ``p95``, ``max``; empty with none.
+
+    From logarithmic buckets: an answer is at most 10 % off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunChange:
+    """A run as it was left by a write."""
+
+    position: str
+    """Where it stands in the order of changes; opaque. Feeding it back gives what came after."""
+    run: WorkflowRun
+
+
+class RunArchive(Protocol):
+    """The records of all workflows, to look at and to tidy. Deadlines and errors are those of the run log.
+
+    A workflow id or run id that is malformed is simply unknown. Times are aware.
+    """
+
+    async def find_runs(
+        self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        """One page of the runs that ``wanted`` describes, and the cursor of the next.
+
+        Order, cursors and errors as :meth:`~autopilot.core.run_log.RunLogService.list_runs`, and a cursor belongs to
+        one ``wanted``. Which of two workflows' runs of one microsecond comes first is the store's choice, always the
+        same. The store filters: a page is short only at the end, and costs its own runs, however many there are.
+        """
+        ...
+
+    async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
+        """Everything recorded of a run's steps, by ``started_at``, then key; nothing for an unknown run.
+
+        A predecessor that had the same run id has none of its steps here.
+        """
+        ...
+
+    async def get_activity(
+        self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
+    ) -> list[ActivityBucket]:
+        """What ended in every bucket that has a part in the time from ``since`` to before ``until``.
+
+        Buckets are whole, in the order of time, and left out when they are empty. They are kept up to date in the same
+        atomic commits as the runs, so that reading them costs their hours, never the runs. A run counts in the hour of
+        its ``completed_at``; one that is reopened counts no more until it ends again. Removing runs changes nothing.
+        What is older than :data:`~autopilot.core.runs.activity.ACTIVITY_KEPT` may be gone.
+        """
+        ...
+
+    async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        """Remove a run that is over, and its steps; lifetime statistics and activity stay.
+
+        The run goes first, in one commit that fails if it was reopened meanwhile. A crash after that leaves steps
+        that nobody can read and that expire by themselves; never a run that could be reopened without its steps.
+
+        Returns:
+            The run that was removed; None if there is none.
+
+        Raises:
+            RunStateConflict: it is not over. Or it was cancelled, and the lease of the attempt that held it is not
+                over: an attempt that still works would save its end as a new run.
+        """
+        ...
+
+    async def request_cancel(
+        self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
+    ) -> WorkflowRun | None:
+        """Cancel a run: it becomes ``cancelled`` in one atomic commit that also fences off the attempt that holds it.
+
+        The attempt notices at its next step, or when it saves its end: nothing that it writes from here on counts.
+
+        Args:
+            owner: a random mark of this call: a commit whose answer was lost is recognised by it.
+            retention: how long the run is kept from now on. None keeps it.
+
+        Returns:
+            The cancelled run, with the next attempt's number; None if there is none.
+
+        Raises:
+            RunStateConflict: it is over already.
+        """
+        ...
+
+    async def get_last_position(self) -> str:
+        """The position from which :meth:`read_changes` gives what happens from now on."""
+        ...
+
+    async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
+        """The runs that were written after a position, in the order of their last write; each run at most once.
+
+        A change can be told a little later than it was made. Runs that were removed are not told of.
+
+        Args:
+            after: the position of a change, or :meth:`get_last_position`.
+            limit: 1 to 1,000 changes.
+
+        Raises:
+            CursorInvalid: the position is none of this store's.
+            ValueError: ``limit`` is out of range.
+        """
+        ...
+
+    async def check_connection(self) -> None:
+        """Return when the store answers.
+
+        Raises:
+            StoreError: it does not.
+        """
+        ...
+
+
+class Store(RunLogService, RunJournal, RunArchive, Protocol):
+    """A database that keeps run documents, seen as run log, as journal and as archive."""
+
+    def close(self) -> None:
+        """Release threads, files and connections without waiting for a network. The next call opens them again."""
+        ...

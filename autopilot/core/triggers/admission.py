@@ -1,0 +1,51 @@
+"""Whether a trigger leads to an execution, and whether a run that was taken over may go on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from autopilot.core.store import StepRecord
+from autopilot.errors import CrashLoop, RunError, RunTooOld
+from autopilot.models import Schedule, StepStatus, Trigger, WorkflowManifest, WorkflowRun
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Why a run is recorded and not executed."""
+
+    kind: str
+    reason: str
+
+
+def skip_reason(manifest: WorkflowManifest, trigger: Trigger, now: datetime) -> Skip | None:
+    """Why this trigger is not to be executed now, or None."""
+    if not manifest.enabled:
+        return Skip("WorkflowDisabled", "the workflow is disabled in its manifest")
+    schedule = _schedule_of(manifest, trigger)
+    if schedule is None or schedule.max_lateness is None or trigger.scheduled_for is None:
+        return None
+    lateness = now - trigger.scheduled_for
+    if lateness <= schedule.max_lateness:
+        return None
+    return Skip(
+        "TooLate",
+        f"the tick of {trigger.scheduled_for.isoformat()} came {lateness.total_seconds():.0f} s late; "
+        f"schedule {schedule.name} allows {schedule.max_lateness.total_seconds():.0f} s",
+    )
+
+
+def why_not_to_go_on(
+    run: WorkflowRun, manifest: WorkflowManifest, steps: list[StepRecord], now: datetime
+) -> RunError | None:
+    """Why a run that an attempt has taken over must end instead; None for one that may go on."""
+    if now - run.started_at > manifest.max_age:
+        return RunTooOld(now - run.started_at, manifest.max_age)
+    progressed = [step.attempt for step in steps if step.status is StepStatus.SUCCESS]
+    idle = run.attempt - max([run.reopened_attempt or 1, *progressed])
+    return CrashLoop(idle) if idle > manifest.max_idle_claims else None
+
+
+def _schedule_of(manifest: WorkflowManifest, trigger: Trigger) -> Schedule | None:
+    for schedule in manifest.schedules:
+        if trigger.schedule == schedule.name or (trigger.schedule is None and len(manifest.schedules) == 1):
+            return schedule
+    return None

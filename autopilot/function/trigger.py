@@ -1,0 +1,135 @@
+"""From an HTTP request to a trigger: what kind it is, which one it is, and its payload."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from autopilot.core.runs.limits import PAYLOAD_LIMIT
+from autopilot.errors import PayloadTooLarge
+from autopilot.models import Trigger, TriggerType, is_run_id
+
+SCHEDULE_HEADER = "autopilot-schedule"
+"""The name of the manifest's schedule, put on a Scheduler job's request when it is provisioned."""
+
+TRIGGER_HEADER = "autopilot-trigger"
+"""``manual``: a person asks, through the dashboard or the command."""
+
+RERUN_HEADER = "autopilot-rerun-of"
+"""The id of the run whose payload this is sent again with."""
+
+_JSON_TYPE = re.compile(r"application/(json|(?!cloudevents)[\w.+-]+\+json)")
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+class RequestRefused(Exception):
+    """A request that no run comes from: ``status`` is its HTTP answer, ``code`` names the reason for programs."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRequest:
+    """A trigger as it came by HTTP."""
+
+    type: TriggerType
+    trigger: Trigger
+    payload: Any
+
+
+async def read_trigger(request: Request) -> TriggerRequest:
+    """The trigger that ``request`` is.
+
+    Its identity is, in this order, what ``Idempotency-Key`` says; Cloud Scheduler's job and schedule time; a
+    CloudEvent's source and id (binary mode). A request with none of them is a trigger of its own.
+
+    Raises:
+        RequestRefused: not JSON, not declared as JSON, or a header that cannot be used.
+        PayloadTooLarge: the body is over the limit; it was not read further.
+    """
+    kind, trigger = identify(request.headers)
+    body = await read_body(request)
+    if not body.strip():
+        return TriggerRequest(kind, trigger, {})
+    content_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if not _JSON_TYPE.fullmatch(content_type):
+        raise RequestRefused(
+            415, "not_json_content", f"content type {content_type!r}: send the payload as application/json"
+        )
+    try:
+        return TriggerRequest(kind, trigger, from_json(body, allow_inf_nan=False))
+    except ValueError as error:
+        raise RequestRefused(400, "invalid_json", f"the body is not JSON: {error}") from None
+
+
+def identify(headers: Headers) -> tuple[TriggerType, Trigger]:
+    """What the headers of a request say of its trigger."""
+    kind, trigger = _by_sender(headers)
+    if (rerun_of := headers.get(RERUN_HEADER)) is not None:
+        if not is_run_id(rerun_of):
+            raise RequestRefused(400, "invalid_run_id", "Autopilot-Rerun-Of: it must be the id of a run")
+        trigger = trigger.model_copy(update={"rerun_of": rerun_of})
+    key = headers.get("idempotency-key")
+    if key is None:
+        return kind, trigger
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise RequestRefused(400, "invalid_idempotency_key", "Idempotency-Key: 1 to 255 printable ASCII characters")
+    return kind, trigger.model_copy(update={"identity": identity_of_key(key)})
+
+
+def identity_of_key(key: str) -> str:
+    """The identity of a trigger with this ``Idempotency-Key``."""
+    return f"key\n{key}"
+
+
+def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
+    if job := headers.get("x-cloudscheduler-jobname"):
+        if len(job) > 500:
+            raise RequestRefused(400, "invalid_job_name", "X-CloudScheduler-JobName: at most 500 characters")
+        scheduled_for = _time(headers.get("x-cloudscheduler-scheduletime"))
+        return TriggerType.SCHEDULE, Trigger(
+            # Parts of an identity are parted by what no header can hold.
+            identity=f"schedule\n{job}\n{scheduled_for.isoformat()}" if scheduled_for else None,
+            schedule=headers.get(SCHEDULE_HEADER),
+            scheduled_for=scheduled_for,
+        )
+    source, event_id = headers.get("ce-source"), headers.get("ce-id")
+    if source and event_id:
+        if len(source) + len(event_id) > 2000:
+            raise RequestRefused(400, "invalid_cloud_event", "ce-source and ce-id: at most 2,000 characters together")
+        return TriggerType.EVENT, Trigger(identity=f"event\n{source}\n{event_id}")
+    kind = TriggerType.MANUAL if headers.get(TRIGGER_HEADER) == TriggerType.MANUAL.value else TriggerType.HTTP
+    return kind, Trigger()
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):  # no time; or in UTC before the year 1
+        pass
+    raise RequestRefused(
+        400, "invalid_schedule_time", "X-CloudScheduler-ScheduleTime: a time with its offset, as in RFC 3339"
+    )
+
+
+async def read_body(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > PAYLOAD_LIMIT:
+        raise PayloadTooLarge(int(declared), PAYLOAD_LIMIT)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > PAYLOAD_LIMIT:
+            raise PayloadTooLarge(len(body), PAYLOAD_LIMIT)
+    return bytes(body)
