@@ -133,8 +133,9 @@ class Attempt:
 
     async def _within_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:
         seconds = max(0.0, self._deadline - self._clock.monotonic())
+        timeout = self._clock.timeout(seconds)
         try:
-            async with self._clock.timeout(seconds) as timeout:
+            async with timeout:
                 return await body()
         except TimeoutError as error:
             if not timeout.expired():

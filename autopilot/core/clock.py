@@ -3,16 +3,22 @@
 import asyncio
 import os
 import time
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class Timeout(Protocol):
-    """A time limit that was entered; :class:`asyncio.Timeout` is one."""
+    """A time limit on the body of an ``async with``; :class:`asyncio.Timeout` is one."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None: ...
 
     def expired(self) -> bool:
         """Whether the body was cancelled because its time was up."""
@@ -34,7 +40,7 @@ class Clock(Protocol):
         """Return after ``seconds`` of this clock."""
         ...
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Timeout]:
+    def timeout(self, seconds: float | None) -> Timeout:
         """Limit the body of an ``async with`` to ``seconds`` of this clock, as :func:`asyncio.timeout` does.
 
         Args:
@@ -58,7 +64,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Timeout]:
+    def timeout(self, seconds: float | None) -> Timeout:
         return asyncio.timeout(seconds)
 
 

@@ -271,8 +271,9 @@ class RunRecorder:
 
     @asynccontextmanager
     async def _answering(self, who: str, doing: str) -> AsyncIterator[None]:
+        timeout = self._runtime.clock.timeout(self._store_seconds)
         try:
-            async with self._runtime.clock.timeout(self._store_seconds) as timeout:
+            async with timeout:
                 yield
         except TimeoutError as error:
             if not timeout.expired():

@@ -1,9 +1,10 @@
 """A clock that tests move."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
 
 
 class ManualClock:
@@ -19,7 +20,7 @@ class ManualClock:
     def __init__(self, now: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)) -> None:
         self._now = now
         self._monotonic = 1000.0
-        self._timeouts: dict[asyncio.Timeout, tuple[float, asyncio.AbstractEventLoop]] = {}
+        self._timeouts: set[ManualTimeout] = set()
         self.slept: list[float] = []
 
     def now(self) -> datetime:
@@ -33,16 +34,8 @@ class ManualClock:
         self.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
 
-    @asynccontextmanager
-    async def timeout(self, seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
-        async with asyncio.timeout(None) as timeout:
-            if seconds is not None:
-                self._timeouts[timeout] = self._monotonic + seconds, asyncio.get_running_loop()
-            try:
-                self._expire_timeouts()
-                yield timeout
-            finally:
-                self._timeouts.pop(timeout, None)
+    def timeout(self, seconds: float | None) -> "ManualTimeout":
+        return ManualTimeout(self, seconds)
 
     def advance(self, by: timedelta) -> None:
         """Let ``by`` pass."""
@@ -55,11 +48,44 @@ class ManualClock:
         self._now = to
 
     def _expire_timeouts(self) -> None:
-        for timeout, (deadline, loop) in list(self._timeouts.items()):
-            if deadline <= self._monotonic:
-                loop.call_soon_threadsafe(self._expire, timeout)
+        for timeout in list(self._timeouts):
+            timeout.expire_by(self._monotonic)
 
-    def _expire(self, timeout: asyncio.Timeout) -> None:
-        # Its body may have ended, or its time may be up already.
-        if self._timeouts.pop(timeout, None) is not None:
-            timeout.reschedule(asyncio.get_running_loop().time())
+
+class ManualTimeout:
+    """A time limit by a :class:`ManualClock`."""
+
+    def __init__(self, clock: ManualClock, seconds: float | None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._deadline = math.inf
+        self._timeout = asyncio.timeout(None)
+
+    def expired(self) -> bool:
+        return self._timeout.expired()
+
+    def expire_by(self, monotonic: float) -> None:
+        """It is ``monotonic`` now: cancel the body if its time is up. From any thread."""
+        if self._deadline <= monotonic:
+            self._loop.call_soon_threadsafe(self._expire)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        if self._seconds is not None:
+            self._loop = asyncio.get_running_loop()
+            self._deadline = self._clock.monotonic() + self._seconds
+            self._clock._timeouts.add(self)  # noqa: SLF001 - one of its own
+            self.expire_by(self._clock.monotonic())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._clock._timeouts.discard(self)  # noqa: SLF001 - see above
+        self._deadline = math.inf
+        await self._timeout.__aexit__(kind, error, traceback)
+
+    def _expire(self) -> None:
+        if self._deadline < math.inf:  # its body has not ended since
+            self._deadline = math.inf
+            self._timeout.reschedule(self._loop.time())

@@ -96,11 +96,15 @@ async def test_a_timeout_interrupts_it() -> None:
     async def execute(ctx: RunContext) -> None:
         await ctx.step(
             "pay",
-            asyncio.Event().wait,
+            pay_slowly,
             semantics="at_most_once",
-            timeout=timedelta(milliseconds=10),
+            timeout=timedelta(seconds=7),
             retry=Retry(attempts=3),
         )
+
+    async def pay_slowly() -> None:
+        harness.advance(timedelta(seconds=7))
+        await asyncio.Event().wait()
 
     harness = Harness(scripted(execute))
     run = await harness.run()

@@ -199,10 +199,11 @@ class StepRunner:
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
     ) -> Any:
         seconds = None if options.timeout is None else options.timeout.total_seconds()
+        timeout = self._clock.timeout(seconds)
         self._probe.before_body(self._lease.run_id, key)
         try:
             with inside(key):
-                async with self._clock.timeout(seconds) as timeout:
+                async with timeout:
                     if inspect.iscoroutinefunction(function_of(body)):
                         result = await body(*args, **kwargs)
                     else:
