@@ -2,13 +2,15 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from autopilot import Retry, RunContext, StepInterrupted
+from autopilot.core.store import Lease, StepRecord
 from autopilot.models import StepStatus
-from autopilot.testing import Harness, InstanceKilled
-from tests.durable.scripts import scripted
+from autopilot.testing import Harness, InstanceKilled, ManualClock
+from tests.durable.scripts import FaultyStore, scripted
 
 
 async def pay(ctx: RunContext) -> str:
@@ -133,3 +135,16 @@ async def test_a_timeout_of_the_authors_own_interrupts_it_for_the_next_attempt()
 
     assert (run.status, run.error_type) == ("failed", "StepInterrupted")
     assert harness.executions(run.id)["pay"] == 1
+
+
+async def test_no_body_begins_when_recording_its_start_took_the_rest_of_the_time(clock: ManualClock) -> None:
+    class Slow(FaultyStore):
+        async def record_step(self, lease: Lease, step: StepRecord, **options: Any) -> StepRecord:
+            if step.status is StepStatus.STARTED:
+                clock.advance(timedelta(seconds=100))
+            return await super().record_step(lease, step, **options)
+
+    harness = Harness(scripted(pay, timeout_seconds=100), store=Slow(clock), clock=clock)
+    run = await harness.run(identity="x")
+
+    assert harness.executions(run.id)["pay"] == 0
