@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import structlog
 from pydantic import BaseModel
@@ -38,11 +38,8 @@ still at work then is fenced off, whatever the clocks say.
 class Workflow(Protocol):
     """The parts of an author's workflow that the engine uses."""
 
-    @property
-    def manifest(self) -> WorkflowManifest: ...
-
-    @property
-    def Config(self) -> type[BaseModel]: ...  # noqa: N802 - a class
+    manifest: ClassVar[WorkflowManifest]
+    Config: ClassVar[type[BaseModel]]
 
     def execute(self, ctx: Any, payload: Any) -> Awaitable[Any]: ...
 
