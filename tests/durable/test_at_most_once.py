@@ -10,6 +10,7 @@ from autopilot import Retry, RunContext, StepInterrupted
 from autopilot.core.store import Lease, StepRecord
 from autopilot.models import StepStatus
 from autopilot.testing import Harness, InstanceKilled, ManualClock
+from autopilot.testing.clock import ManualTimeout
 from tests.durable.scripts import FaultyStore, scripted
 
 
@@ -137,14 +138,21 @@ async def test_a_timeout_of_the_authors_own_interrupts_it_for_the_next_attempt()
     assert harness.executions(run.id)["pay"] == 1
 
 
-async def test_no_body_begins_when_recording_its_start_took_the_rest_of_the_time(clock: ManualClock) -> None:
+async def test_no_body_begins_when_recording_its_start_took_the_rest_of_the_time() -> None:
+    class StoodStill(ManualClock):
+        """The clock of a process that was paused: time has passed, and no timer has run yet."""
+
+        def timeout(self, seconds: float | None) -> ManualTimeout:
+            return super().timeout(None)
+
     class Slow(FaultyStore):
         async def record_step(self, lease: Lease, step: StepRecord, **options: Any) -> StepRecord:
             recorded = await super().record_step(lease, step, **options)
             if step.status is StepStatus.STARTED:
-                clock.advance(timedelta(seconds=100))  # as for a process that stood still: no timer has run since
+                clock.advance(timedelta(seconds=100))
             return recorded
 
+    clock = StoodStill()
     harness = Harness(scripted(pay, timeout_seconds=100), store=Slow(clock), clock=clock)
     run = await harness.run(identity="x")
 
