@@ -1,6 +1,6 @@
 """What ``execute`` is given: the run it is part of and the means to work with."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, overload
 
@@ -8,11 +8,10 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
-from autopilot.core.steps.keys import current_step
 from autopilot.core.steps.map import FanOut, MapResult
 from autopilot.core.steps.runner import NO_RETRY, Semantics, StepOptions, StepRunner
 from autopilot.core.store import RunLogService
-from autopilot.errors import JournalRequired, StepError
+from autopilot.errors import JournalRequired
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun
 
 ConfigT = TypeVarWithDefault("ConfigT", default=Any)
@@ -75,7 +74,7 @@ class RunContext(Generic[ConfigT]):
         return runs[0] if runs else None
 
     @overload
-    async def step(
+    def step(
         self,
         name: str,
         body: Callable[..., Awaitable[T]],
@@ -87,10 +86,10 @@ class RunContext(Generic[ConfigT]):
         timeout: timedelta | None = None,
         returns: Any = None,
         **kwargs: Any,
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
 
     @overload
-    async def step(
+    def step(
         self,
         name: str,
         body: Callable[..., T],
@@ -102,9 +101,9 @@ class RunContext(Generic[ConfigT]):
         timeout: timedelta | None = None,
         returns: Any = None,
         **kwargs: Any,
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
 
-    async def step(
+    def step(
         self,
         name: str,
         body: Callable[..., Any],
@@ -116,39 +115,45 @@ class RunContext(Generic[ConfigT]):
         timeout: timedelta | None = None,
         returns: Any = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Execute ``body(*args, **kwargs)`` once in the life of the run, and return its recorded result.
 
         The result is written down, as JSON, before this returns; a run that is resumed gets it from the record and
         does not execute the body again. The first call, too, returns the value as it is read back from its JSON, so
         that a first execution and a resume cannot differ. A plain function runs in a thread.
 
-        A step that raises is recorded as failed, for people to see; a resume executes it again.
+        A step that fails for good is recorded as failed, and every resume raises the same failure again: code that
+        caught it takes the same path. A retry of the run begins again exactly the steps that failed the run.
+
+        A step belongs to the code that asked for it. When that code ends, a step of it that is still under way is
+        cancelled, and one that nobody awaited or cancelled makes it fail as :class:`~autopilot.StepNotAwaited`.
 
         Args:
             name: unique in the run, or in the step or item that this step is part of.
-            key: tells several uses of one name apart.
+            key: tells several uses of one name apart: an integer, or any text of at most 1,500 bytes.
             retry: how often a raised exception is answered with another try, here and now, within the deadline.
             semantics: ``at_least_once``: if the instance dies in the body, a resume executes it again.
                 ``at_most_once``: its start is recorded before the body begins, and if it is then cut off, by a crash
-                or by ``timeout``, it is never begun again and :class:`~autopilot.errors.StepInterrupted` is raised. A
-                raised exception is a definite end, and may be retried. Only a person's retry of the run begins an
+                or by ``timeout``, it is never begun again and :class:`~autopilot.StepInterrupted` is raised. A raised
+                exception is a definite end, and may be retried. Only a person's retry of the run begins an
                 interrupted step again.
-            timeout: of one try. A plain function cannot be stopped: it is left to itself and its result is dropped.
+            timeout: of one try, from when its body begins. A plain function cannot be stopped: it is left to itself
+                and its result is dropped.
             returns: the result's type. Default: the body's return annotation; without one, any JSON value.
 
         Raises:
+            StepFailed: the body raised, and is not tried again; :class:`~autopilot.StepTimeout` and
+                :class:`~autopilot.StepInterrupted` are kinds of it.
             StepNameInvalid, StepNameReused: the name or key cannot be used.
-            StepTimeout, StepInterrupted: see above.
-            ResultInvalid, ResultTooLarge: the result cannot be recorded; it is not tried again.
+            StepError: the body is not a function.
             JournalRequired: the workflow has a run log only.
         """
         steps = self._journalled("ctx.step")
         options = StepOptions(retry=retry, semantics=semantics, timeout=timeout, returns=returns)
-        return await steps.execute(steps.use_key(name, key), body, args, kwargs, options)
+        return steps.step(steps.use_key(name, key), body, args, kwargs, options)
 
     @overload
-    async def map(
+    def map(
         self,
         name: str,
         body: Callable[[ItemT], Awaitable[T]],
@@ -162,10 +167,10 @@ class RunContext(Generic[ConfigT]):
         semantics: Semantics = "at_least_once",
         timeout: timedelta | None = None,
         returns: Any = None,
-    ) -> MapResult[T]: ...
+    ) -> Coroutine[Any, Any, MapResult[T]]: ...
 
     @overload
-    async def map(
+    def map(
         self,
         name: str,
         body: Callable[[ItemT], T],
@@ -179,9 +184,9 @@ class RunContext(Generic[ConfigT]):
         semantics: Semantics = "at_least_once",
         timeout: timedelta | None = None,
         returns: Any = None,
-    ) -> MapResult[T]: ...
+    ) -> Coroutine[Any, Any, MapResult[T]]: ...
 
-    async def map(
+    def map(
         self,
         name: str,
         body: Callable[[ItemT], Any],
@@ -195,7 +200,7 @@ class RunContext(Generic[ConfigT]):
         semantics: Semantics = "at_least_once",
         timeout: timedelta | None = None,
         returns: Any = None,
-    ) -> MapResult[Any]:
+    ) -> Coroutine[Any, Any, MapResult[Any]]:
         """Execute ``body(item)`` as a step for each item, ``max_concurrency`` at once.
 
         Steps inside the body are part of their item. If some items fail or are left unfinished and ``completion``
@@ -219,9 +224,9 @@ class RunContext(Generic[ConfigT]):
         options = StepOptions(retry=retry, semantics=semantics, timeout=timeout, returns=returns)
 
         async def execute(index: int) -> Any:
-            return await steps.execute(keys[index], body, (listed[index],), {}, options)
+            return await steps.step(keys[index], body, (listed[index],), {}, options)
 
-        return await FanOut[Any](steps, own_key, keys, completion).run(execute, max_concurrency)
+        return steps.call(own_key, lambda: FanOut[Any](steps, own_key, keys, completion).run(execute, max_concurrency))
 
     @property
     def idempotency_key(self) -> str:
@@ -230,10 +235,7 @@ class RunContext(Generic[ConfigT]):
         Raises:
             StepError: not within a step.
         """
-        key = current_step()
-        if key is None:
-            raise StepError("?", "ctx.idempotency_key belongs to a step: read it in the step's body")
-        return self._journalled("ctx.idempotency_key").idempotency_key(key)
+        return self._journalled("ctx.idempotency_key").idempotency_key()
 
     def _journalled(self, call: str) -> StepRunner:
         if self._steps is None:

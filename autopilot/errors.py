@@ -21,16 +21,19 @@ The tree::
     │   ├── RunStartFailed          the start could not be recorded, so nothing was run
     │   ├── RunNotFound
     │   ├── RunStateConflict        what was asked does not go with the run's status
+    │   │   └── StepsInterrupted    a retry would begin steps again that may have taken effect
     │   ├── RunTooOld               older than the manifest's max_age
     │   ├── CrashLoop               taken over again and again without a new step
     │   └── JournalRequired         durable calls need the journal, and there is none
     ├── StepError                   a step cannot be executed or recorded
     │   ├── StepNameInvalid
     │   ├── StepNameReused          a second use of a name without a key of its own
-    │   ├── StepTimeout             its body took too long
-    │   ├── StepInterrupted         cut off, and at most once: nobody knows whether it took effect
+    │   ├── StepNotAwaited          the code that asked for a step ended without awaiting it
     │   ├── StepResultUnreadable    recorded under another type than the code has now
-    │   └── MapFailed               a fan-out did not reach its completion policy
+    │   └── StepFailed              the recorded failure of a step
+    │       ├── StepTimeout         its body took too long
+    │       ├── StepInterrupted     cut off, and at most once: nobody knows whether it took effect
+    │       └── MapFailed           a fan-out did not reach its completion policy
     ├── StoreError                  the database
     │   ├── StoreUnavailable        away, locked or too slow: trying again can help
     │   ├── StoreVersionUnsupported written by a newer Autopilot
@@ -216,6 +219,24 @@ class RunStateConflict(RunError):
         self.asked = asked
 
 
+class StepsInterrupted(RunStateConflict):
+    """A retry would begin steps again that may already have taken effect: it must say so for each of them.
+
+    ``keys`` are their full keys.
+    """
+
+    def __init__(self, run_id: str, status: str, keys: Sequence[str]) -> None:
+        AutopilotError.__init__(
+            self,
+            f"run {run_id} can be retried only by beginning again what may already have taken effect: "
+            f"{', '.join(keys)}; check whether it did, and confirm each",
+        )
+        self.run_id = run_id
+        self.status = status
+        self.asked = "retried"
+        self.keys = tuple(keys)
+
+
 class RunTooOld(RunError):
     """The run is older than its workflow's ``max_age`` and is not gone on with."""
 
@@ -252,30 +273,78 @@ class StepNameReused(StepError):
         super().__init__(key, "this name was used before in this run; give each use its own key=")
 
 
-class StepTimeout(StepError, TimeoutError):
-    """A step's body took longer than its timeout."""
+class StepNotAwaited(StepError, NonRetryable):
+    """The code that asked for a step ended while the step was under way, or before it had begun.
 
-    def __init__(self, key: str, seconds: float) -> None:
-        super().__init__(key, f"stopped after {seconds:g} s, its timeout")
-        self.seconds = seconds
+    ``await`` the step, or cancel the task that executes it.
+    """
 
-
-class StepInterrupted(StepError, NonRetryable):
-    """An at-most-once step was cut off. Whether it took effect is unknown, so it is not begun again."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key, "it was cut off, and may be begun at most once; whether it took effect is unknown")
+    def __init__(self, key: str, others: int = 0) -> None:
+        more = f" (and {others} more)" if others else ""
+        super().__init__(
+            key, f"it was not awaited{more}; await it, or cancel its task, before the code that asked for it ends"
+        )
 
 
 class StepResultUnreadable(StepError, NonRetryable):
     """A recorded result does not fit the type that the code declares now."""
 
 
-class MapFailed(StepError):
+class StepFailed(StepError):
+    """The last failure of a step, as it is recorded: the same in the first attempt and in every resume.
+
+    The exception that the step's body raised is logged with its traceback and is not reachable from here, so that code
+    which handles a failure takes the same path each time.
+
+    Attributes:
+        step: the step's full key.
+        error_type: the name of the class that the body raised.
+        error: what that exception said.
+    """
+
+    def __init__(self, step: str, error_type: str, error: str, *, classes: Sequence[str] = (), text: str = "") -> None:
+        super().__init__(step, text or (f"{error_type}: {error}" if error else error_type))
+        self.step = step
+        self.error_type = error_type
+        self.error = error
+        self.classes = tuple(classes)
+        """The names of the classes that the exception had, with their modules, most derived first."""
+        self.raised_at = 0
+        """How many steps the execution had asked for when this was raised."""
+        self.trace = ""
+        """The text of the original's traceback; in the attempt in which it was raised."""
+
+    def caused_by(self, kind: type[BaseException] | str) -> bool:
+        """Whether the body raised ``kind`` or a class that is derived from it.
+
+        Args:
+            kind: a class, compared by its module and name with those that were recorded; or a name, with or without
+                the module: ``"PaymentRefused"``, ``"payments.PaymentRefused"``.
+        """
+        if isinstance(kind, str):
+            return any(name == kind or name.endswith(f".{kind}") for name in self.classes)
+        return class_name(kind) in self.classes
+
+
+def class_name(cls: type) -> str:
+    """The name of a class with its module, as it is recorded."""
+    module = "autopilot" if cls.__module__.startswith("autopilot.") else cls.__module__
+    return f"{module}.{cls.__qualname__}"
+
+
+class StepTimeout(StepFailed, TimeoutError):
+    """A step's body took longer than its timeout."""
+
+
+class StepInterrupted(StepFailed, NonRetryable):
+    """An at-most-once step was cut off. Whether it took effect is unknown, so it is not begun again."""
+
+
+class MapFailed(StepFailed):
     """A fan-out did not reach its completion policy. ``result`` has what every item came to."""
 
-    def __init__(self, key: str, message: str, result: Any) -> None:
-        super().__init__(key, message)
+    def __init__(self, step: str, error: str, result: Any, *, classes: Sequence[str] = ()) -> None:
+        super().__init__(step, "MapFailed", error, classes=(*classes, class_name(MapFailed)), text=error)
         self.result = result
 
 

@@ -28,6 +28,9 @@ MAX_TIMEOUT_SECONDS = 3600
 MAX_SCHEDULE_DEADLINE_SECONDS = 1800
 """What Cloud Scheduler waits for an HTTP target (``attempt_deadline``: 15 s to 30 min)."""
 
+FAILED_STEPS_KEPT = 1000
+"""How many steps a run remembers for a retry to begin again."""
+
 WORKFLOW_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
@@ -319,6 +322,10 @@ class WorkflowRun(_Frozen):
     version: str | None = Field(default=None, description="The manifest's version that ran last.")
     fingerprint: str | None = Field(default=None, description="A digest of the workflow's source that ran last.")
     payload_hash: str | None = Field(default=None, description="A digest of the payload as it was sent.")
+    round: int = Field(default=1, ge=1, description="One more with each retry, the manifest's and a person's.")
+    failed_steps: tuple[str, ...] = Field(
+        default=(), description="Digests of the keys of the steps that a retry begins again."
+    )
     reopened_attempt: int | None = Field(
         default=None, ge=2, description="The attempt that a person last reopened the run with, after it had ended."
     )

@@ -1,22 +1,21 @@
 """One attempt at a run: ``execute`` between its deadline and everything it may raise."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 
 import structlog
 
-from autopilot.core.runs.limits import cut_error, text_of
 from autopilot.core.runs.transitions import ended_attempts
 from autopilot.core.runtime import Runtime
-from autopilot.core.steps.keys import inside
+from autopilot.core.steps.failures import failure_fields, step_failures
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.steps.runner import AT_THE_DEADLINE, StepRunner
+from autopilot.core.tasks import is_closing
 from autopilot.errors import RunDeadlineExceeded
-from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
+from autopilot.models import FAILED_STEPS_KEPT, RunStatus, WorkflowManifest, WorkflowRun
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +42,8 @@ class Result:
     @classmethod
     def failure(cls, error: BaseException) -> "Result":
         """The body raised ``error``."""
-        fields = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
+        error_type, text, _ = failure_fields(error)
+        fields = {"error": text, "error_type": error_type}
         return cls(status=RunStatus.FAILED, error=error, fields=fields)
 
     @property
@@ -87,8 +87,7 @@ class Attempt:
 
     async def execute(self, body: Callable[[], Awaitable[Any]]) -> Result:
         """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the result's ``error``."""
-        # In no step, even if this run was begun in the body of another one's.
-        with inside(""), self._runtime.shutdown.interrupting(self._interrupt):
+        with self._runtime.shutdown.interrupting(self._interrupt):
             result = await self._try(body)
         if self._interrupted is not None:
             self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
@@ -99,34 +98,61 @@ class Attempt:
         """Why the run is not over and another attempt is to go on; None: its result counts."""
         if self._steps is None:
             return None
-        if self._steps.stopped is not None:
-            return self._steps.stopped.reason
-        if self._is_over_deadline and (self._steps.has_progressed or self._is_late):
+        if self._steps.records.stopped is not None:
+            return self._steps.records.stopped.reason
+        if self._is_over_deadline and (self._steps.records.has_progressed or self._is_late):
             return AT_THE_DEADLINE
         return None
 
     async def _try(self, body: Callable[[], Awaitable[Any]]) -> Result:
-        result = await self._result_of(body, 0.0)
-        for tries in count(1):
+        tries = 0 if self._steps is None else self._steps.records.rounds.tries
+        while True:
+            tries += 1
+            result = await self._result_of(self._execution(body))
             delay = self._delay_after(result.error, tries)
-            if delay is None:
-                break
+            if result.error is None or delay is None:
+                return replace(result, fields=result.fields | self._steps_to_begin_again(result.error))
             error_type = result.fields.get("error_type")
             log.warning("workflow_run_retried", tries=tries, error_type=error_type, delay_s=round(delay, 3))
-            if self._steps is not None:
-                self._steps.begin_again()
-            result = await self._result_of(body, delay)
-        return result
+            paused = await self._result_of(self._pause(result.error, delay))
+            if paused.error is not None:
+                return paused
 
-    async def _result_of(self, body: Callable[[], Awaitable[Any]], delay: float) -> Result:
+    async def _execution(self, body: Callable[[], Awaitable[Any]]) -> Any:
+        if self._steps is None:
+            return self._encode(await self._within_deadline(body))
+        async with self._steps.execution():
+            result = await self._within_deadline(body)
+        return self._encode(result)
+
+    async def _pause(self, error: BaseException | None, delay: float) -> None:
+        """Begin the next round of the run, after a pause."""
+        if self._steps is not None:
+            records = self._steps.records
+            await records.begin_round(records.without_doubtful(self._steps.digests(step_failures(error))))
+        if delay:
+            await self._clock.sleep(delay)
+
+    def _steps_to_begin_again(self, error: BaseException | None) -> dict[str, Any]:
+        """Of a run that failed: the steps that a person's retry begins again, as fields of the run."""
+        if self._steps is None:
+            return {}
+        failures, records = step_failures(error), self._steps.records
+        again = [] if error is None else [*records.pending(), *self._steps.digests(failures)]
+        if failures:
+            again += records.closure(self._steps.begun_after(failures))
+        return {"round": records.rounds.number, "failed_steps": tuple(dict.fromkeys(again))[:FAILED_STEPS_KEPT]}
+
+    async def _result_of(self, work: Coroutine[Any, Any, Any]) -> Result:
+        task = asyncio.current_task()
         try:
-            if delay:
-                await self._clock.sleep(delay)
-            result = self._encode(await self._within_deadline(body))
+            result = await work
         except (asyncio.CancelledError, KeyboardInterrupt) as cancellation:
             return Result(status=RunStatus.CANCELLED, error=cancellation)
-        except GeneratorExit:
-            raise  # nothing waits for this any more, and nothing may be awaited
+        except GeneratorExit as failure:
+            if is_closing(task):
+                raise  # nothing waits for this any more, and nothing may be awaited
+            return Result.failure(failure)
         except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever an author's code raises fails its run
             return Result.failure(failure)
         return Result(status=RunStatus.SUCCESS, fields={"result": result})
@@ -146,14 +172,19 @@ class Attempt:
     def _delay_after(self, error: BaseException | None, tries: int) -> float | None:
         if error is None or self.release_reason is not None or self._is_over_deadline:
             return None
-        if is_final(error, self._retry):
+        if is_final(error, self._retry) or self._has_compensated(error):
             return None
         delay = retry_delay(self._retry, tries, self._runtime.random)
         return delay if delay is not None and self._clock.monotonic() + delay < self._deadline else None
 
+    def _has_compensated(self, error: BaseException) -> bool:
+        """Whether steps began after the failure that ended the execution: begun again, it would go another way."""
+        failures = step_failures(error)
+        return self._steps is not None and bool(failures) and bool(self._steps.begun_after(failures))
+
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
         if self._steps is not None:
-            self._steps.stop("the instance is shut down")
+            self._steps.records.stop("the instance is shut down")
         if self._interrupted is None:
             self._interrupted = task
             task.cancel()

@@ -21,6 +21,7 @@ from autopilot.core.recorder import RunRecorder, store_seconds
 from autopilot.core.runs.identity import payload_hash, run_id_of
 from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.runner import StepRunner
 from autopilot.core.triggers.admission import check_resumable, skip_reason
 from autopilot.errors import RunStateConflict, StoreError
@@ -226,20 +227,15 @@ class Engine:
         """Execute an attempt of the run, and record how it ended."""
         clock = self._runtime.clock
         steps, refusal = None, ready.setup_error
-        if held.lease is not None:
+        if held.lease is not None and self._runtime.journal is not None:
             try:
                 recorded = await self._recorder.read_steps(held.lease)
             except StoreError as error:
                 return await self._recorder.release(released_run(held.run, clock.now(), 0.0), str(error))
             refusal = refusal or check_resumable(held.run, self.manifest, recorded, clock.now())
-            steps = StepRunner(
-                self._runtime,
-                held.lease,
-                recorded,
-                reopened_attempt=held.run.reopened_attempt or 1,
-                expires_at=held.run.started_at + self.manifest.max_age + self.manifest.retention,
-                deadline=invocation.deadline,
-            )
+            expires_at = held.run.started_at + self.manifest.max_age + self.manifest.retention
+            records = StepRecords(self._runtime.journal(), clock, held.lease, held.run, recorded, expires_at=expires_at)
+            steps = StepRunner(self._runtime, records, deadline=invocation.deadline)
         if refusal is not None:
             return await self._end(held, Result.failure(refusal), 0.0)
         began = clock.monotonic()

@@ -5,10 +5,9 @@ written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
 
 import structlog
 
@@ -18,6 +17,7 @@ from autopilot.core.runs.history import RunHistory
 from autopilot.core.runs.limits import text_of
 from autopilot.core.runtime import Runtime
 from autopilot.core.store import Lease, RunStart, StepRecord
+from autopilot.core.tasks import uninterrupted
 from autopilot.errors import (
     JournalRequired,
     PayloadConflict,
@@ -34,8 +34,6 @@ STORE_SECONDS = 10.0
 """The longest that one call of run log or journal is waited for: a run never waits longer for it."""
 
 _HYDRATION_TRIES = 3
-
-T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -326,20 +324,6 @@ def _replayed(run: WorkflowRun, known: WorkflowRun, *, persisted: bool) -> Repla
     if known.payload_hash not in {None, run.payload_hash}:
         raise PayloadConflict(run.id)
     return Replayed(run=known, persisted=persisted)
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work`` to its end; a cancellation that arrives meanwhile is raised afterwards."""
-    task = asyncio.ensure_future(work)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancellation = error
-    if cancellation is not None:
-        raise cancellation from (None if task.cancelled() else task.exception())
-    return task.result()
 
 
 def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded: bool) -> None:

@@ -139,6 +139,21 @@ class ClaimOutcome:
     """The new attempt's hold; None: the run is over, or another attempt holds it."""
 
 
+TRIES_KEPT = 10
+"""How many tries of a step are kept with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTry:
+    """One execution of a step's body."""
+
+    started_at: datetime
+    ended_at: datetime
+    error: str | None = None
+    """None: it succeeded."""
+    error_type: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """What is known of a step."""
@@ -151,12 +166,20 @@ class StepRecord:
     tries: int
     """How often its body was begun, in all attempts that recorded it."""
     started_at: datetime
-    """When its body was begun the last time."""
+    """When its body was begun the first time, of the tries in ``history``."""
     ended_at: datetime | None = None
     result: str | None = None
-    """JSON text; of a success."""
+    """JSON text; of a success. Of a fan-out also when it failed: the items that did not succeed."""
     error: str | None = None
     error_type: str | None = None
+    round: int = 1
+    """The round of the run in which this was written: one more with each retry of the run."""
+    error_classes: tuple[str, ...] = ()
+    """The names of the error's class and its bases, with their modules, most derived first."""
+    failed_within: tuple[str, ...] = ()
+    """The digests of the keys of the steps in its body whose failures failed it: a retry begins them again too."""
+    history: tuple[StepTry, ...] = ()
+    """The last tries that ended, oldest first; at most :data:`TRIES_KEPT`."""
 
 
 class RunJournal(Protocol):

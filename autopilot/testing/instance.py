@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from autopilot.core.recorder import uninterrupted
 from autopilot.core.runtime import StepProbe
 from autopilot.core.shutdown import Shutdown
 from autopilot.core.store import ClaimOutcome, Lease, RunStart, StartOutcome, StepRecord, Store
+from autopilot.core.tasks import uninterrupted
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 
 T = TypeVar("T")

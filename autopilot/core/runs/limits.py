@@ -71,17 +71,17 @@ def text_of(error: BaseException) -> str:
     """What an error says. It may be an error of anyone's code, which can fail at saying it."""
     try:
         return str(error)
-    except Exception as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
+    except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
         return f"(its message cannot be read: {type(failure).__name__})"
 
 
-def cut_error(text: str) -> str:
-    """``text`` within :data:`ERROR_LIMIT`; a cut is marked with the size it had. Always valid Unicode."""
+def cut_error(text: str, limit: int = ERROR_LIMIT) -> str:
+    """``text`` within ``limit`` bytes of UTF-8; a cut is marked with the size it had. Always valid Unicode."""
     encoded = text.encode(errors="backslashreplace")
-    if len(encoded) <= ERROR_LIMIT:
+    if len(encoded) <= limit:
         return encoded.decode()
     mark = _CUT.format(size=len(encoded))
-    return encoded[: ERROR_LIMIT - len(mark.encode())].decode(errors="ignore") + mark
+    return encoded[: limit - len(mark.encode())].decode(errors="ignore") + mark
 
 
 def check_page_size(limit: int) -> None:

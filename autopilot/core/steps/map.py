@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from autopilot.core.runs.limits import text_of
+from autopilot.core.steps.failures import failure_fields
+from autopilot.core.steps.keys import readable_key
 from autopilot.core.steps.runner import StepRunner
 from autopilot.errors import MapFailed
-from autopilot.models import Completion
+from autopilot.models import Completion, StepStatus
 
 T = TypeVar("T")
 
@@ -20,6 +21,8 @@ MAX_ITEM_ERROR = 200
 
 ALL_ERRORS = 64 * 1024
 """Characters that they may have together: however many fail, which ones fits into one record."""
+
+_CLASSES_KEPT = 60
 
 _ROUNDING = 1e-9
 """29 % of 100 items are 29, and not the 28.999999999999996 that they are in binary."""
@@ -88,7 +91,8 @@ class FanOut(Generic[T]):
         Raises:
             MapFailed: the completion policy is out of reach.
         """
-        recorded = self._steps.recorded(self._key)
+        began = self._steps.clock.now()
+        recorded = self._steps.records.find(self._key)
         if recorded is not None:
             self._take_over(json.loads(recorded.result or "{}"))
         indexes = [index for index in range(len(self._item_keys)) if index not in self._items]
@@ -96,13 +100,27 @@ class FanOut(Generic[T]):
         await self._work(execute, indexes, max_concurrency, until_settled=recorded is None)
         self._cut_errors()
         result = MapResult(tuple(self._item(index) for index in range(len(self._item_keys))))
-        if self._is_out_of_reach():
-            failures = result.failures
-            raise MapFailed(self._key, f"{len(failures)} of {len(result)} items failed: {failures[0].error}", result)
         left_out = {item.key: [item.error_type, item.error] for item in result.items if item.status != "success"}
+        text = json.dumps(left_out, separators=(",", ":"))
+        if self._is_out_of_reach() or (recorded is not None and recorded.status is StepStatus.FAILED):
+            failed = self._failed(result)
+            if recorded is None:
+                record = self._steps.failure_record(self._key, failed, 1, began, (), result=text)
+                await self._steps.records.record(record)
+            raise self._steps.raised(failed)
         if left_out and recorded is None:
-            await self._steps.record_result(self._key, left_out)
+            record = self._steps.step_record(self._key, StepStatus.SUCCESS, 1, began, result=text)
+            await self._steps.records.record(record)
         return result
+
+    def _failed(self, result: MapResult[T]) -> MapFailed:
+        failures = result.failures
+        first = failures[0]
+        first_error = f"{readable_key(first.key)}: {first.error_type}: {first.error}"
+        records = (self._steps.records.find(item.key) for item in failures)
+        classes = dict.fromkeys(name for record in records if record is not None for name in record.error_classes)
+        message = f"{len(failures)} of {len(result)} items failed: {first_error}"
+        return MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT])
 
     def _take_over(self, left_out: dict[str, list[str | None]]) -> None:
         """What an earlier execution left out, this one leaves out too."""
@@ -152,8 +170,8 @@ class FanOut(Generic[T]):
         try:
             return MapItem(index=index, key=key, status="success", value=await execute(index))
         except Exception as error:  # noqa: BLE001 - not swallowed: the completion policy decides what it means
-            told = text_of(error)[:MAX_ITEM_ERROR]
-            return MapItem(index=index, key=key, status="failed", error=told, error_type=type(error).__name__)
+            error_type, text, _ = failure_fields(error)
+            return MapItem(index=index, key=key, status="failed", error=text[:MAX_ITEM_ERROR], error_type=error_type)
         except (KeyboardInterrupt, SystemExit) as error:
             self._exit = error  # raised where the fan-out was called: out of a task it would end the event loop
             return MapItem(index=index, key=key, status="unfinished")

@@ -1,13 +1,18 @@
-"""Whether and when something that failed is tried again."""
+"""The decision whether and when something that failed is tried again."""
 
 from collections.abc import Callable
 
-from autopilot.errors import NonRetryable
+from autopilot.errors import NonRetryable, StepFailed
 from autopilot.models import Retry
 
 
 def is_final(error: BaseException, retry: Retry) -> bool:
-    """Whether trying again is pointless: the error says so, or the policy names its type or one of its bases."""
+    """Whether trying again is pointless: the error says so, or the policy names its type or one of its bases.
+
+    A failure of a step is judged by the classes that its body's exception had.
+    """
+    if isinstance(error, StepFailed):
+        return error.caused_by(NonRetryable) or any(error.caused_by(name) for name in retry.not_on)
     if not isinstance(error, Exception) or isinstance(error, NonRetryable):
         return True
     return any(base.__name__ in retry.not_on for base in type(error).__mro__)

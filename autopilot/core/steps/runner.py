@@ -1,34 +1,36 @@
 """The steps of one attempt: executed once, recorded once, answered from the record ever after."""
 
 import asyncio
-import contextvars
 import functools
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 from pydantic import TypeAdapter
 
-from autopilot.core.runs.limits import cut_error, text_of
+from autopilot.core.clock import Timeout
+from autopilot.core.runs.limits import cut_error
 from autopilot.core.runs.schema import encode_json
 from autopilot.core.runtime import Runtime
-from autopilot.core.steps.keys import UsedKeys, full_key, inside
+from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
+from autopilot.core.steps.keys import full_key
+from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.results import decode_result, function_of, result_adapter
 from autopilot.core.steps.retry import is_final, retry_delay
-from autopilot.core.store import Lease, StepRecord
-from autopilot.errors import (
-    AttemptStopped,
-    JournalRequired,
-    RunSuperseded,
-    StepInterrupted,
-    StepTimeout,
-    StoreError,
-)
+from autopilot.core.steps.scope import Scope, StepCall, current_scope
+from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
+from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
+from autopilot.core.tasks import is_closing
+from autopilot.errors import MapFailed, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
 from autopilot.models import Retry, StepStatus
+from autopilot.observability import traceback_text
+
+T = TypeVar("T")
 
 Semantics = Literal["at_least_once", "at_most_once"]
 
@@ -36,6 +38,12 @@ NO_RETRY = Retry()
 
 AT_THE_DEADLINE = "the deadline of the invocation"
 """Why an attempt is released then."""
+
+_TRY_ERROR_LIMIT = 1024
+"""Bytes of an error that are kept of each try."""
+
+CANCEL_SECONDS = 0.5
+"""How long bodies that were cancelled at the deadline, or after it, are waited for."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,57 +59,74 @@ class StepOptions:
     """The result's type; None: the body's return annotation says."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that is being executed."""
+
+    key: str
+    body: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: StepOptions
+    adapter: TypeAdapter[Any] | None
+
+    @property
+    def is_at_most_once(self) -> bool:
+        """Whether its body is never begun twice."""
+        return self.options.semantics == "at_most_once"
+
+
 class StepRunner:
-    """The steps of one attempt of a run.
+    """Executes the steps of one attempt of a run.
 
     Args:
-        recorded: the steps that earlier attempts recorded.
-        reopened_attempt: the attempt with which a person last reopened the run; 1 if nobody did.
-        expires_at: when the records may be removed.
         deadline: when the attempt must end, by ``clock.monotonic()``.
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        lease: Lease,
-        recorded: list[StepRecord],
-        *,
-        reopened_attempt: int,
-        expires_at: datetime,
-        deadline: float,
-    ) -> None:
-        if runtime.journal is None:
-            raise JournalRequired("a step")
-        self._journal = runtime.journal()
-        self._clock = runtime.clock
+    def __init__(self, runtime: Runtime, records: StepRecords, *, deadline: float) -> None:
+        self.records = records
+        self.clock = runtime.clock
         self._random = runtime.random
         self._probe = runtime.probe
-        self._lease = lease
-        self._reopened_attempt = reopened_attempt
-        self._known = {step.key: step for step in recorded}
-        self._expires_at = expires_at
         self._deadline = deadline
-        self._used = UsedKeys()
-        self._is_unsure = False
-        self.stopped: AttemptStopped | None = None
-        """Why the attempt must end, once it must."""
-        self.has_progressed = False
-        """Whether this attempt recorded a result."""
+        self._asked = 0
+        self._first_asked: dict[str, int] = {}
+        self.root = Scope(self)
 
-    def begin_again(self) -> None:
-        """Another execution of the same attempt begins: names are free, results stay."""
-        self._used = UsedKeys()
+    @asynccontextmanager
+    async def execution(self) -> AsyncIterator[None]:
+        """Within this, ``execute`` is executed once; at its end no step of it is under way any more.
 
-    def stop(self, reason: str) -> AttemptStopped:
-        """End the attempt: from now on no step begins and none is recorded."""
-        if self.stopped is None:
-            self.stopped = AttemptStopped(reason)
-        return self.stopped
+        Raises:
+            StepNotAwaited: the execution succeeded, and a step that it asked for was not awaited.
+        """
+        self.root = Scope(self)
+        self._first_asked.clear()
+        async with self._in_scope(self.root):
+            yield
 
-    def idempotency_key(self, key: str) -> str:
-        """The same for a step in every try and attempt, and of no other step, run or predecessor of the run's id."""
-        lease = self._lease
+    @asynccontextmanager
+    async def _in_scope(self, scope: Scope) -> AsyncIterator[None]:
+        has_succeeded = False
+        try:
+            with scope.entered():
+                yield
+            has_succeeded = True
+        finally:
+            left = max(CANCEL_SECONDS, self._deadline - self.clock.monotonic())
+            not_awaited = await scope.end(self.clock, left)
+            if has_succeeded and not_awaited:
+                raise StepNotAwaited(not_awaited[0], len(not_awaited) - 1)
+
+    def idempotency_key(self) -> str:
+        """The same for a step in every try and attempt, and of no other step, run or predecessor of the run's id.
+
+        Raises:
+            StepError: not within a step.
+        """
+        key, lease = self._scope().key, self.records.lease
+        if not key:
+            raise StepError("?", "ctx.idempotency_key belongs to a step: read it in the step's body")
         return hashlib.sha256(f"{lease.workflow_id}\n{lease.run_id}\n{lease.incarnation}\n{key}".encode()).hexdigest()[
             :32
         ]
@@ -112,174 +137,275 @@ class StepRunner:
         Raises:
             StepNameInvalid, StepNameReused
         """
-        return self._used.use(full_key(name, key))
+        scope = self._scope()
+        return scope.use(full_key(scope.key, name, key))
 
-    def recorded(self, key: str) -> StepRecord | None:
-        """The result recorded under ``key``, if there is one."""
-        known = self._known.get(key)
-        return known if known is not None and known.status is StepStatus.SUCCESS else None
+    def call(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> StepCall[T]:
+        """``work`` as a call of the code that is running here: it is cancelled when that code ends."""
+        self._asked += 1
+        self._first_asked.setdefault(key, self._asked)
+        return self._scope().call(key, work())
 
-    async def execute(
+    def step(
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
-    ) -> Any:
-        """The recorded result of the step, or else what its body returns, once that is recorded."""
-        if self.stopped is not None:
-            raise self.stopped
-        adapter = result_adapter(key, body, options.returns)
-        if self._is_unsure:
-            await self._look_again()
-        if self.recorded(key) is None:
-            await self._refuse_what_was_cut_off(key, options)
-        if (known := self.recorded(key)) is None:
-            known = await self._try(key, lambda: self._call(key, body, args, kwargs, options), adapter, options)
-        return decode_result(known, adapter)
+    ) -> StepCall[Any]:
+        """A call of the step ``key``: its recorded result, or else what its body returns, once that is recorded.
 
-    async def record_result(self, key: str, result: Any) -> None:
-        """Record a result that no body gave."""
-        now = self._clock.now()
-        await self._record(self._step(key, StepStatus.SUCCESS, 1, now, result=encode_json(result, None)))
+        Raises:
+            StepError: the body cannot be called, or the type of its result cannot be used.
+        """
+        step = Step(key, body, args, kwargs, options, result_adapter(key, body, options.returns))
+        return self.call(key, lambda: self._outcome(step))
 
-    async def _refuse_what_was_cut_off(self, key: str, options: StepOptions) -> None:
-        known = self._known.get(key)
-        if options.semantics != "at_most_once" or known is None or known.attempt < self._reopened_attempt:
-            return
-        if known.status is StepStatus.STARTED:
-            # Sealed before anything is said of it: whatever its body still does elsewhere, the answer stays this one.
-            await self._record(replace(known, status=StepStatus.INTERRUPTED, attempt=self._lease.attempt))
-        if self._known[key].status is StepStatus.INTERRUPTED:
-            raise StepInterrupted(key)
+    def begun_after(self, failures: Sequence[StepFailed]) -> list[str]:
+        """The full keys of the steps that this execution asked for only after all of these failures were raised."""
+        raised_at = max((failure.raised_at for failure in failures), default=self._asked)
+        return [key for key, asked in self._first_asked.items() if asked > raised_at]
 
-    async def _try(
-        self, key: str, call: Callable[[], Awaitable[Any]], adapter: TypeAdapter[Any] | None, options: StepOptions
+    def digests(self, failures: Sequence[StepFailed]) -> list[str]:
+        """The digests of the keys of the steps that must begin again for these failures to be over."""
+        keys = [failure.step for failure in failures]
+        for failure in failures:
+            if isinstance(failure, MapFailed):
+                keys += [item.key for item in failure.result.items if item.status != "success"]
+        return self.records.closure(keys)
+
+    def raised(self, failure: StepFailed) -> StepFailed:
+        """``failure``, to be raised here and now."""
+        failure.raised_at = self._asked
+        return failure
+
+    def step_record(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: Any) -> StepRecord:
+        """A record of a step by this attempt, in its round."""
+        return StepRecord(
+            key=key,
+            status=status,
+            attempt=self.records.lease.attempt,
+            round=self.records.rounds.number,
+            tries=tries,
+            started_at=began,
+            ended_at=None if status is StepStatus.STARTED else self.clock.now(),
+            **fields,
+        )
+
+    def failure_record(
+        self, key: str, error: BaseException, tries: int, began: datetime, history: Sequence[StepTry], **fields: Any
     ) -> StepRecord:
-        before = self._known.get(key)
-        counted = 0 if before is None else before.tries
-        for tries in range(1, options.retry.attempts + 1):
-            began = self._clock.now()
-            if tries > 1:
-                self._used.release_inside(key)
-            self._require_time()
-            if options.semantics == "at_most_once":
-                await self._record(self._step(key, StepStatus.STARTED, counted + tries, began))
-                self._require_time()
-            try:
-                text = encode_json(await call(), adapter)
-            except Exception as error:
-                delay = self._delay_after(error, tries, options)
-                if delay is None:
-                    await self._record_failure(key, counted + tries, began, error)
-                    raise
-                log.warning(
-                    "step_retried",
-                    step=key,
-                    tries=counted + tries,
-                    error_type=type(error).__name__,
-                    delay_s=round(delay, 3),
+        """The record of a step that failed for good."""
+        error_type, text, classes = failure_fields(error)
+        return self.step_record(
+            key,
+            StepStatus.INTERRUPTED if isinstance(error, StepInterrupted) else StepStatus.FAILED,
+            tries,
+            began,
+            error=text,
+            error_type=error_type,
+            error_classes=classes,
+            failed_within=tuple(self.digests(step_failures(error))),
+            history=tuple(history),
+            **fields,
+        )
+
+    def _scope(self) -> Scope:
+        scope = current_scope()
+        return scope if scope is not None and scope.owner is self else self.root
+
+    async def _outcome(self, step: Step) -> Any:
+        if self.records.stopped is not None:
+            raise self.records.stopped
+        known = self.records.find(step.key)
+        if known is not None and known.status is StepStatus.STARTED:
+            if step.is_at_most_once:
+                # Sealed before anything is said of it: whatever its body still does elsewhere, the answer stays this.
+                known = await self.records.record(
+                    self.failure_record(step.key, interrupted(step.key), known.tries, known.started_at, known.history)
                 )
-                await self._clock.sleep(delay)
             else:
-                return await self._record(self._step(key, StepStatus.SUCCESS, counted + tries, began, result=text))
-        raise AssertionError  # the last try returns or raises
+                known = None
+        if known is None:
+            return await _Tries(self, step).execute()
+        if known.status is StepStatus.SUCCESS:
+            return decode_result(known, step.adapter)
+        raise self.raised(failure_of(known))
 
-    def _require_time(self) -> None:
-        # The lease ends after the deadline: a process that slept past its lease, and does not know it yet, begins no
-        # body beside that of the attempt which has taken over.
-        if self._clock.monotonic() >= self._deadline:
-            raise self.stop(AT_THE_DEADLINE)
+    async def call_body(self, step: Step, slot: Slot | None) -> Any:
+        """Execute the body once, in a scope of its own.
 
-    def _delay_after(self, error: Exception, tries: int, options: StepOptions) -> float | None:
-        if is_final(error, options.retry):
-            return None
-        delay = retry_delay(options.retry, tries, self._random)
-        if delay is None or self._clock.monotonic() + delay >= self._deadline:
-            return None
-        return delay
+        Args:
+            slot: for its thread; None: it is an async function.
 
-    async def _call(
-        self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
-    ) -> Any:
-        seconds = None if options.timeout is None else options.timeout.total_seconds()
-        timeout = self._clock.timeout(seconds)
-        self._probe.before_body(self._lease.run_id, key)
+        Raises:
+            StepTimeout, StepInterrupted: it took longer than its timeout.
+        """
+        seconds = None if step.options.timeout is None else step.options.timeout.total_seconds()
+        timeout = self.clock.timeout(seconds)
+        scope = Scope(self, step.key)
+        self._probe.before_body(self.records.lease.run_id, step.key)
         try:
-            with inside(key):
-                async with timeout:
-                    if inspect.iscoroutinefunction(function_of(body)):
-                        result = await body(*args, **kwargs)
-                    else:
-                        result = await self._in_thread(key, body, args, kwargs)
-                        if inspect.isawaitable(result):  # a lambda around an async function
-                            result = await result
+            async with self._in_scope(scope):
+                if slot is not None:
+                    result = await self._in_thread(step, slot, timeout)
+                else:
+                    async with timeout:
+                        result = await step.body(*step.args, **step.kwargs)
         except TimeoutError as error:
             if seconds is None or not timeout.expired():
                 raise
-            cut_off = StepInterrupted(key) if options.semantics == "at_most_once" else None
-            raise cut_off or StepTimeout(key, seconds) from error
-        self._probe.after_body(self._lease.run_id, key)
+            raise (interrupted(step.key) if step.is_at_most_once else timed_out(step.key, seconds)) from error
+        self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
-    async def _in_thread(
-        self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        # A future and not a task: what a body raises to end a process, such as SystemExit, must not end the event loop.
-        call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, body, *args, **kwargs)
-        thread = asyncio.get_running_loop().run_in_executor(None, call)
-        try:
-            return await asyncio.shield(thread)
-        except asyncio.CancelledError:
-            if not thread.done():
-                # A thread cannot be killed. What it still does is at least once, what it returns is dropped.
-                log.warning("step_abandoned", step=key)
-                thread.add_done_callback(_forget)
-            raise
-
-    async def _record_failure(self, key: str, tries: int, began: datetime, error: Exception) -> None:
-        status = StepStatus.INTERRUPTED if isinstance(error, StepInterrupted) else StepStatus.FAILED
-        failure = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
-        await self._record(self._step(key, status, tries, began, **failure))
-
-    def _step(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: str) -> StepRecord:
-        ended = None if status is StepStatus.STARTED else self._clock.now()
-        return StepRecord(
-            key=key, status=status, attempt=self._lease.attempt, tries=tries, started_at=began, ended_at=ended, **fields
+    async def _in_thread(self, step: Step, slot: Slot, timeout: Timeout) -> Any:
+        body = ThreadedBody(
+            functools.partial(step.body, *step.args, **step.kwargs),
+            lambda: self.records.stopped is None and self.has_time,
         )
-
-    async def _record(self, step: StepRecord) -> StepRecord:
-        if self.stopped is not None:
-            raise self.stopped
         try:
-            recorded = await self._journal.record_step(
-                self._lease, step, expires_at=self._expires_at, known=self._known.get(step.key)
-            )
-        except RunSuperseded as newer:
-            raise self.stop(str(newer)) from newer
-        except StoreError as error:
-            log.warning("step_not_recorded", step=step.key, error=str(error))
-            raise self.stop(f"step {step.key} could not be recorded: {error}") from error
-        except asyncio.CancelledError:
-            self._is_unsure = True
+            await body.begun()
+            async with timeout:  # from here on: waiting for a thread is not executing
+                result = await body.result()
+                slot.release()
+                return await result if inspect.isawaitable(result) else result  # a lambda around an async function
+        except NotBegun:
+            raise self.records.stop(AT_THE_DEADLINE) from None
+        except (asyncio.CancelledError, TimeoutError):
+            if body.give_up():
+                # A thread cannot be killed. What it still does is at least once, what it returns is dropped.
+                log.warning("step_abandoned", step=step.key)
             raise
-        self._known[step.key] = recorded
-        self.has_progressed |= recorded.status is StepStatus.SUCCESS
-        return recorded
 
-    async def _look_again(self) -> None:
-        # A commit was cancelled in the middle, by a timeout of the author's own: it may have been made.
+    @property
+    def has_time(self) -> bool:
+        """Whether a body may begin.
+
+        The lease ends after the deadline: a process that slept past its lease, and does not know it yet, begins no
+        body beside that of the attempt which has taken over.
+        """
+        return self.clock.monotonic() < self._deadline
+
+    def require_time(self) -> None:
+        """Raise unless a body may begin.
+
+        Raises:
+            AttemptStopped: the deadline has passed.
+        """
+        if not self.has_time:
+            raise self.records.stop(AT_THE_DEADLINE)
+
+    def delay_after(self, error: BaseException, tries: int, retry: Retry) -> float | None:
+        """The pause in seconds before a step is tried again; None: it is not."""
+        delay = None if is_final(error, retry) else retry_delay(retry, tries, self._random)
+        return None if delay is None or self.clock.monotonic() + delay >= self._deadline else delay
+
+
+class _Tries:
+    """The executions of one step's body, until it succeeds or has failed for good."""
+
+    def __init__(self, runner: StepRunner, step: Step) -> None:
+        self._runner = runner
+        self._step = step
+        before = runner.records.last(step.key)
+        self._counted = 0 if before is None else before.tries
+        self._history = [] if before is None else list(before.history)
+
+    async def execute(self) -> Any:
+        """What the body returned, once that is recorded.
+
+        Raises:
+            StepFailed: it failed for good, and that is recorded.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            began, result, error = await self._try()
+            ended = self._runner.clock.now()
+            if error is None:
+                self._remember(StepTry(started_at=began, ended_at=ended))
+                return await self._succeed(result)
+            error_type, text, _ = failure_fields(error)
+            self._remember(
+                StepTry(
+                    started_at=began, ended_at=ended, error=cut_error(text, _TRY_ERROR_LIMIT), error_type=error_type
+                )
+            )
+            delay = self._runner.delay_after(error, tries, self._step.options.retry)
+            self._log(error, delay)
+            if delay is None:
+                raise await self._fail(error)
+            self._runner.records.begin_again(self._runner.digests(step_failures(error)))
+            await self._runner.clock.sleep(delay)
+
+    async def _try(self) -> tuple[datetime, Any, BaseException | None]:
+        """One execution: when it began, and what it returned or raised."""
+        async with _slot_for(self._step.body) as slot:
+            self._runner.require_time()
+            began = self._runner.clock.now()
+            self._counted += 1
+            if self._step.is_at_most_once:
+                await self._record(StepStatus.STARTED, began)
+                self._runner.require_time()
+            task = asyncio.current_task()
+            try:
+                return began, await self._runner.call_body(self._step, slot), None
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                raise
+            except Exception as error:  # noqa: BLE001 - the run boundary: whatever a body raises fails its step
+                return began, None, error
+            except (SystemExit, GeneratorExit) as error:
+                if is_closing(task):
+                    raise
+                return began, None, error
+
+    async def _succeed(self, result: Any) -> Any:
+        text, error = self._encode(result)
+        if error is not None:
+            self._log(error, None)
+            raise await self._fail(error)
+        recorded = await self._record(StepStatus.SUCCESS, self._history[0].started_at, result=text)
+        return decode_result(recorded, self._step.adapter)
+
+    def _encode(self, result: Any) -> tuple[str, ResultError | None]:
         try:
-            self._known = {step.key: step for step in await self._journal.read_steps(self._lease)}
-        except StoreError as error:
-            raise self.stop(f"the steps could not be read: {error}") from error
-        self._is_unsure = False
+            return encode_json(result, self._step.adapter), None
+        except ResultError as error:
+            return "", error
+
+    async def _fail(self, error: BaseException) -> StepFailed:
+        began = self._history[0].started_at
+        record = self._runner.failure_record(self._step.key, error, self._counted, began, self._history)
+        recorded = await self._runner.records.record(record)
+        failure = self._runner.raised(failure_of(recorded))
+        failure.trace = traceback_text(error)
+        return failure
+
+    async def _record(self, status: StepStatus, began: datetime, **fields: Any) -> StepRecord:
+        first = self._history[0].started_at if self._history else began
+        record = self._runner.step_record(
+            self._step.key, status, self._counted, first, history=tuple(self._history), **fields
+        )
+        return await self._runner.records.record(record)
+
+    def _remember(self, one: StepTry) -> None:
+        self._history = [*self._history, one][-TRIES_KEPT:]
+
+    def _log(self, error: BaseException, delay: float | None) -> None:
+        fields = {
+            "step": self._step.key,
+            "tries": self._counted,
+            "error_type": failure_fields(error)[0],
+            "exception": traceback_text(error),
+        }
+        if delay is None:
+            log.warning("step_failed", **fields)
+        else:
+            log.warning("step_retried", **fields, delay_s=round(delay, 3))
 
 
-def _without_stop_iteration(body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return body(*args, **kwargs)
-    except StopIteration as error:  # no future can carry it; Python makes the same of it in an async function
-        raise RuntimeError("a step's body raised StopIteration") from error
-
-
-def _forget(thread: asyncio.Future[Any]) -> None:
-    # Looked at and closed, so that Python does not report it as lost: the step was given up with a line.
-    if not thread.cancelled() and thread.exception() is None and inspect.iscoroutine(thread.result()):
-        thread.result().close()
+@asynccontextmanager
+async def _slot_for(body: Callable[..., Any]) -> AsyncIterator[Slot | None]:
+    """A slot for a thread, if the body is a plain function; what waits for one has not begun."""
+    if inspect.iscoroutinefunction(function_of(body)):
+        yield None
+        return
+    async with BODY_THREADS.slot() as slot:
+        yield slot

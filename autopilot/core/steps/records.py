@@ -1,0 +1,176 @@
+"""The records of a run's steps as one attempt reads and writes them."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+import structlog
+
+from autopilot.core.clock import Clock
+from autopilot.core.steps.keys import RETRY_KEY, is_step, key_digest
+from autopilot.core.store import Lease, RunJournal, StepRecord
+from autopilot.core.tasks import uninterrupted
+from autopilot.errors import AttemptStopped, ResultError, RunSuperseded, StoreError, class_name
+from autopilot.models import StepStatus, WorkflowRun
+
+log = structlog.get_logger(__name__)
+
+
+def is_doubtful(record: StepRecord) -> bool:
+    """Whether a step may have taken effect although it has no result: only a person begins it again.
+
+    An at-most-once step that was cut off, or a step whose body returned what could not be recorded.
+    """
+    if record.status in {StepStatus.STARTED, StepStatus.INTERRUPTED}:
+        return True
+    return record.status is StepStatus.FAILED and class_name(ResultError) in record.error_classes
+
+
+@dataclass(slots=True)
+class Rounds:
+    """How often a run was retried, by its manifest's ``retry`` or by a person, and what each retry began again.
+
+    A record of a step that a later round began again does not count any more; all others do. Kept in the run's document
+    and, between claim and end, in a record beside the steps, whichever has the greater round.
+    """
+
+    number: int = 1
+    tries: int = 0
+    """Executions that failed and were answered by the manifest's ``retry`` since a person retried the run."""
+    begun_again: dict[str, int] = field(default_factory=dict)
+    """By the digest of a step's key, the last round that began it again."""
+
+    @classmethod
+    def load(cls, run: WorkflowRun, recorded: Iterable[StepRecord]) -> Self:
+        """The rounds of a run that an attempt has started or claimed."""
+        rounds = cls()
+        for record in recorded:
+            if record.key == RETRY_KEY:
+                rounds = cls(record.round, record.tries, json.loads(record.result or "{}"))
+        if run.round > rounds.number:  # a person's retry is later than what the attempts before it wrote
+            again = dict.fromkeys(run.failed_steps, run.round)
+            rounds = cls(run.round, 0, rounds.begun_again | again)
+        return rounds
+
+    def counts(self, record: StepRecord) -> bool:
+        """Whether a record is still valid."""
+        return record.round >= self.begun_again.get(key_digest(record.key), 0)
+
+
+class StepRecords:
+    """The steps of one attempt's run: what is recorded of them, and the recording of more.
+
+    Args:
+        recorded: what earlier attempts recorded.
+        expires_at: when the records may be removed.
+    """
+
+    def __init__(
+        self,
+        journal: RunJournal,
+        clock: Clock,
+        lease: Lease,
+        run: WorkflowRun,
+        recorded: list[StepRecord],
+        *,
+        expires_at: datetime,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self.lease = lease
+        self._expires_at = expires_at
+        self.rounds = Rounds.load(run, recorded)
+        self._known = {record.key: record for record in recorded if is_step(record.key)}
+        self._forgotten: set[str] = set()
+        self.stopped: AttemptStopped | None = None
+        """Why the attempt must end, once it must."""
+        self.has_progressed = False
+        """Whether this attempt recorded a result."""
+
+    def stop(self, reason: str) -> AttemptStopped:
+        """End the attempt: from now on no step begins and none is recorded."""
+        if self.stopped is None:
+            self.stopped = AttemptStopped(reason)
+        return self.stopped
+
+    def find(self, key: str) -> StepRecord | None:
+        """The record of a step, unless a retry has begun the step again since."""
+        record = self.last(key)
+        return record if record is not None and key not in self._forgotten and self.rounds.counts(record) else None
+
+    def last(self, key: str) -> StepRecord | None:
+        """The latest record of a step."""
+        return self._known.get(key)
+
+    async def record(self, step: StepRecord) -> StepRecord:
+        """Commit a record; what is recorded of the step then.
+
+        Once begun, the commit is carried through even when the caller is cancelled.
+
+        Raises:
+            AttemptStopped: it could not be recorded, or the attempt must end: the run goes on in another one.
+        """
+        if self.stopped is not None:
+            raise self.stopped
+        return await uninterrupted(self._record(step))
+
+    async def _record(self, step: StepRecord) -> StepRecord:
+        try:
+            recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
+        except RunSuperseded as newer:
+            raise self.stop(str(newer)) from newer
+        except StoreError as error:
+            log.warning("step_not_recorded", step=step.key, error=str(error))
+            raise self.stop(f"step {step.key[:200]} could not be recorded: {error}") from error
+        self._known[step.key] = recorded
+        self._forgotten.discard(step.key)
+        self.has_progressed |= recorded.status is StepStatus.SUCCESS
+        return recorded
+
+    async def begin_round(self, failed: Iterable[str]) -> None:
+        """Begin the run's next round, in which these steps are begun again; ``failed`` are digests of their keys.
+
+        Raises:
+            AttemptStopped: as :meth:`record`.
+        """
+        rounds = Rounds(self.rounds.number + 1, self.rounds.tries + 1, dict(self.rounds.begun_again))
+        rounds.begun_again |= dict.fromkeys(failed, rounds.number)
+        await self.record(
+            StepRecord(
+                key=RETRY_KEY,
+                status=StepStatus.STARTED,
+                attempt=self.lease.attempt,
+                tries=rounds.tries,
+                started_at=self._clock.now(),
+                result=json.dumps(rounds.begun_again, separators=(",", ":")),
+                round=rounds.number,
+            )
+        )
+        self.rounds = rounds
+
+    def begin_again(self, digests: Iterable[str]) -> None:
+        """Pass over the failures of these steps: the body that they are part of is tried again."""
+        wanted = set(digests)
+        failed = (key for key, record in self._known.items() if record.status is StepStatus.FAILED)
+        self._forgotten |= {key for key in failed if key_digest(key) in wanted}
+
+    def pending(self) -> list[str]:
+        """The digests of the steps that a retry began again and that were not recorded since."""
+        since = {key_digest(record.key): record.round for record in self._known.values()}
+        return [digest for digest, round_ in self.rounds.begun_again.items() if since.get(digest, 0) < round_]
+
+    def without_doubtful(self, digests: Iterable[str]) -> list[str]:
+        """Those of the steps that can begin again without a person's word: see :func:`is_doubtful`."""
+        doubtful = {key_digest(record.key) for record in self._known.values() if is_doubtful(record)}
+        return [digest for digest in digests if digest not in doubtful]
+
+    def closure(self, keys: Iterable[str]) -> list[str]:
+        """The digests of these steps and of the steps within their bodies that failed them."""
+        digests: dict[str, None] = {}
+        for key in keys:
+            digests[key_digest(key)] = None
+            if (record := self._known.get(key)) is not None:
+                digests.update(dict.fromkeys(record.failed_within))
+        return list(digests)

@@ -1,0 +1,32 @@
+"""Coroutines that are carried through, and those that are closed."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` to its end; a cancellation that arrives meanwhile is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        raise cancellation from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+def is_closing(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a GeneratorExit means that the coroutine of ``task`` is being closed: then nothing may be awaited.
+
+    Otherwise the code inside has raised it.
+    """
+    try:
+        return asyncio.current_task() is not task
+    except RuntimeError:  # no loop is running
+        return True
