@@ -215,9 +215,7 @@ class RunJournal(Protocol):
         """
         ...
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
         """Write down a step in one commit, and return what is recorded of it now.
 
         A success is final: the first one stays, and is returned to whoever records the step later. Any other record
@@ -225,7 +223,6 @@ class RunJournal(Protocol):
 
         Args:
             expires_at: when the record may be removed; later than the run can be in need of it.
-            known: what the caller knows to be recorded. None: nothing is, as far as it knows.
 
         Raises:
             RunSuperseded: a newer attempt has claimed the run; nothing was changed.

@@ -52,34 +52,28 @@ async def test_the_next_attempt_finds_what_the_one_before_recorded_and_goes_on(s
 
 
 @pytest.mark.parametrize("later", (StepStatus.SUCCESS, *NOT_FINAL))
-@pytest.mark.parametrize("known", (None, StepStatus.STARTED, StepStatus.SUCCESS))
 async def test_the_first_success_of_a_step_stays_and_is_what_later_writers_get(
-    store: Store, make_run: MakeRun, later: StepStatus, known: StepStatus | None
+    store: Store, make_run: MakeRun, later: StepStatus
 ) -> None:
     lease = await started(store, make_run())
     first = a_step(result='"first"')
     await record(store, lease, first)
 
-    told = await record(
-        store, lease, a_step(status=later, tries=9), known=None if known is None else a_step(status=known)
-    )
-
-    assert told == first
+    assert await record(store, lease, a_step(status=later, tries=9)) == first
     assert await store.read_steps(lease) == [first]
 
 
-@pytest.mark.parametrize("is_known", (True, False))
 @pytest.mark.parametrize("later", (StepStatus.SUCCESS, *NOT_FINAL))
 @pytest.mark.parametrize("earlier", NOT_FINAL)
 async def test_a_record_that_is_no_success_is_replaced(
-    store: Store, make_run: MakeRun, earlier: StepStatus, later: StepStatus, *, is_known: bool
+    store: Store, make_run: MakeRun, earlier: StepStatus, later: StepStatus
 ) -> None:
     lease = await started(store, make_run())
     before = a_step(status=earlier, error="first", error_type="KeyError")
     after = a_step(status=later, tries=2)
     await record(store, lease, before)
 
-    assert await record(store, lease, after, known=before if is_known else None) == after
+    assert await record(store, lease, after) == after
     assert await store.read_steps(lease) == [after]
 
 
@@ -187,9 +181,9 @@ async def test_a_step_that_was_cut_off_is_sealed_by_the_next_attempt_for_good(st
     second = await taken_over(store, run)
     sealed = replace(begun, status=StepStatus.INTERRUPTED, attempt=2)
 
-    assert await record(store, second, sealed, known=begun) == sealed
+    assert await record(store, second, sealed) == sealed
     with pytest.raises(RunSuperseded):
-        await record(store, zombie, a_step(), known=begun)
+        await record(store, zombie, a_step())
 
     assert await store.read_steps(second) == [sealed]
 

@@ -1,12 +1,14 @@
 """What only Firestore can get wrong: RPCs, lost answers, clients and loops, the layout. The rest is the contract's."""
 
 import asyncio
+import gc
 import os
 import random
 import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,11 +17,13 @@ from typing import Any
 
 import pytest
 from google.api_core import exceptions as google
+from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore_v1 import AsyncClient
 
 from autopilot.core.store import BucketSize, Lease, RunFilter, RunStart
 from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
+from autopilot.storage.firestore.clients import LoopClients
 from autopilot.storage.firestore.documents import SCHEMA_VERSION
 from autopilot.storage.firestore.queries import STORE_QUERIES
 from autopilot.storage.firestore.store import FirestoreStore
@@ -402,7 +406,19 @@ def test_one_store_serves_one_event_loop_after_the_other(store: FirestoreStore) 
         asyncio.run(store.save_run(ended(a_run(f"run-{n}"))))
 
     assert asyncio.run(store.get_stats("demo"))["total"] == 3
-    assert len(store._clients._clients) == 1
+
+
+def test_the_clients_of_event_loops_that_have_ended_are_dropped() -> None:
+    clients = LoopClients(lambda: AsyncClient(project="p", credentials=AnonymousCredentials()))  # type: ignore[no-untyped-call]
+
+    async def client() -> "weakref.ref[AsyncClient]":
+        return weakref.ref(clients.current())
+
+    earlier, latest = [asyncio.run(client()) for _ in range(2)]
+    gc.collect()
+
+    assert earlier() is None
+    assert latest() is not None
 
 
 async def test_a_closed_store_opens_again(store: FirestoreStore, wire: Wire) -> None:

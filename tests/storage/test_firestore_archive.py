@@ -11,7 +11,6 @@ from autopilot.core.runs.activity import ACTIVITY_KEPT
 from autopilot.core.store import BucketSize, RunFilter, RunStart
 from autopilot.errors import RunStateConflict, RunSuperseded, StoreUnavailable
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage.firestore.documents import StoredRun
 from autopilot.storage.firestore.store import FirestoreStore
 from autopilot.testing import ManualClock
 from tests.firestore_wire import ImpatientClock, Wire, faults, lost, store_on
@@ -187,24 +186,17 @@ async def test_a_removal_whose_answer_is_lost_is_told_as_one(wire: Wire, make_ru
     assert await store.get_run("digest", run.id) is None
 
 
-async def test_a_run_that_is_reopened_while_it_is_being_removed_stays(
-    wire: Wire, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_is_reopened_while_it_is_being_removed_stays(wire: Wire, make_run: MakeRun) -> None:
     store = store_on(wire)
     run = make_run()
     await started(store, run)
     await store.save_run(ended(run, RunStatus.FAILED))
-    read, seen = store._runs.read, [await store._runs.read(f"digest~{run.id}")]
-    await taken_over(store_on(wire), run, reopen=True)
-
-    async def read_too_early(document: str) -> StoredRun | None:
-        return seen.pop() if seen else await read(document)
-
-    monkeypatch.setattr(store._runs, "read", read_too_early)
+    wire.meanwhile = [lambda: taken_over(store_on(wire), run, reopen=True)]
 
     with pytest.raises(RunStateConflict, match="is running"):
         await store.delete_run("digest", run.id)
     assert await store.get_run("digest", run.id) is not None
+    assert not wire.meanwhile
 
 
 async def test_many_steps_and_fences_are_all_removed(store: FirestoreStore, wire: Wire, make_run: MakeRun) -> None:
