@@ -21,7 +21,7 @@ from autopilot.core.clock import Clock
 from autopilot.core.runs.activity import ActivityCounts, bucket_range
 from autopilot.core.runs.cursor import RunPosition, decode_cursor, encode_cursor
 from autopilot.core.runs.limits import check_page_size
-from autopilot.core.runs.transitions import cancelled, check_removable, claimed, is_due, may_claim, stats_of
+from autopilot.core.runs.transitions import cancelled, claimed, may_claim, stats_of
 from autopilot.core.store import (
     ActivityBucket,
     BucketSize,
@@ -56,23 +56,41 @@ class StoredRun:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the run counts as absent: a database may remove what has expired long after that."""
+        """True if the run counts as absent: a database may remove what has expired long after that."""
         return self.run.expires_at is not None and self.run.expires_at <= self.read_at
 
     @property
     def is_due(self) -> bool:
-        """Whether nobody holds the run and it is not over."""
-        run = self.run
-        if run.status is RunStatus.RUNNING and run.due_at is not None and self.lease_ends_at is not None:
-            run = run.model_copy(update={"due_at": self.lease_ends_at})
-        return is_due(run, self.read_at)
+        """True if nobody holds the run and it is not over: its lease, sleep or wait has ended."""
+        run, is_running = self.run, self.run.status is RunStatus.RUNNING
+        if run.status.is_terminal:
+            return False
+        if run.due_at is None:  # running without a lease: there is nobody to be fenced off
+            return is_running
+        lease_ends_at = self.lease_ends_at if is_running else None
+        return (lease_ends_at or run.due_at) <= self.read_at
 
     @property
     def left_of_lease(self) -> timedelta:
-        """How long an attempt still holds the run."""
+        """The time for which an attempt still holds the run."""
         if self.run.status is not RunStatus.RUNNING or self.lease_ends_at is None:
             return timedelta(0)
         return max(timedelta(0), self.lease_ends_at - self.read_at)
+
+    def check_removable(self) -> None:
+        """Raise unless the run is over and no attempt can still be at work.
+
+        An attempt whose run was cancelled works until it notices; if it found no record then, it would save its end as
+        a new run.
+
+        Raises:
+            RunStateConflict: the run cannot be removed now.
+        """
+        status = self.run.status
+        if not status.is_terminal:
+            raise RunStateConflict(self.run.id, status, "removed")
+        if status is RunStatus.CANCELLED and self.lease_ends_at is not None and self.read_at < self.lease_ends_at:
+            raise RunStateConflict(self.run.id, status, "removed before the lease of its last attempt ends")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +107,15 @@ class RunWrite:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[T]):
-    """What a call returns, and the commit without which it must not."""
+    """The outcome of a call, and the commit that it takes, if any."""
 
     outcome: T
     write: RunWrite | None = None
     is_own: bool = False
-    """The stored run is what an earlier commit of this very call left, whose answer was lost."""
+    """The stored run was written by this very call, in a commit whose answer was lost."""
+
+
+Decide = Callable[[StoredRun | None], Decision[T]]
 
 
 class BaseStore(Store):
@@ -151,7 +172,7 @@ class BaseStore(Store):
             )
             return Decision(StartOutcome(run=run, created=True), write)
 
-        return await self._change_run(f"starting run {run.id}", run.workflow_id, run.id, decide, creates=True)
+        return await self._change_run(f"starting run {run.id}", run.workflow_id, run.id, decide, None, creates=True)
 
     async def claim_run(
         self,
@@ -166,7 +187,7 @@ class BaseStore(Store):
         revision: str | None = None,
     ) -> ClaimOutcome | None:
         known = version if isinstance(version, StoredRun) else None
-        if known is not None and not may_claim(known.run, due=known.is_due, reopen=reopen):
+        if known is not None and not may_claim(known.run, is_due=known.is_due, reopen=reopen):
             known = None  # it may have become due since
 
         def decide(stored: StoredRun | None) -> Decision[ClaimOutcome | None]:
@@ -183,7 +204,7 @@ class BaseStore(Store):
             if stored.owner == owner and before is RunStatus.RUNNING:
                 found = ClaimOutcome(run=run, before=stored.claimed_from or before, lease=lease)
                 return Decision(found, is_own=True)
-            if not may_claim(run, due=stored.is_due, reopen=reopen):
+            if not may_claim(run, is_due=stored.is_due, reopen=reopen):
                 return Decision(ClaimOutcome(run=run, before=before, lease=None))
             now = self._clock.now()
             run = claimed(run, now=now, due_at=now + lease_duration, revision=revision)
@@ -191,7 +212,7 @@ class BaseStore(Store):
             write = RunWrite(run=run, owner=owner, incarnation=lease.incarnation, lease_duration=lease_duration)
             return Decision(ClaimOutcome(run=run, before=before, lease=lease), write)
 
-        return await self._decide(f"claiming run {run_id}", workflow_id, run_id, decide, known=known)
+        return await self._decide(f"claiming run {run_id}", workflow_id, run_id, decide, known)
 
     # Archive
 
@@ -221,10 +242,7 @@ class BaseStore(Store):
         return [bucket for bucket in buckets if bucket is not None]
 
     async def delete_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
-        def check(stored: StoredRun) -> None:
-            check_removable(stored.run, lease_ends_at=stored.lease_ends_at, now=stored.read_at)
-
-        return await self._remove_run(workflow_id, run_id, check) if _are_ids(workflow_id, run_id) else None
+        return await self._remove_run(workflow_id, run_id) if _are_ids(workflow_id, run_id) else None
 
     async def request_cancel(
         self, workflow_id: str, run_id: str, *, owner: str, retention: timedelta | None = None
@@ -247,16 +265,11 @@ class BaseStore(Store):
         return await self._read_changes(after, limit)
 
     async def _decide(
-        self,
-        doing: str,
-        workflow_id: str,
-        run_id: str,
-        decide: Callable[[StoredRun | None], Decision[T]],
-        known: StoredRun | None = None,
+        self, doing: str, workflow_id: str, run_id: str, decide: Decide[T], known: StoredRun | None = None
     ) -> T:
         if not _are_ids(workflow_id, run_id):
             return decide(None).outcome
-        return await self._change_run(doing, workflow_id, run_id, decide, known=known)
+        return await self._change_run(doing, workflow_id, run_id, decide, known, creates=False)
 
     async def _list(
         self, doing: str, wanted: RunFilter, *, after: RunPosition | None = None, limit: int | None = None
@@ -271,33 +284,24 @@ class BaseStore(Store):
 
     @abstractmethod
     async def _change_run(
-        self,
-        doing: str,
-        workflow_id: str,
-        run_id: str,
-        decide: Callable[[StoredRun | None], Decision[T]],
-        *,
-        known: StoredRun | None = None,
-        creates: bool = False,
+        self, doing: str, workflow_id: str, run_id: str, decide: Decide[T], known: StoredRun | None, *, creates: bool
     ) -> T:
-        """Commit what ``decide`` says of the stored run, with what it counts as and its fence, and return the outcome.
+        """Commit the decision on the stored run, statistics and activity included, and return its outcome.
 
-        Nothing is committed unless the run is still as it was decided on; then ``decide`` is called again with what is
-        stored now, so that it must be pure. A commit whose answer was lost is looked up and not repeated.
+        Nothing is committed unless the run is still as it was decided on; if it is not, ``decide``, which must be
+        pure, is called again with what is stored then. So is it after a commit whose answer was lost.
 
         Args:
             doing: for error messages.
-            known: the run as it was read before: decided on first, without reading it again.
-            creates: a new run is written, in place of an expired one of the same id if there is one, which stays
-                counted. It is decided on as absent first, without reading. Otherwise the run that is stored becomes
-                the one that is written, whose attempt is the next one: the attempt before is fenced off.
+            known: the run as it was read before, which may be decided on first, without reading.
+            creates: the decision is to write a new run. It is taken for an absent run first, without reading. A run
+                that it replaces stays counted. Otherwise it is to write the next attempt of the stored run, and the
+                attempt before is fenced off in the same commit.
         """
 
     @abstractmethod
-    async def _remove_run(
-        self, workflow_id: str, run_id: str, check: Callable[[StoredRun], None]
-    ) -> WorkflowRun | None:
-        """Remove a run that passes ``check``, and its steps; see :meth:`delete_run`."""
+    async def _remove_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        """Remove a run, which must be removable, and its steps; see :meth:`RunArchive.delete_run`."""
 
     @abstractmethod
     async def _read_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None: ...

@@ -80,10 +80,10 @@ async def test_a_record_that_is_no_success_is_replaced(
 async def test_of_twenty_writers_of_a_step_at_once_the_first_wins(store: Store, make_run: MakeRun) -> None:
     lease = await started(store, make_run())
 
-    told = await asyncio.gather(*(record(store, lease, a_step(result=str(n))) for n in range(20)))
+    returned = await asyncio.gather(*(record(store, lease, a_step(result=str(n))) for n in range(20)))
 
     (recorded,) = await store.read_steps(lease)
-    assert set(told) == {recorded}
+    assert set(returned) == {recorded}
 
 
 async def test_steps_that_are_recorded_at_once_are_all_there(store: Store, make_run: MakeRun) -> None:
@@ -197,11 +197,11 @@ async def test_a_claim_amid_the_writes_of_the_attempt_before_leaves_nothing_behi
     second = await taken_over(store, run)
 
     found = by_key(await store.read_steps(second))
-    told = await asyncio.gather(*writes, return_exceptions=True)
+    answers = await asyncio.gather(*writes, return_exceptions=True)
 
     assert by_key(await store.read_steps(second)) == found
-    assert {step for step in told if not isinstance(step, BaseException)} <= set(found)
-    assert all(isinstance(each, RunSuperseded) for each in told if isinstance(each, BaseException))
+    assert {step for step in answers if not isinstance(step, BaseException)} <= set(found)
+    assert all(isinstance(each, RunSuperseded) for each in answers if isinstance(each, BaseException))
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ ODD_KEYS = (
 )
 
 
-async def test_keys_are_told_apart_whatever_is_in_them(store: Store, make_run: MakeRun) -> None:
+async def test_keys_are_kept_apart_whatever_is_in_them(store: Store, make_run: MakeRun) -> None:
     lease = await started(store, make_run())
     steps = [a_step(key, result=str(n)) for n, key in enumerate(ODD_KEYS)]
     for step in steps:

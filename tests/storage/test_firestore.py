@@ -188,7 +188,7 @@ async def test_a_refusal_that_stays_is_not_tried_again(store: FirestoreStore, wi
     assert dict(wire.calls) == {"commit": 1}
 
 
-async def test_the_reason_of_the_last_try_is_told_when_the_deadline_is_over(wire: Wire) -> None:
+async def test_the_reason_of_the_last_try_is_named_when_the_deadline_is_over(wire: Wire) -> None:
     wire.next_fault = lambda: Fault(failure(google.ServiceUnavailable, "on holiday"), applied=False)
 
     with pytest.raises(StoreUnavailable, match=r"no success within 1 s; the last try: 503 on holiday"):
@@ -222,7 +222,7 @@ async def test_of_many_starts_at_once_one_creates_the_run(wire: Wire) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", (0, 10))
 async def test_twenty_writers_with_lost_answers_count_every_run_once(wire: Wire, shards: int) -> None:
-    chance = random.Random(20)  # the same each time: what fails is told by the answers' order alone
+    chance = random.Random(20)  # the same each time: only the order of the answers decides what fails
     wire.next_fault = sometimes(chance)
     statuses = list(RunStatus)
 
@@ -375,7 +375,7 @@ def shape_of(sent: Any) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ..
 
 
 @pytest.mark.parametrize("listens", (False, True), ids=("dead", "silent"))
-async def test_a_server_that_does_not_answer_is_told_within_the_deadline(
+async def test_a_server_that_does_not_answer_is_unavailable_within_the_deadline(
     monkeypatch: pytest.MonkeyPatch, *, listens: bool
 ) -> None:
     with socket.socket() as server:
@@ -455,9 +455,9 @@ os._exit(0)
 def test_a_store_that_was_made_before_a_fork_works_and_one_that_was_connected_says_so(
     wire: Wire, parent: str, said: str
 ) -> None:
-    told = run_python(FORK, wire.project, parent)
+    printed = run_python(FORK, wire.project, parent)
 
-    assert told.startswith(said)
+    assert printed.startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -466,9 +466,9 @@ def test_a_store_that_was_made_before_a_fork_works_and_one_that_was_connected_sa
 def test_whoever_does_not_use_firestore_does_not_pay_for_its_import(imported: str) -> None:
     driver = ("google.cloud.", "google.api_core", "google.auth", "grpc")  # google.cloud itself is there at every start
 
-    told = run_python(f"{imported}\nimport sys; print([name for name in sys.modules if name.startswith({driver})])")
+    printed = run_python(f"{imported}\nimport sys; print([name for name in sys.modules if name.startswith({driver})])")
 
-    assert told == "[]\n"
+    assert printed == "[]\n"
 
 
 def run_python(code: str, *arguments: str) -> str:

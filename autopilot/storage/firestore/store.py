@@ -15,7 +15,7 @@ from autopilot.core.store import BucketSize, Lease, RunChange, RunFilter, StepRe
 from autopilot.errors import CursorInvalid
 from autopilot.models import WorkflowRun, is_run_id, is_workflow_name
 from autopilot.settings import Settings
-from autopilot.storage.base import BaseStore, Decision, StoredRun, T
+from autopilot.storage.base import BaseStore, Decide, StoredRun, T
 from autopilot.storage.firestore.activity import read_activity
 from autopilot.storage.firestore.calls import Calls
 from autopilot.storage.firestore.documents import COUNTERS, WORKFLOWS, RunDocument, document_id, read_counts
@@ -94,14 +94,7 @@ class FirestoreStore(BaseStore):
         self._runs.forget()
 
     async def _change_run(
-        self,
-        doing: str,
-        workflow_id: str,
-        run_id: str,
-        decide: Callable[[StoredRun | None], Decision[T]],
-        *,
-        known: StoredRun | None = None,
-        creates: bool = False,
+        self, doing: str, workflow_id: str, run_id: str, decide: Decide[T], known: StoredRun | None, *, creates: bool
     ) -> T:
         assumed = known if isinstance(known, RunDocument) else None
 
@@ -119,9 +112,7 @@ class FirestoreStore(BaseStore):
 
         return await self._calls.settle(doing, attempt)
 
-    async def _remove_run(
-        self, workflow_id: str, run_id: str, check: Callable[[StoredRun], None]
-    ) -> WorkflowRun | None:
+    async def _remove_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         removing: RunDocument | None = None
 
         async def remove(_: int) -> RunDocument | None:
@@ -129,7 +120,7 @@ class FirestoreStore(BaseStore):
             stored = await self._runs.read(workflow_id, run_id)
             if stored is None:
                 return removing  # by a commit whose answer was lost, if by us
-            check(stored)
+            stored.check_removable()
             removing = stored
             await self._runs.remove(stored)
             return stored

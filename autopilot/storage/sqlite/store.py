@@ -22,7 +22,7 @@ from autopilot.core.store import BucketSize, Lease, RunChange, RunFilter, StepRe
 from autopilot.errors import CursorInvalid, RunSuperseded
 from autopilot.models import WorkflowRun
 from autopilot.settings import Settings
-from autopilot.storage.base import BaseStore, Decision, StoredRun
+from autopilot.storage.base import BaseStore, Decide, StoredRun
 from autopilot.storage.sqlite import rows
 from autopilot.storage.sqlite.activity import DELETE_OLD_ACTIVITY, HAS_OLD_ACTIVITY, add_activity, read_activity
 from autopilot.storage.sqlite.connection import Database
@@ -94,14 +94,7 @@ class SQLiteStore(BaseStore):
         self._database.close()
 
     async def _change_run(
-        self,
-        doing: str,
-        workflow_id: str,
-        run_id: str,
-        decide: Callable[[StoredRun | None], Decision[T]],
-        *,
-        known: StoredRun | None = None,  # it is read within the transaction
-        creates: bool = False,
+        self, doing: str, workflow_id: str, run_id: str, decide: Decide[T], known: StoredRun | None, *, creates: bool
     ) -> T:
         def change(connection: sqlite3.Connection) -> T:
             if creates:
@@ -117,14 +110,12 @@ class SQLiteStore(BaseStore):
 
         return await self._database.write(doing, change)
 
-    async def _remove_run(
-        self, workflow_id: str, run_id: str, check: Callable[[StoredRun], None]
-    ) -> WorkflowRun | None:
+    async def _remove_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         def remove(connection: sqlite3.Connection) -> WorkflowRun | None:
             stored = self._stored_run(connection, workflow_id, run_id)
             if stored is None:
                 return None
-            check(stored)
+            stored.check_removable()
             connection.execute(rows.DELETE_RUN, (workflow_id, run_id))
             connection.execute(rows.DELETE_STEPS, (workflow_id, run_id))
             return stored.run
