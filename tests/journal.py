@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from autopilot.core.store import ClaimOutcome, Lease, RunStart, StepRecord, Store
+from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StepRecord, Store
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 
 LEASE = timedelta(minutes=10)
@@ -34,6 +34,16 @@ async def started(store: Store, run: WorkflowRun, owner: str = "first", lease_du
     return Lease(workflow_id=run.workflow_id, run_id=run.id, attempt=1, owner=owner, incarnation=start.incarnation)
 
 
+def claim_of(owner: str = "second", *, lease_duration: timedelta = LEASE, reopen: bool = False) -> RunClaim:
+    return RunClaim(
+        owner=owner,
+        incarnation=f"incarnation of {owner}",
+        lease_duration=lease_duration,
+        begin_again=() if reopen else None,
+        revision=f"revision of {owner}",
+    )
+
+
 async def claimed(
     store: Store,
     run: WorkflowRun | Lease,
@@ -45,16 +55,8 @@ async def claimed(
 ) -> ClaimOutcome:
     """What comes of a claim of a run that is there."""
     run_id = run.id if isinstance(run, WorkflowRun) else run.run_id
-    outcome = await store.claim_run(
-        run.workflow_id,
-        run_id,
-        owner=owner,
-        incarnation=f"incarnation of {owner}",
-        lease_duration=lease_duration,
-        reopen=reopen,
-        version=version,
-        revision=f"revision of {owner}",
-    )
+    claim = claim_of(owner, lease_duration=lease_duration, reopen=reopen)
+    outcome = await store.claim_run(run.workflow_id, run_id, claim, version=version)
     assert outcome is not None
     return outcome
 
@@ -75,8 +77,8 @@ def a_step(key: str = "check", status: StepStatus = StepStatus.SUCCESS, **fields
     return StepRecord(key=key, status=status, **given | fields)
 
 
-async def record(store: Store, lease: Lease, step: StepRecord, known: StepRecord | None = None) -> StepRecord:
-    return await store.record_step(lease, step, expires_at=LONG_HENCE, known=known)
+async def record(store: Store, lease: Lease, step: StepRecord) -> StepRecord:
+    return await store.record_step(lease, step, expires_at=LONG_HENCE)
 
 
 def by_key(steps: Iterable[StepRecord]) -> list[StepRecord]:

@@ -54,6 +54,8 @@ class TestARun:
             "completed_at": began + timedelta(milliseconds=1500),
             "duration_ms": 1500,
             "result": {"said": "hello"},
+            "round": 1,
+            "failed_steps": (),
             "attempt": 1,
             "attempts": (
                 {

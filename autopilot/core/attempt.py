@@ -27,6 +27,8 @@ class Invocation:
     began: float
     deadline: float
     """When its attempt must end."""
+    grace: float
+    """For how many seconds after that, at most, bodies and commits under way are waited for."""
     lease_duration: timedelta
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -20,11 +20,12 @@ from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Sup
 from autopilot.core.recorder import RunRecorder, store_seconds
 from autopilot.core.runs.identity import payload_hash, run_id_of
 from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
+from autopilot.core.runs.transitions import RETRYABLE
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.runner import StepRunner
-from autopilot.core.triggers.admission import check_resumable, skip_reason
-from autopilot.errors import RunStateConflict, StoreError
+from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason
+from autopilot.errors import JournalRequired, RunNotFound, RunStateConflict, StoreError
 from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config, service_revision
 
@@ -60,7 +61,8 @@ class Engine:
         self.schema = WorkflowSchema(self.manifest.name, payload_type, result_type)
         self._workflow = workflow
         self._runtime = runtime
-        self._recorder = RunRecorder(self.manifest, runtime)
+        self._fingerprint = _fingerprint(type(workflow).__module__)
+        self._recorder = RunRecorder(self.manifest, self._fingerprint, runtime)
         self.history = self._recorder.history
         self._is_set_up = False
         self._setups_tried = 0
@@ -122,27 +124,48 @@ class Engine:
             JournalRequired: the workflow was given a run log only.
             StoreError: the run could not be taken over.
         """
-        return await self._take_over(run_id, reopen=False, request_timeout_seconds=request_timeout_seconds)
+        return await self._take_over(run_id, None, request_timeout_seconds)
 
-    async def retry(self, run_id: str, *, request_timeout_seconds: float | None = None) -> Outcome:
-        """Reopen a run that failed or was cancelled, where it failed, as a new attempt: a person's retry.
+    async def retry(
+        self, run_id: str, *, again_interrupted: Collection[str] = (), request_timeout_seconds: float | None = None
+    ) -> Outcome:
+        """Reopen a run that failed or was cancelled, as a new attempt: a person's retry.
 
-        Steps that failed or were interrupted begin again. A run that nobody holds is resumed.
+        The steps that failed it begin again, and those that the code began after their failure; a failure that the
+        code caught stays caught. A run that nobody holds and that is not over is resumed.
+
+        Args:
+            again_interrupted: the full keys, or what people read of them, of steps that may already have taken effect
+                and are to begin again all the same.
 
         Raises:
             RunStateConflict: it has not ended, or it succeeded or was skipped.
+            StepsInterrupted: it can only be retried by beginning again such steps, and not all of them were named.
             RunNotFound, ConfigInvalid, JournalRequired, StoreError: as :meth:`resume`.
         """
-        outcome = await self._take_over(run_id, reopen=True, request_timeout_seconds=request_timeout_seconds)
+        if self._runtime.journal is None:
+            raise JournalRequired("retrying a run")
+        run = await self._runtime.run_log().get_run(self.manifest.name, run_id)
+        if run is None:
+            raise RunNotFound(self.manifest.name, run_id)
+        begin_again: tuple[str, ...] = ()
+        if run.status in RETRYABLE:
+            steps = await self._runtime.journal().get_run_steps(self.manifest.name, run_id)
+            begin_again = retried_steps(run, steps, again_interrupted)
+        outcome = await self._take_over(run_id, begin_again, request_timeout_seconds)
         if isinstance(outcome, Replayed):
             raise RunStateConflict(run_id, outcome.run.status, "retried")
         return outcome
 
-    async def _take_over(self, run_id: str, *, reopen: bool, request_timeout_seconds: float | None) -> Outcome:
+    async def _take_over(
+        self, run_id: str, begin_again: tuple[str, ...] | None, request_timeout_seconds: float | None
+    ) -> Outcome:
         invocation = self._invocation(request_timeout_seconds)
         ready = await self._make_ready()
         with bound_contextvars(workflow=self.manifest.name, run_id=run_id):
-            claimed = await self._recorder.claim(run_id, lease_duration=invocation.lease_duration, reopen=reopen)
+            claimed = await self._recorder.claim(
+                run_id, lease_duration=invocation.lease_duration, begin_again=begin_again
+            )
             if isinstance(claimed, Replayed):
                 return claimed
             return await self._work_on(claimed, ready, invocation)
@@ -155,6 +178,7 @@ class Engine:
         return Invocation(
             began=began,
             deadline=began + seconds - store_seconds(seconds),
+            grace=store_seconds(seconds) / 2,
             lease_duration=timedelta(seconds=seconds) + LEASE_MARGIN,
         )
 
@@ -193,7 +217,7 @@ class Engine:
             trigger_data=payload.data,
             started_at=now,
             version=self.manifest.version,
-            fingerprint=_fingerprint(type(self._workflow).__module__),
+            fingerprint=self._fingerprint,
             payload_hash=digest,
             rerun_of=trigger.rerun_of,
         )
@@ -233,9 +257,16 @@ class Engine:
             except StoreError as error:
                 return await self._recorder.release(released_run(held.run, clock.now(), 0.0), str(error))
             refusal = refusal or check_resumable(held.run, self.manifest, recorded, clock.now())
-            expires_at = held.run.started_at + self.manifest.max_age + self.manifest.retention
-            records = StepRecords(self._runtime.journal(), clock, held.lease, held.run, recorded, expires_at=expires_at)
-            steps = StepRunner(self._runtime, records, deadline=invocation.deadline)
+            records = StepRecords(
+                self._runtime.journal(),
+                clock,
+                held.lease,
+                held.run,
+                recorded,
+                expires_at=held.run.started_at + self.manifest.max_age + self.manifest.retention,
+                commit_by=invocation.deadline + invocation.grace,
+            )
+            steps = StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
         if refusal is not None:
             return await self._end(held, Result.failure(refusal), 0.0)
         began = clock.monotonic()

@@ -16,7 +16,7 @@ from autopilot.core.run_log import read_past
 from autopilot.core.runs.history import RunHistory
 from autopilot.core.runs.limits import text_of
 from autopilot.core.runtime import Runtime
-from autopilot.core.store import Lease, RunStart, StepRecord
+from autopilot.core.store import Lease, RunClaim, RunStart, StepRecord
 from autopilot.core.tasks import uninterrupted
 from autopilot.errors import (
     JournalRequired,
@@ -39,11 +39,16 @@ log = structlog.get_logger(__name__)
 
 
 class RunRecorder:
-    """The records of one instance of a workflow: its history in memory, its run log, its journal."""
+    """The records of one instance of a workflow: its history in memory, its run log, its journal.
 
-    def __init__(self, manifest: WorkflowManifest, runtime: Runtime) -> None:
+    Args:
+        fingerprint: a digest of the source of the workflow's code.
+    """
+
+    def __init__(self, manifest: WorkflowManifest, fingerprint: str | None, runtime: Runtime) -> None:
+        self._manifest = manifest
         self._workflow_id = manifest.name
-        self._counter_shards = manifest.counter_shards
+        self._fingerprint = fingerprint
         self._runtime = runtime
         self._store_seconds = store_seconds(manifest.timeout_seconds)
         self._writes: set[asyncio.Future[None]] = set()
@@ -115,7 +120,7 @@ class RunRecorder:
             owner=self._runtime.new_id(),
             incarnation=self._runtime.new_id(),
             lease_duration=lease_duration,
-            counter_shards=self._counter_shards,
+            counter_shards=self._manifest.counter_shards,
         )
         try:
             with self._writing():
@@ -135,9 +140,18 @@ class RunRecorder:
         return replayed
 
     async def claim(
-        self, run_id: str, *, lease_duration: timedelta, reopen: bool = False, version: object = None
+        self,
+        run_id: str,
+        *,
+        lease_duration: timedelta,
+        begin_again: tuple[str, ...] | None = None,
+        version: object = None,
     ) -> Held | Replayed:
         """Take over a run as its next attempt, unless it is over or held elsewhere; logs ``workflow_run_claimed``.
+
+        Args:
+            begin_again: a person's retry: the digests of the keys of the steps that begin again.
+            version: the stored record that a start found.
 
         Raises:
             JournalRequired: there is only a run log.
@@ -146,18 +160,18 @@ class RunRecorder:
         """
         if self._runtime.journal is None:
             raise JournalRequired("resuming a run")
+        claim = RunClaim(
+            owner=self._runtime.new_id(),
+            incarnation=self._runtime.new_id(),
+            lease_duration=lease_duration,
+            begin_again=begin_again,
+            version=self._manifest.version,
+            fingerprint=self._fingerprint,
+            revision=service_revision(),
+        )
         with self._writing():
             async with self._answering("journal", f"claiming run {run_id}"):
-                found = await self._runtime.journal().claim_run(
-                    self._workflow_id,
-                    run_id,
-                    owner=self._runtime.new_id(),
-                    incarnation=self._runtime.new_id(),
-                    lease_duration=lease_duration,
-                    reopen=reopen,
-                    version=version,
-                    revision=service_revision(),
-                )
+                found = await self._runtime.journal().claim_run(self._workflow_id, run_id, claim, version=version)
         if found is None:
             raise RunNotFound(self._workflow_id, run_id)
         if found.lease is None:

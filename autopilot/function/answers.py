@@ -21,6 +21,7 @@ from autopilot.errors import (
     RunStartFailed,
     RunStateConflict,
     StepNotFound,
+    StepsInterrupted,
     StoreError,
     WorkflowNotFound,
 )
@@ -39,6 +40,7 @@ _ERRORS: tuple[tuple[type[AutopilotError], int, str], ...] = (
     (ConfigInvalid, 503, "config_invalid"),
     (ConfigurationError, 503, "configuration_error"),
     (RunNotFound, 404, "run_not_found"),
+    (StepsInterrupted, 409, "steps_interrupted"),
     (RunStateConflict, 409, "run_state_conflict"),
     (RunStartFailed, 503, "start_not_recorded"),
     (WorkflowNotFound, 404, "workflow_not_found"),
@@ -134,10 +136,10 @@ def _details(error: AutopilotError) -> Any:
             return error.details
         case PayloadTooLarge():
             return {"size": error.size, "limit": error.limit}
-        case RunStateConflict():
-            return {"run_id": error.run_id, "status": error.status}
-        case PayloadConflict():
-            return {"run_id": error.run_id}
+        case StepsInterrupted():
+            return {"run_id": error.run_id, "steps": list(error.keys)}
+        case RunStateConflict() | PayloadConflict():
+            return {"run_id": error.run_id} | ({"status": error.status} if isinstance(error, RunStateConflict) else {})
         case ConfigInvalid():
             return [{"field": field, "variable": variable, "msg": reason} for field, variable, reason in error.fields]
         case _:

@@ -29,7 +29,7 @@ from autopilot.function.answers import (
     error_response,
     json_response,
 )
-from autopilot.function.trigger import RequestRefused, read_trigger
+from autopilot.function.trigger import RequestRefused, read_confirmation, read_trigger
 from autopilot.observability import configure_logging, request_context
 from autopilot.settings import Settings, function_target, load_settings
 
@@ -134,7 +134,7 @@ class WorkflowFunction:
             case ["runs", run_id, "continue"]:
                 return await _by_method(request, POST=lambda: self._resume(run_id))
             case ["runs", run_id, "retry"]:
-                return await _by_method(request, POST=lambda: self._retry(run_id))
+                return await _by_method(request, POST=lambda: self._retry(request, run_id))
             case ["runs", run_id, "cancel"]:
                 return await _by_method(request, POST=lambda: self._cancel(run_id))
             case _:
@@ -157,10 +157,13 @@ class WorkflowFunction:
             return answer_continued(outcome)
         return self._answer(outcome)
 
-    async def _retry(self, run_id: str) -> Response:
-        return self._answer(
-            await self._engine.retry(run_id, request_timeout_seconds=self._settings.request_timeout_seconds)
+    async def _retry(self, request: Request, run_id: str) -> Response:
+        outcome = await self._engine.retry(
+            run_id,
+            again_interrupted=await read_confirmation(request),
+            request_timeout_seconds=self._settings.request_timeout_seconds,
         )
+        return self._answer(outcome)
 
     async def _cancel(self, run_id: str) -> Response:
         manifest = self._engine.manifest

@@ -55,16 +55,37 @@ async def read_trigger(request: Request) -> TriggerRequest:
         PayloadTooLarge: the body is over the limit; it was not read further.
     """
     kind, trigger = identify(request.headers)
+    return TriggerRequest(kind, trigger, await _read_json(request))
+
+
+async def read_confirmation(request: Request) -> tuple[str, ...]:
+    """The steps that a retry may begin again although they may have taken effect: ``{"again_interrupted": ["pay"]}``.
+
+    Raises:
+        RequestRefused: the body is something else.
+        PayloadTooLarge: the body is over the limit; it was not read further.
+    """
+    body = await _read_json(request)
+    keys = body.get("again_interrupted", []) if isinstance(body, dict) else None
+    known = isinstance(body, dict) and set(body) <= {"again_interrupted"}
+    if not known or not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        message = 'the body of a retry is empty or names steps: {"again_interrupted": ["pay"]}'
+        raise RequestRefused(400, "invalid_retry", message)
+    return tuple(keys)
+
+
+async def _read_json(request: Request) -> Any:
+    """The request's body; nothing is an empty object."""
     body = await read_body(request)
     if not body.strip():
-        return TriggerRequest(kind, trigger, {})
+        return {}
     content_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if not _JSON_TYPE.fullmatch(content_type):
         raise RequestRefused(
             415, "not_json_content", f"content type {content_type!r}: send the payload as application/json"
         )
     try:
-        return TriggerRequest(kind, trigger, from_json(body, allow_inf_nan=False))
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise RequestRefused(400, "invalid_json", f"the body is not JSON: {error}") from None
 

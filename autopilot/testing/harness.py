@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from autopilot.base_workflow import BaseWorkflow, equip
 from autopilot.core.engine import LEASE_MARGIN, Engine
 from autopilot.core.outcome import Ended, Outcome
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.keys import is_step
 from autopilot.core.store import StepRecord, Store
 from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -110,7 +111,9 @@ class Harness:
         """
         return _run_of(await self._serve(self._instance(kill_at), lambda engine: engine.resume(run_id)))
 
-    async def retry(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
+    async def retry(
+        self, run_id: str, *, again_interrupted: Collection[str] = (), kill_at: str | int | None = None
+    ) -> WorkflowRun:
         """Reopen a run that failed or was cancelled, as a person does by ``/runs/{id}/retry``.
 
         Raises:
@@ -118,7 +121,11 @@ class Harness:
             RunStateConflict: it has not ended, or it succeeded or was skipped.
             InstanceKilled: as :meth:`run`.
         """
-        return _run_of(await self._serve(self._instance(kill_at), lambda engine: engine.retry(run_id)))
+        return _run_of(
+            await self._serve(
+                self._instance(kill_at), lambda engine: engine.retry(run_id, again_interrupted=again_interrupted)
+            )
+        )
 
     def advance(self, by: timedelta) -> None:
         """Time passes."""
@@ -140,7 +147,11 @@ class Harness:
     async def steps(self, run_id: str) -> dict[str, StepRecord]:
         """What is recorded of the steps of a run that this harness ran, by their full keys."""
         lease = self.trace.leases.get(run_id)
-        return {} if lease is None else {step.key: step for step in await self.store.read_steps(lease)}
+        return (
+            {}
+            if lease is None
+            else {step.key: step for step in await self.store.read_steps(lease) if is_step(step.key)}
+        )
 
     async def stats(self) -> RunStats:
         """The workflow's recorded statistics."""

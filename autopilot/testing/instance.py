@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from autopilot.core.runtime import StepProbe
 from autopilot.core.shutdown import Shutdown
-from autopilot.core.store import ClaimOutcome, Lease, RunStart, StartOutcome, StepRecord, Store
+from autopilot.core.steps.keys import is_step
+from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord, Store
 from autopilot.core.tasks import uninterrupted
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 
@@ -136,41 +137,26 @@ class ObservedStore:
         return await self._commit("start", self._store.start_run(start), lambda found: self._started(start, found))
 
     async def claim_run(
-        self,
-        workflow_id: str,
-        run_id: str,
-        *,
-        owner: str,
-        incarnation: str,
-        lease_duration: timedelta,
-        reopen: bool = False,
-        version: object = None,
-        revision: str | None = None,
+        self, workflow_id: str, run_id: str, claim: RunClaim, *, version: object = None
     ) -> ClaimOutcome | None:
-        lease_duration = lease_duration if self._lease_duration is None else self._lease_duration
-        claiming = self._store.claim_run(
-            workflow_id,
-            run_id,
-            owner=owner,
-            incarnation=incarnation,
-            lease_duration=lease_duration,
-            reopen=reopen,
-            version=version,
-            revision=revision,
+        if self._lease_duration is not None:
+            claim = replace(claim, lease_duration=self._lease_duration)
+        return await self._commit(
+            "claim", self._store.claim_run(workflow_id, run_id, claim, version=version), self._claimed
         )
-        return await self._commit("claim", claiming, self._claimed)
+
+    async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
+        self._instance.require_alive()
+        return await self._store.get_run_steps(workflow_id, run_id)
 
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
         self._instance.require_alive()
         return await self._store.read_steps(lease)
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
-        recording = self._store.record_step(lease, step, expires_at=expires_at, known=known)
-        return await self._commit(
-            f"step {step.key} {step.status}", recording, lambda recorded: self._recorded(lease, step, recorded)
-        )
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
+        recording = self._store.record_step(lease, step, expires_at=expires_at)
+        what = f"step {step.key} {step.status}" if is_step(step.key) else "retry"
+        return await self._commit(what, recording, lambda recorded: self._recorded(lease, step, recorded))
 
     async def save_run(self, run: WorkflowRun) -> None:
         what = "end" if run.status.is_terminal else "release"

@@ -9,6 +9,7 @@ import pytest
 
 from autopilot.core.store import ActivityBucket, BucketSize, RunStart, Store
 from autopilot.models import RunStatus, WorkflowRun
+from tests.journal import claim_of
 from tests.runs import MakeRun
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -80,7 +81,7 @@ async def test_a_run_that_is_reopened_counts_no_more_until_it_ends_again(store: 
     await store.save_run(failed)
     await store.save_run(other)
 
-    claim = await store.claim_run("digest", failed.id, owner="o", incarnation="n", lease_duration=HOUR, reopen=True)
+    claim = await store.claim_run("digest", failed.id, claim_of("o", lease_duration=HOUR, reopen=True))
     assert claim is not None
     assert await statuses(store) == {NOON: {"failed": 1}}
 

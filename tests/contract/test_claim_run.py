@@ -9,7 +9,7 @@ from autopilot.core.store import ClaimOutcome, Lease, Store
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunAttempt, RunStatus
 from autopilot.testing import ManualClock
-from tests.journal import LEASE, LONG_AGO, LONG_HENCE, OVER, changed, claimed, start_of, started, taken_over
+from tests.journal import LEASE, LONG_AGO, LONG_HENCE, OVER, changed, claim_of, claimed, start_of, started, taken_over
 from tests.runs import MakeRun
 
 WAITING = (RunStatus.PENDING, RunStatus.PAUSED, RunStatus.SLEEPING)
@@ -204,6 +204,7 @@ async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
         due_at=clock.now() + LEASE,
         duration_ms=7,
         reopened_attempt=2,
+        round=2,
     )
     assert (outcome.run, outcome.before) == (reopened, status)
     assert outcome.lease is not None
@@ -236,17 +237,14 @@ async def test_there_is_nothing_to_claim_where_there_is_no_run(
 ) -> None:
     await started(store, make_run())
 
-    assert await store.claim_run(workflow_id, run_id, owner="second", incarnation="n", lease_duration=LEASE) is None
+    assert await store.claim_run(workflow_id, run_id, claim_of("second", lease_duration=LEASE)) is None
 
 
 async def test_a_run_that_has_expired_counts_as_absent(store: Store, make_run: MakeRun) -> None:
     run = make_run(status=RunStatus.FAILED, expires_at=LONG_AGO)
     await store.save_run(run)
 
-    assert (
-        await store.claim_run("digest", run.id, owner="second", incarnation="n", lease_duration=LEASE, reopen=True)
-        is None
-    )
+    assert await store.claim_run("digest", run.id, claim_of("second", lease_duration=LEASE, reopen=True)) is None
 
 
 async def test_what_was_found_before_another_claim_is_no_longer_true(store: Store, make_run: MakeRun) -> None:

@@ -11,6 +11,7 @@ from autopilot.core.store import Store
 from autopilot.models import RunAttempt
 from autopilot.testing import ManualClock
 from tests.equipment import equipped
+from tests.journal import claim_of
 from tests.runs import MakeRun
 
 
@@ -69,7 +70,7 @@ async def test_a_run_that_was_skipped_has_no_attempt(default_store: Store, clock
 def test_an_attempt_that_was_cut_off_has_no_end(make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING, attempts=(RunAttempt(number=1, started_at=clock.now()),))
 
-    taken = claimed(run, now=clock.now(), due_at=clock.now(), revision=None)
+    taken = claimed(run, claim_of(), now=clock.now())
 
     assert [(attempt.number, attempt.ending) for attempt in taken.attempts] == [(1, None), (2, None)]
 
@@ -91,6 +92,6 @@ def test_a_cancellation_ends_the_attempt_that_is_under_way_and_no_other(make_run
 def test_the_last_attempts_are_kept(make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
     for _ in range(ATTEMPTS_KEPT + 5):
-        run = claimed(run, now=clock.now(), due_at=clock.now(), revision=None)
+        run = claimed(run, claim_of(), now=clock.now())
 
     assert [attempt.number for attempt in run.attempts] == list(range(run.attempt - ATTEMPTS_KEPT + 1, run.attempt + 1))

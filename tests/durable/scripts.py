@@ -3,12 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 from autopilot import BaseWorkflow, RunContext, WorkflowManifest, WorkflowRun
 from autopilot.core.clock import Clock
-from autopilot.core.store import ClaimOutcome, Lease, RunStart, StartOutcome, StepRecord
+from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord
 from autopilot.errors import StoreUnavailable
 from autopilot.models import RunStats
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -35,7 +35,8 @@ class FaultyStore(SQLiteStore):
         calls: how often each method was called.
         away: the methods that fail before anything is done; ``{"all"}`` for all.
         losing: the methods whose next answer is lost: it is done, and they fail.
-        silent: the same, and nobody ever says so.
+        silent: the same, and nobody ever says so; ``while_silent`` is called then.
+        arrived, may_answer: a record has reached the store, and the store may take it.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -44,45 +45,26 @@ class FaultyStore(SQLiteStore):
         self.away: set[str] = set()
         self.losing: set[str] = set()
         self.silent: set[str] = set()
+        self.while_silent: Callable[[], object] = lambda: None
+        self.arrived, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.may_answer.set()
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         return await self._call("start_run", lambda: super(FaultyStore, self).start_run(start))
 
     async def claim_run(
-        self,
-        workflow_id: str,
-        run_id: str,
-        *,
-        owner: str,
-        incarnation: str,
-        lease_duration: timedelta,
-        reopen: bool = False,
-        version: object = None,
-        revision: str | None = None,
+        self, workflow_id: str, run_id: str, claim: RunClaim, *, version: object = None
     ) -> ClaimOutcome | None:
         return await self._call(
-            "claim_run",
-            lambda: super(FaultyStore, self).claim_run(
-                workflow_id,
-                run_id,
-                owner=owner,
-                incarnation=incarnation,
-                lease_duration=lease_duration,
-                reopen=reopen,
-                version=version,
-                revision=revision,
-            ),
+            "claim_run", lambda: super(FaultyStore, self).claim_run(workflow_id, run_id, claim, version=version)
         )
 
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
         return await self._call("read_steps", lambda: super(FaultyStore, self).read_steps(lease))
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
         return await self._call(
-            "record_step",
-            lambda: super(FaultyStore, self).record_step(lease, step, expires_at=expires_at, known=known),
+            "record_step", lambda: super(FaultyStore, self).record_step(lease, step, expires_at=expires_at)
         )
 
     async def save_run(self, run: WorkflowRun) -> None:
@@ -101,11 +83,15 @@ class FaultyStore(SQLiteStore):
         self.calls[method] += 1
         if self.away & {method, "all"}:
             raise StoreUnavailable("the store", method, "it is away")
+        if method == "record_step":
+            self.arrived.set()
+            await self.may_answer.wait()
         answer = await do()
         if method in self.losing:
             self.losing.discard(method)
             raise StoreUnavailable("the store", method, "the answer was lost")
         if method in self.silent:
             self.silent.discard(method)
+            self.while_silent()
             await asyncio.Event().wait()
         return answer

@@ -8,6 +8,7 @@ import pytest
 
 from autopilot import Retry, RunContext, StepInterrupted
 from autopilot.core.store import Lease, StepRecord
+from autopilot.errors import StepsInterrupted
 from autopilot.models import StepStatus
 from autopilot.testing import Harness, InstanceKilled, ManualClock
 from autopilot.testing.clock import ManualTimeout
@@ -121,7 +122,11 @@ async def test_only_a_persons_retry_begins_it_again() -> None:
     harness = Harness(scripted(pay))
     await killed(harness, "after body pay")
     failed = await harness.run(identity="x")
-    run = await harness.retry(failed.id)
+    with pytest.raises(StepsInterrupted, match="pay") as refused:
+        await harness.retry(failed.id)
+    run = await harness.retry(failed.id, again_interrupted=["pay"])
+
+    assert refused.value.keys == ("pay",)
 
     assert (run.status, run.result, harness.executions(run.id)["pay"]) == ("success", "paid", 2)
 

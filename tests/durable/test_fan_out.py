@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from autopilot import BaseWorkflow, Completion, MapFailed, RunContext
-from autopilot.core.steps.map import FanOut, MapResult
-from autopilot.core.steps.runner import StepRunner
-from autopilot.core.store import StepRecord
-from autopilot.models import StepStatus
+from autopilot.core.steps.map import MapResult
 from autopilot.testing import Harness, InstanceKilled
 from tests.durable.scripts import scripted
 
@@ -125,7 +121,7 @@ async def test_a_failed_fan_out_tells_what_every_item_came_to() -> None:
 
     run = await Harness(scripted(execute)).run()
 
-    assert run.error == "step m: 1 of 3 items failed: 1 is odd"
+    assert run.error == "step m: 1 of 3 items failed: m[1]: ValueError: 1 is odd"
     items = caught[0].result.items
     assert [item.status for item in items] == ["success", "failed", "unfinished"]
     assert (items[1].error_type, items[1].error) == ("ValueError", "1 is odd")
@@ -204,7 +200,8 @@ async def test_an_item_that_exits_the_process_fails_the_run_and_not_the_server()
 
     run = await Harness(mapping([1, 2, 3], leave)).run()
 
-    assert (run.status, run.error_type) == ("failed", "SystemExit")
+    assert (run.status, run.error_type) == ("failed", "MapFailed")
+    assert "m[0]: SystemExit: 3" in (run.error or "")
 
 
 async def test_a_fan_out_that_is_cancelled_leaves_no_item_at_work() -> None:
@@ -231,31 +228,24 @@ async def test_a_fan_out_that_is_cancelled_leaves_no_item_at_work() -> None:
     assert begun == ended == [1, 2, 3]
 
 
-class Records:
-    """What a fan-out sees of an attempt: only its own record."""
-
-    def __init__(self) -> None:
-        self.record: StepRecord | None = None
-
-    def recorded(self, key: str) -> StepRecord | None:
-        return self.record
-
-    async def record_result(self, key: str, result: Any) -> None:
-        now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.record = StepRecord(
-            key=key, status=StepStatus.SUCCESS, attempt=1, tries=1, started_at=now, result=json.dumps(result)
-        )
-
-
 async def test_successes_beyond_those_needed_that_came_at_once_count_on_a_resume_too() -> None:
-    records = Records()
+    seen: list[list[int]] = []
 
-    async def execute(index: int) -> int:
-        return index
+    async def execute(ctx: RunContext) -> list[int]:
+        at_once = 3 if ctx.attempt == 1 else 1
+        policy = Completion(min_successful=1)
+        result: MapResult[int] = await ctx.map("m", same, range(4), max_concurrency=at_once, completion=policy)
+        seen.append(result.successes)
+        return await ctx.step("after", lambda: seen[-1])
 
-    results = []
-    for max_concurrency in (3, 1):
-        fan_out = FanOut[int](cast("StepRunner", records), "m", list("abcd"), Completion(min_successful=1))
-        results.append(await fan_out.run(execute, max_concurrency))
+    async def same(number: int) -> int:
+        return number
 
-    assert [result.successes for result in results] == [[0, 1, 2], [0, 1, 2]]
+    harness = Harness(scripted(execute))
+    with pytest.raises(InstanceKilled):
+        await harness.run(identity="x", kill_at="before body after")
+    harness.expire_lease()
+    run = await harness.run(identity="x")
+
+    assert seen[0] == seen[1] == run.result
+    assert len(seen[0]) >= 1

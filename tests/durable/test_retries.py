@@ -96,7 +96,7 @@ async def test_a_run_is_tried_again_in_place_and_keeps_what_is_recorded() -> Non
 
     assert (run.status, run.attempt, run.result) == ("success", 1, "done")
     assert harness.executions(run.id) == {"a": 1}
-    assert harness.trace.commits == ["start", "step a success", "end"]
+    assert harness.trace.commits == ["start", "step a success", "retry", "retry", "end"]
     assert (await harness.stats())["by_status"] == {"success": 1}
 
 

@@ -1,6 +1,7 @@
 """The store away in the middle of a run, and answers that are lost."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -178,20 +179,48 @@ async def test_a_run_that_starts_unrecorded_cannot_have_steps_and_says_why(
     assert "the start of the run could not be recorded" in (run.error or "")
 
 
-async def test_a_commit_that_a_timeout_of_the_authors_cut_off_is_looked_up_before_the_step_begins_again(
-    default_faulty: FaultyStore,
+async def test_a_commit_is_carried_through_when_its_caller_is_cancelled(
+    faulty: FaultyStore, clock: ManualClock
 ) -> None:
-    default_faulty.silent = {"record_step"}
-    executions = []
+    executions: list[str] = []
 
     async def execute(ctx: RunContext) -> int:
-        async with asyncio.timeout(0.05):
-            return await ctx.step("a", body)
+        step = asyncio.create_task(ctx.step("a", body))
+        await faulty.arrived.wait()
+        step.cancel()
+        faulty.may_answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await step
+        return await ctx.step("b", body)
 
     async def body() -> int:
-        executions.append("a")
+        executions.append("body")
         return len(executions)
 
-    run = await scripted(execute, retry={"attempts": 2, "first_delay": 0})().run(TriggerType.MANUAL)
+    faulty.may_answer.clear()
+    harness = Harness(scripted(execute), store=faulty, clock=clock)
+    run = await harness.run(identity="x")
 
-    assert (run.status, run.result, executions) == ("success", 1, ["a"])
+    assert (run.status, run.result, executions) == ("success", 2, ["body", "body"])
+    assert set(await harness.steps(run.id)) == {"a", "b"}
+
+
+async def test_a_store_that_never_answers_ends_the_attempt_when_its_invocation_ends(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    async def execute(ctx: RunContext) -> int:
+        return await ctx.step("a", body, ctx)
+
+    async def body(ctx: RunContext) -> int:
+        if ctx.attempt == 1:
+            clock.advance(timedelta(seconds=99))
+        return ctx.attempt
+
+    faulty.silent = {"record_step"}
+    harness = Harness(scripted(execute, timeout_seconds=100), store=faulty, clock=clock)
+    faulty.while_silent = lambda: clock.advance(timedelta(seconds=1))
+    ended = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert isinstance(ended, Released)
+    assert (run.status, run.result) == ("success", 1), "the record was there all the same"

@@ -65,6 +65,7 @@ class StepRecords:
     Args:
         recorded: what earlier attempts recorded.
         expires_at: when the records may be removed.
+        commit_by: when a commit is given up, by ``clock.monotonic()``: what is left then is for the run's ending.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class StepRecords:
         recorded: list[StepRecord],
         *,
         expires_at: datetime,
+        commit_by: float,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self.lease = lease
         self._expires_at = expires_at
+        self._commit_by = commit_by
         self.rounds = Rounds.load(run, recorded)
         self._known = {record.key: record for record in recorded if is_step(record.key)}
         self._forgotten: set[str] = set()
@@ -117,10 +120,17 @@ class StepRecords:
         return await uninterrupted(self._record(step))
 
     async def _record(self, step: StepRecord) -> StepRecord:
+        timeout = self._clock.timeout(self._commit_by - self._clock.monotonic())
         try:
-            recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
+            async with timeout:
+                recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
         except RunSuperseded as newer:
             raise self.stop(str(newer)) from newer
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            log.warning("step_not_recorded", step=step.key, error="the invocation's time is used up")
+            raise self.stop(f"step {step.key[:200]} could not be recorded in the invocation's time") from error
         except StoreError as error:
             log.warning("step_not_recorded", step=step.key, error=str(error))
             raise self.stop(f"step {step.key[:200]} could not be recorded: {error}") from error

@@ -42,9 +42,6 @@ AT_THE_DEADLINE = "the deadline of the invocation"
 _TRY_ERROR_LIMIT = 1024
 """Bytes of an error that are kept of each try."""
 
-CANCEL_SECONDS = 0.5
-"""How long bodies that were cancelled at the deadline, or after it, are waited for."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -81,14 +78,16 @@ class StepRunner:
 
     Args:
         deadline: when the attempt must end, by ``clock.monotonic()``.
+        grace: how many seconds bodies that are cancelled at the deadline, or after it, are waited for.
     """
 
-    def __init__(self, runtime: Runtime, records: StepRecords, *, deadline: float) -> None:
+    def __init__(self, runtime: Runtime, records: StepRecords, *, deadline: float, grace: float) -> None:
         self.records = records
         self.clock = runtime.clock
         self._random = runtime.random
         self._probe = runtime.probe
         self._deadline = deadline
+        self._grace = grace
         self._asked = 0
         self._first_asked: dict[str, int] = {}
         self.root = Scope(self)
@@ -113,7 +112,7 @@ class StepRunner:
                 yield
             has_succeeded = True
         finally:
-            left = max(CANCEL_SECONDS, self._deadline - self.clock.monotonic())
+            left = max(self._grace, self._deadline - self.clock.monotonic())
             not_awaited = await scope.end(self.clock, left)
             if has_succeeded and not_awaited:
                 raise StepNotAwaited(not_awaited[0], len(not_awaited) - 1)

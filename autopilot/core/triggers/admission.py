@@ -1,10 +1,13 @@
 """Admission: which triggers are executed, and which runs are resumed."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from autopilot.core.steps.keys import key_digest, readable_key
+from autopilot.core.steps.records import is_doubtful
 from autopilot.core.store import StepRecord
-from autopilot.errors import CrashLoop, RunError, RunTooOld
+from autopilot.errors import CrashLoop, RunError, RunTooOld, StepsInterrupted
 from autopilot.models import Schedule, StepStatus, Trigger, WorkflowManifest, WorkflowRun
 
 
@@ -42,6 +45,34 @@ def check_resumable(
     progressed = [step.attempt for step in steps if step.status is StepStatus.SUCCESS]
     idle = run.attempt - max([run.reopened_attempt or 1, *progressed])
     return CrashLoop(idle) if idle > manifest.max_idle_claims else None
+
+
+def doubtful_steps(run: WorkflowRun, steps: Iterable[StepRecord]) -> list[StepRecord]:
+    """The steps that a retry of the run would begin again although they may already have taken effect.
+
+    Of a run that no step failed (it was cancelled, or its time was up) these are the at-most-once steps at work then.
+    """
+    again = set(run.failed_steps)
+    return [
+        step
+        for step in steps
+        if is_doubtful(step) and (key_digest(step.key) in again or (not again and step.status is StepStatus.STARTED))
+    ]
+
+
+def retried_steps(run: WorkflowRun, steps: Iterable[StepRecord], confirmed: Collection[str]) -> tuple[str, ...]:
+    """The digests of the keys of the steps that a person's retry of the run begins again.
+
+    Args:
+        confirmed: the keys of those that may already have taken effect, full or as people read them.
+
+    Raises:
+        StepsInterrupted: it would begin such steps again, and not all of them are confirmed.
+    """
+    doubtful = [step.key for step in doubtful_steps(run, steps)]
+    if any(key not in confirmed and readable_key(key) not in confirmed for key in doubtful):
+        raise StepsInterrupted(run.id, run.status, [readable_key(key) for key in doubtful])
+    return tuple(dict.fromkeys((*run.failed_steps, *map(key_digest, doubtful))))
 
 
 def _schedule_of(manifest: WorkflowManifest, trigger: Trigger) -> Schedule | None:
