@@ -9,9 +9,11 @@ from autopilot import RunContext, TriggerType
 from autopilot.base_workflow import engine_of
 from autopilot.core.clock import SystemClock
 from autopilot.core.outcome import Ended, Released, Replayed
+from autopilot.core.run_log import use_store
 from autopilot.errors import RunStartFailed, StoreUnavailable
 from autopilot.testing import Harness, ManualClock
 from tests.durable.scripts import FaultyStore, scripted
+from tests.equipment import equipped
 from tests.log_events import Events, named
 
 
@@ -217,10 +219,11 @@ async def test_a_store_that_never_answers_ends_the_attempt_when_its_invocation_e
         return ctx.attempt
 
     faulty.silent = {"record_step"}
-    harness = Harness(scripted(execute, timeout_seconds=100), store=faulty, clock=clock)
     faulty.while_silent = lambda: clock.advance(timedelta(seconds=1))
-    ended = await harness.deliver(identity="x")
-    run = await harness.run(identity="x")
+    with use_store(faulty):
+        engine = engine_of(equipped(scripted(execute, timeout_seconds=100)(), clock=clock))
+        ended = await engine.invoke(TriggerType.MANUAL, {})
+        resumed = await engine.resume(ended.run.id)
 
     assert isinstance(ended, Released)
-    assert (run.status, run.result) == ("success", 1), "the record was there all the same"
+    assert (resumed.run.status, resumed.run.result) == ("success", 1), "the record was there all the same"
