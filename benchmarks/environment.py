@@ -7,14 +7,14 @@ from pathlib import Path
 
 from autopilot.core.run_log import reset_run_log_service
 from autopilot.observability import configure_logging
-from autopilot.settings import Settings
+from autopilot.settings import load_settings
 
 
 @contextmanager
 def cloud_logging() -> Iterator[None]:
     """Every event is rendered as in production, and written where nobody waits for it."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        configure_logging(Settings(store="firestore", service="benchmark", revision="benchmark-1"))
+        configure_logging(load_settings({"AUTOPILOT_STORE": "firestore", "K_SERVICE": "x", "K_REVISION": "x-1"}))
         yield
 
 
