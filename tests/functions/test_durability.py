@@ -11,7 +11,7 @@ from autopilot import RunStatus, WorkflowRun
 from autopilot.core.runs.limits import RESULT_LIMIT
 from autopilot.core.runs.schema import encode_json
 from autopilot.testing import Harness, InstanceKilled, crash_matrix
-from functions._feeds import MAX_ENTRIES, MAX_LINK, MAX_TITLE, Entry
+from functions._feed_parser import MAX_ENTRIES, MAX_LINK, MAX_TITLE, Entry
 from functions.feed_digest import FeedDigest, _Findings, _News
 from functions.uptime_check import UptimeCheck
 from tests.functions.test_feed_digest import rss
