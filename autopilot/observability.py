@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,13 @@ def _log_file_writer(file: Path) -> Processor:
 
     Several processes append to one file: ``autopilot dev``, and each function that ``run`` and ``serve`` start. So each
     line is one write in append mode, and the file is rotated only when it is opened; a process that still has the old
-    one open goes on in it. ``logging.handlers.RotatingFileHandler`` would lose events here: every process rotates by
-    itself, and the second to do so overwrites the backup of the first with a file that has just been begun.
+    one open keeps appending to it. ``logging.handlers.RotatingFileHandler`` would lose events here: every process
+    rotates by itself, and the second to do so replaces the backup of the first with a file that has just been begun.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists() and file.stat().st_size > LOG_FILE_LIMIT:
-        file.replace(_rotated(file))
+    with suppress(FileNotFoundError):  # the first event of all, or another process is rotating it
+        if file.stat().st_size > LOG_FILE_LIMIT:
+            file.replace(_rotated(file))
     out = file.open("ab", buffering=0)
 
     def write(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -20,7 +20,7 @@ from functions._web_address import is_link_local
 
 MAX_REDIRECTS = 5
 CONCURRENCY = 10
-"""How many requests one :class:`WebClient` makes at once."""
+"""The requests that one :class:`WebClient` makes at once."""
 
 # httpx logs whole addresses at INFO, query included; a webhook's address is a secret.
 logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The shipped workflows when their instance dies: what was asked is not asked again, what was posted not posted again."""
+"""The shipped workflows when their instance dies: no recorded request or post is repeated."""
 
 import json
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ HOOK = "/hook/s3cret"
 
 
 def without_latencies(run: WorkflowRun) -> Any:
-    """What a run came to, less what a clock on the wall decides."""
+    """The outcome of a run without the figures that depend on real time."""
     result = run.result or {}
     targets = [{**target, "latency_ms": None} for target in result.get("targets", [])]
     return run.status, {**result, "targets": targets}, run.error

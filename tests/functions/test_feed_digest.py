@@ -122,7 +122,7 @@ async def test_atom_is_read_and_relative_links_are_meant_from_where_the_feed_is(
 
 
 class TestWhatIsNew:
-    """What is listed beside the last successful run."""
+    """The entries that are new since the last successful run."""
 
     async def test_only_what_the_last_digest_had_not_is_listed(self, digest: Digest, web: WebServer) -> None:
         feed = web.address("/rss")
@@ -346,7 +346,7 @@ class TestBrokenFeeds:
 
 
 class TestHostileFeeds:
-    """Whoever writes a feed must not write the digest's Markdown, nor break the run."""
+    """The author of a feed can neither write Markdown in the digest nor break the run."""
 
     @pytest.mark.parametrize(
         "title",
@@ -544,7 +544,7 @@ class TestWebhook:
 
 
 class TestPayload:
-    """What is refused before a run exists."""
+    """Payloads that are refused before a run exists."""
 
     @pytest.mark.parametrize(
         ("payload", "field"),

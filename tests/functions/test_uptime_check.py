@@ -235,7 +235,7 @@ def test_the_most_patient_payload_ends_before_the_function_does() -> None:
 
 
 class TestChanges:
-    """What is said beside the last successful run."""
+    """The changes since the last successful run."""
 
     async def test_what_went_down_what_stays_down_and_what_came_back(
         self, check: Check, web: WebServer, clock: ManualClock
@@ -443,7 +443,7 @@ class TestCertificates:
 
 
 class TestLog:
-    """What on-call sees."""
+    """The log events for the people on call."""
 
     async def test_every_check_of_a_target_that_is_down_is_a_warning_and_its_recovery_is_logged(
         self, check: Check, web: WebServer
@@ -496,7 +496,7 @@ class TestMetadataServer:
 
 
 class TestPayload:
-    """What is refused before a run exists."""
+    """Payloads that are refused before a run exists."""
 
     @pytest.mark.parametrize(
         ("payload", "field"),
