@@ -269,12 +269,12 @@ async def _read_feeds(
 
     async def read(address: str) -> _Findings:
         try:
-            body = await _fetch(web, address, before[address], payload.timeout_seconds)
-            if body is None:
+            fetched = await _fetch(web, address, before[address], payload.timeout_seconds)
+            if fetched is None:
                 return _Findings()
             # In a thread: parsing would block the loop while the timeouts of the other feeds run.
             async with one_at_a_time:
-                return _Findings(news=await asyncio.to_thread(_news, body, before[address], payload))
+                return _Findings(news=await asyncio.to_thread(_news, *fetched, before[address], payload))
         except (FetchFailed, FeedUnreadable) as unreadable:
             return _Findings(error=str(unreadable))
 
@@ -283,15 +283,10 @@ async def _read_feeds(
     return [_Reading(address, before[address], findings) for address, findings in zip(addresses, found, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
-    content: bytes
-    headers: httpx.Headers
-    came_from: str
-
-
-async def _fetch(web: WebClient, address: str, before: RememberedFeed, seconds: float) -> _Body | None:
-    """Download the feed; None if it has not changed.
+async def _fetch(
+    web: WebClient, address: str, before: RememberedFeed, seconds: float
+) -> tuple[bytes, httpx.Response] | None:
+    """Download the feed; None if it has not changed. The response says where it came from, and how to ask next time.
 
     Raises:
         FetchFailed: it cannot be downloaded.
@@ -306,12 +301,12 @@ async def _fetch(web: WebClient, address: str, before: RememberedFeed, seconds: 
         content, is_whole = await read_body(response, MAX_FEED_BYTES)
         if not is_whole:
             raise FetchFailed(f"it is over {MAX_FEED_BYTES:,} bytes")
-        return _Body(content, response.headers, str(response.url))
+        return content, response
 
 
-def _news(body: _Body, before: RememberedFeed, payload: FeedDigestInput) -> _News:
-    headers = body.headers
-    feed = parse_feed(body.content, address=body.came_from, content_type=headers.get("content-type", ""))
+def _news(content: bytes, response: httpx.Response, before: RememberedFeed, payload: FeedDigestInput) -> _News:
+    headers = response.headers
+    feed = parse_feed(content, address=str(response.url), content_type=headers.get("content-type", ""))
     if before.seen is None:
         new = feed.entries[: payload.first_entries]
     else:
