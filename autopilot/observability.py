@@ -34,6 +34,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{
 _CLOUD_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
 
 _OUR_FOLDER = f"{Path(__file__).parent}{os.sep}"
+_CAUSES_SHOWN = 20
+"""How many errors of a chain of causes a traceback shows, from the one that was raised."""
+
 _PYDANTIC_INPUT = re.compile(r"input_value=.*, (?=input_type=)")
 
 LOG_FILE_LIMIT = 20 * 1024 * 1024
@@ -125,13 +128,20 @@ def traceback_text(error: BaseException) -> str:
     """Format a traceback as Python does, without the input values that pydantic's errors quote.
 
     Our own frames between those of an author are left out, so that it shows the code that the author can fix. An error
-    raised in one of our frames keeps them all.
+    raised in one of our frames keeps them all. Of a chain of causes the last 20 errors are shown.
 
     Log it as an event's ``exception``. Text stays as it is whatever an author configures structlog to do with
     exceptions; its default shows the values of local variables, payloads among them.
     """
     trace = traceback.TracebackException.from_exception(error)
-    _leave_out_our_frames(trace)
+    left = [(trace, 1)]
+    while left:  # no recursion: a chain of causes can be longer than Python's stack
+        part, depth = left.pop()
+        _leave_out_our_frames(part)
+        if depth == _CAUSES_SHOWN:
+            part.__cause__ = part.__context__ = None
+        following = (part.__cause__, part.__context__, *(part.exceptions or ()))
+        left.extend((other, depth + 1) for other in following if other is not None)
     return _PYDANTIC_INPUT.sub("", "".join(trace.format()).rstrip())
 
 
@@ -139,9 +149,6 @@ def _leave_out_our_frames(trace: traceback.TracebackException) -> None:
     theirs = [frame for frame in trace.stack if not frame.filename.startswith(_OUR_FOLDER)]
     if theirs and theirs[-1] is trace.stack[-1]:
         trace.stack = traceback.StackSummary.from_list(theirs)
-    for other in (trace.__cause__, trace.__context__, *(trace.exceptions or ())):
-        if other is not None:
-            _leave_out_our_frames(other)
 
 
 def log_file_of(settings: Settings) -> Path:

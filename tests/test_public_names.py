@@ -48,11 +48,14 @@ NAMES = [
     "Schedule",
     "SettingsInvalid",
     "StepError",
+    "StepFailed",
     "StepInterrupted",
     "StepNameInvalid",
     "StepNameReused",
+    "StepNotAwaited",
     "StepResultUnreadable",
     "StepTimeout",
+    "StepsInterrupted",
     "StoreError",
     "StoreUnavailable",
     "Trigger",
@@ -113,7 +116,7 @@ def test_the_repr_of_a_class_names_the_package_and_its_annotations_can_be_read(n
 
 def test_the_source_of_public_functions_and_methods_is_found() -> None:
     assert inspect.getsource(autopilot.entry_point).startswith("def entry_point(")
-    assert "async def map(" in inspect.getsource(autopilot.RunContext.map)
+    assert "def map(" in inspect.getsource(autopilot.RunContext.map)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -128,10 +131,10 @@ def test_an_error_has_its_public_name_in_a_traceback_even_if_nobody_imported_it(
 import traceback
 from autopilot import BaseWorkflow
 from autopilot.core.steps import runner
-print(*traceback.format_exception_only(runner.StepTimeout("pay", 3)))
+print(*traceback.format_exception_only(runner.StepInterrupted("pay", "StepInterrupted", "cut off")))
 """
 
-    assert in_a_new_process(code).strip() == "autopilot.StepTimeout: step pay: stopped after 3 s, its timeout"
+    assert in_a_new_process(code).strip() == "autopilot.StepInterrupted: step pay: StepInterrupted: cut off"
 
 
 def test_importing_autopilot_loads_nothing_and_a_workflow_loads_no_database_no_server_and_no_client() -> None:

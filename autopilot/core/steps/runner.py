@@ -4,6 +4,7 @@ import asyncio
 import functools
 import hashlib
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import structlog
 from pydantic import TypeAdapter
 
-from autopilot.core.clock import Timeout
+from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
 from autopilot.core.runs.schema import encode_json
 from autopilot.core.runtime import Runtime
@@ -236,32 +237,29 @@ class StepRunner:
         Raises:
             StepTimeout, StepInterrupted: it took longer than its timeout.
         """
-        seconds = None if step.options.timeout is None else step.options.timeout.total_seconds()
-        timeout = self.clock.timeout(seconds)
-        scope = Scope(self, step.key)
+        scope, limit = Scope(self, step.key), _Limit(self.clock, step.options.timeout)
         self._probe.before_body(self.records.lease.run_id, step.key)
         try:
             async with self._in_scope(scope):
                 if slot is not None:
-                    result = await self._in_thread(step, slot, timeout)
+                    result = await self._in_thread(step, slot, limit)
                 else:
-                    async with timeout:
+                    async with limit.begin(self.clock.monotonic()):
                         result = await step.body(*step.args, **step.kwargs)
         except TimeoutError as error:
-            if seconds is None or not timeout.expired():
+            if not limit.is_over:
                 raise
-            raise (interrupted(step.key) if step.is_at_most_once else timed_out(step.key, seconds)) from error
+            raise (interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)) from error
         self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
-    async def _in_thread(self, step: Step, slot: Slot, timeout: Timeout) -> Any:
+    async def _in_thread(self, step: Step, slot: Slot, limit: "_Limit") -> Any:
         body = ThreadedBody(
             functools.partial(step.body, *step.args, **step.kwargs),
-            lambda: self.records.stopped is None and self.has_time,
+            lambda: self.clock.monotonic() if self.records.stopped is None and self.has_time else None,
         )
         try:
-            await body.begun()
-            async with timeout:  # from here on: waiting for a thread is not executing
+            async with limit.begin(await body.begun()):  # waiting for a thread is not executing
                 result = await body.result()
                 slot.release()
                 return await result if inspect.isawaitable(result) else result  # a lambda around an async function
@@ -295,6 +293,26 @@ class StepRunner:
         """The pause in seconds before a step is tried again; None: it is not."""
         delay = None if is_final(error, retry) else retry_delay(retry, tries, self._random)
         return None if delay is None or self.clock.monotonic() + delay >= self._deadline else delay
+
+
+class _Limit:
+    """The timeout of one execution of a body, from when it begins."""
+
+    def __init__(self, clock: Clock, timeout: timedelta | None) -> None:
+        self.seconds = math.inf if timeout is None else timeout.total_seconds()
+        self._clock = clock
+        self._timeout: Timeout | None = None
+
+    def begin(self, began: float) -> Timeout:
+        """The limit on a body that began at a time by ``clock.monotonic()``."""
+        left = None if self.seconds == math.inf else self.seconds - (self._clock.monotonic() - began)
+        self._timeout = self._clock.timeout(left)
+        return self._timeout
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the body was cut off."""
+        return self._timeout is not None and self._timeout.expired()
 
 
 class _Tries:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -96,36 +97,39 @@ class ThreadedBody:
 
     Args:
         call: the body.
-        may_begin: asked in the thread, just before the body begins.
+        may_begin: asked in the thread, just before the body begins: the time by ``clock.monotonic()``, or None if it
+            must not.
     """
 
-    def __init__(self, call: Callable[[], Any], may_begin: Callable[[], bool]) -> None:
+    def __init__(self, call: Callable[[], Any], may_begin: Callable[[], float | None]) -> None:
         self._call = call
         self._may_begin = may_begin
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._is_given_up = False
         self._has_begun = False
-        self._begun: asyncio.Future[None] = self._loop.create_future()
-        self._done: asyncio.Future[Any] = self._loop.create_future()
+        self._begun: asyncio.Future[float | None] = self._loop.create_future()
+        self._done: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._run,), name="autopilot-step", daemon=True).start()
 
-    async def begun(self) -> None:
-        """Return when the body has begun.
+    async def begun(self) -> float:
+        """When the body began, by ``clock.monotonic()``.
 
         Raises:
             NotBegun: it must not.
         """
-        await asyncio.shield(self._begun)
+        if (began := await asyncio.shield(self._begun)) is None:
+            raise NotBegun
+        return began
 
     async def result(self) -> Any:
-        """What the body returns.
-
-        Raises:
-            NotBegun: it must not begin. Else what the body raises.
-        """
-        return await asyncio.shield(self._done)
+        """What the body returns; what it raises is raised."""
+        # As a value, since a future cannot carry every exception: a GeneratorExit would close whoever awaits it.
+        result, error = await asyncio.shield(self._done)
+        if error is not None:
+            raise error
+        return result
 
     def give_up(self) -> bool:
         """Nobody waits for it any more: a body that has not begun never does. Whether one that has is still at work."""
@@ -135,34 +139,23 @@ class ThreadedBody:
 
     def _run(self) -> None:
         with self._lock:
-            self._has_begun = not self._is_given_up and self._may_begin()
-        if not self._has_begun:
-            self._tell(self._begun, None, NotBegun())
-            self._tell(self._done, None, NotBegun())
+            began = None if self._is_given_up else self._may_begin()
+            self._has_begun = began is not None
+        self._tell(self._begun, began)
+        if began is None:
             return
-        self._tell(self._begun, None, None)
+        outcome: tuple[Any, BaseException | None]
         try:
-            result = self._call()
-        except StopIteration as error:  # no future can carry it; Python makes the same of it in an async function
-            failure = RuntimeError("a step's body raised StopIteration")
-            failure.__cause__ = error
-            self._tell(self._done, None, failure)
+            outcome = self._call(), None
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the step, whatever it is
-            self._tell(self._done, None, error)
-        else:
-            self._tell(self._done, result, None)
+            outcome = None, error
+        self._tell(self._done, outcome)
 
-    def _tell(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(_settle, future, result, error)
-        except RuntimeError:  # its loop has ended, and with it everybody who could want to know
-            if asyncio.iscoroutine(result):
-                result.close()
+    def _tell(self, future: asyncio.Future[Any], value: Any) -> None:
+        with suppress(RuntimeError):  # its loop has ended, and with it everybody who could want to know
+            self._loop.call_soon_threadsafe(self._settle, future, value)
 
-
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if error is None:
-        future.set_result(result)
-        return
-    future.set_exception(error)
-    future.exception()  # looked at, so that Python does not report one that nobody waits for
+    def _settle(self, future: asyncio.Future[Any], value: Any) -> None:
+        future.set_result(value)
+        if self._is_given_up and future is self._done and inspect.iscoroutine(value[0]):
+            value[0].close()  # so that Python does not report it as never awaited
