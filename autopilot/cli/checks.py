@@ -248,7 +248,7 @@ def describe_bundle(source: Path) -> int:
         workflows = load_bundle(source).workflows
     except typer.Exit as ended:
         return ended.exit_code
-    names = [each.manifest.name for each in workflows]
+    names = [each.manifest.name for each in workflows.values()]
     print_line(f"{len(names)} workflow{'' if len(names) == 1 else 's'}: {', '.join(names) or 'none'}")
     return 0
 
