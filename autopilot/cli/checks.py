@@ -19,8 +19,8 @@ from autopilot.cli.exits import CommandFailed
 from autopilot.cli.google_account import active_account
 from autopilot.cli.options import settings_or_fail
 from autopilot.cli.output import print_line
-from autopilot.cli.store_place import kept_in
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
+from autopilot.development.local_store import kept_in
 from autopilot.errors import AutopilotError, SourceInvalid
 from autopilot.provisioning.sources import REQUIREMENTS, requirement_files
 from autopilot.provisioning.terraform_files import FOLDER, own_files, terraform_files

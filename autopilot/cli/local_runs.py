@@ -16,11 +16,11 @@ from autopilot.cli.bundle import load_bundle
 from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.main_module import MainModuleUnreadable, functions_in
-from autopilot.cli.store_place import kept_in
 from autopilot.core.clock import SystemClock, random_id
 from autopilot.core.run_log import get_run_archive, get_run_log_service, reset_run_log_service
 from autopilot.core.store import RunFilter
 from autopilot.development.function_server import FunctionServer
+from autopilot.development.local_store import kept_in
 from autopilot.errors import AutopilotError, FunctionNotServed, FunctionUnavailable, RunNotFound, StoreError
 from autopilot.models import is_workflow_name
 from autopilot.settings import Settings
