@@ -146,8 +146,7 @@ def _functions_with(mark: str, namespace: Mapping[str, Any]) -> Iterator[tuple[s
             if value.__name__ != name:
                 raise _main_invalid(
                     namespace,
-                    f"{name} is a function of the name {value.__name__!r}, and the two must be the same: "
-                    f"call the variable {value.__name__}, or pass name={name!r}",
+                    f"{name} is a function named {value.__name__!r}; pass name={name!r}, or rename the variable",
                 )
             yield name, value
 
