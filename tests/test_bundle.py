@@ -177,7 +177,19 @@ def test_the_api_shows_every_workflow_wherever_its_line_stands(write: Write, pos
 
     ended = python(source.parent, "-c", NAMES_SHOWN_BY_THE_API)
 
-    assert ended.stdout.splitlines()[-1:] == ["first second"], ended.stderr
+    assert ended.stdout.splitlines() == ["first second"], ended.stderr
+
+
+def test_the_api_logs_a_workflow_that_cannot_be_loaded_and_shows_the_others(write: Write) -> None:
+    source = write(line("broken"), line("sync"), API, broken="import absent_library\n", sync=workflow("sync"))
+
+    ended = python(source.parent, "-c", NAMES_SHOWN_BY_THE_API)
+
+    logged, *_, shown = ended.stdout.splitlines()
+    assert "workflow_not_loaded" in logged
+    assert "function=broken" in logged
+    assert "No module named 'absent_library'" in ended.stdout
+    assert shown == "sync"
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_an_archive_can_keep_its_history_in_firestore(
     unpack(archives[workflow], tmp_path)
 
     opened = subprocess.run(
-        [python, "-c", "from autopilot.storage import process_store; print(type(process_store()).__name__)"],
+        [python, "-c", "from autopilot.core.run_log import process_store; print(type(process_store()).__name__)"],
         cwd=tmp_path,
         env={**bare_environment(), "AUTOPILOT_STORE": "firestore", "K_SERVICE": "x", "GOOGLE_CLOUD_PROJECT": "p"},
         capture_output=True,
