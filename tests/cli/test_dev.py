@@ -154,8 +154,8 @@ def test_functions_dashboard_and_api_are_served_together(dev: Dev) -> None:
     run_page = dev.ask("GET", f"/workflows/greet/runs/{json.loads(ran[1])['id']}")[1]
 
     screen = "".join(dev.lines)
-    for told in (f"{dev.url}/greet", f"{dev.url}/api/v1", ".autopilot/autopilot.db (SQLite)", "01-01 06:00 Etc/UTC"):
-        assert told in screen
+    for text in (f"{dev.url}/greet", f"{dev.url}/api/v1", ".autopilot/autopilot.db (SQLite)", "01-01 06:00 Etc/UTC"):
+        assert text in screen
     assert max(map(len, screen.splitlines())) <= 80
     assert (ran[0], json.loads(ran[1])["result"]) == (200, "hello")
     assert (page[0], "<html" in page[1]) == (200, True)

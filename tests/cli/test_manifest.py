@@ -194,7 +194,7 @@ def test_a_workflow_and_the_api_are_two_functions(own_bundle: Bundle) -> None:
             "job",
             "secrets=('JOB_TOKEN',)",
             "token: str",
-            "job: secrets: JOB_TOKEN is not declared a secret: its field in Config is no SecretStr",
+            "job: secrets: JOB_TOKEN is not declared a secret: its field in Config is not a SecretStr",
         ),
         (
             "job",

@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 Plan = dict[str, Any]
 
-TOLD: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
-WORKFLOWS: dict[str, Any] = TOLD["workflows"]
-API: dict[str, Any] = TOLD["api"]
+VARIABLES: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
+WORKFLOWS: dict[str, Any] = VARIABLES["workflows"]
+API: dict[str, Any] = VARIABLES["api"]
 
 
 def planned(plan: Plan, kind: str) -> dict[str, dict[str, Any]]:
@@ -175,7 +175,7 @@ def indexes_of(field: dict[str, Any]) -> list[Any]:
 
 def test_an_archive_holds_what_the_manifest_lists_and_nothing_else(own_plan: Plan) -> None:
     for name, files in archived(own_plan).items():
-        assert set(files) == {*TOLD["shared_files"], *(API if name == "api" else WORKFLOWS[name])["files"]}
+        assert set(files) == {*VARIABLES["shared_files"], *(API if name == "api" else WORKFLOWS[name])["files"]}
         assert all(content == (ROOT / file).read_text() for file, content in files.items())
 
 
