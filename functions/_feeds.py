@@ -71,11 +71,11 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
             sanitize_html=False,  # no HTML is shown; plain_text() takes it out
         )
     except _PARSER_FAILURES as error:
-        raise FeedUnreadable(f"it is a broken RSS or Atom feed ({type(error).__name__} in it)") from error
+        raise FeedUnreadable(_BROKEN) from error
     if not parsed.get("version"):
         raise FeedUnreadable("it is not an RSS or Atom feed")
     if parsed.bozo and not parsed.entries and not isinstance(parsed.bozo_exception, _HARMLESS):
-        raise FeedUnreadable("it is a broken RSS or Atom feed: nothing could be read of it")
+        raise FeedUnreadable(_BROKEN)
     entries: dict[str, Entry] = {}
     for raw in parsed.entries:
         entry = _entry(raw)
@@ -86,6 +86,8 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
 
 _PARSER_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What feedparser lets through of the broken: a character over the last one, a place outside of any entry."""
+
+_BROKEN = "it is a broken RSS or Atom feed: nothing could be read of it"
 
 _HARMLESS = (feedparser.CharacterEncodingOverride, feedparser.NonXMLContentType)
 """What feedparser complains about although the document was read."""
