@@ -14,9 +14,10 @@ from typing import Any
 
 import httpx
 
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.core.runs.activity import Tally, interval_of
 from autopilot.core.store import BucketSize
+from autopilot.dashboard.app import create_app
 from autopilot.development.function_server import FunctionServer
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.settings import Settings
@@ -121,7 +122,7 @@ async def measure() -> list[Line]:
             stack.callback(store.close)
             await store.save_run(a_run())
             write_history(Path(folder) / f"{size}.db", size)
-            app: Any = create_app([Sum()], Settings(), store=store)
+            app: Any = create_app(create_context([Sum()], Settings(), store=store))
             clients[size] = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
         lines: list[Line] = []
         for name, path in CALLS.items():
@@ -163,7 +164,9 @@ PAINTED = """
 
 
 def _import_seconds() -> float:
-    load = "from main import api; from autopilot.function.entry_point import ApiFunction; import autopilot.api.app"
+    load = (
+        "from main import api; from autopilot.function.entry_point import ApiFunction; import autopilot.dashboard.app"
+    )
     command = [sys.executable, "-c", IMPORTING.format(load)]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 

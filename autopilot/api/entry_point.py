@@ -57,7 +57,7 @@ class ApiFunction:
 
     def load(self) -> None:
         """Import what is served and check the settings now rather than at the first request."""
-        from autopilot.api.app import create_app  # noqa: F401 - no workflow's function pays for FastAPI and Jinja2
+        from autopilot.dashboard.app import create_app  # noqa: F401 - no workflow's function pays for FastAPI and Jinja2
 
         configure_logging(load_settings())
 
@@ -68,8 +68,10 @@ class ApiFunction:
         Raises:
             WorkflowInvalid, SettingsInvalid: as :func:`autopilot.entry_point`.
         """
-        from autopilot.api.app import create_app
+        from autopilot.api.app import create_context
+        from autopilot.dashboard.app import create_app
 
         settings = load_settings()
         configure_logging(settings)
-        return create_app([load_workflow(path)() for path in workflow_paths(self._namespace).values()], settings)
+        workflows = [load_workflow(path)() for path in workflow_paths(self._namespace).values()]
+        return create_app(create_context(workflows, settings))

@@ -15,10 +15,11 @@ import uvicorn
 from rich.console import Console
 from rich.text import Text
 
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.cli.store_place import kept_in
 from autopilot.core.clock import SystemClock
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
+from autopilot.dashboard.app import create_app
 from autopilot.development.bundle_functions import LoadedBundle, load_bundle
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
@@ -77,12 +78,12 @@ def _tell(console: Console, bundle: LoadedBundle, settings: Settings, url: str, 
 async def _serve(bundle: LoadedBundle, settings: Settings, listener: socket.socket, url: str) -> None:
     # The API asks the functions at their addresses here, as it does in the cloud.
     urls = {function.workflow.workflow_id: f"{url}/{function.name}" for function in bundle.functions}
-    api = create_app(
+    api = create_context(
         [function.workflow for function in bundle.functions],
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(bundle.functions, api, listener.getsockname()[1])
+    app = LocalApp(bundle.functions, create_app(api), listener.getsockname()[1])
     config = uvicorn.Config(
         app,
         lifespan="off",

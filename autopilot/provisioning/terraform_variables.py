@@ -28,6 +28,7 @@ API_FUNCTION_NAME = "api"
 """The API's part of its function's name."""
 
 API_PACKAGE = "autopilot.api"
+DASHBOARD_PACKAGE = "autopilot.dashboard"
 API_KEY = "AUTOPILOT_API_KEY"
 
 _FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -66,10 +67,10 @@ def as_tfvars(variables: dict[str, Any]) -> str:
 
 def _api(api: BundledApi, root: Path, shared: set[str]) -> dict[str, Any]:
     # It shows manifests and payload schemas, so it imports every workflow.
-    modules = ["main", f"{API_PACKAGE}.app", *(bundled.workflow.__module__ for bundled in api.workflows)]
+    modules = ["main", f"{DASHBOARD_PACKAGE}.app", *(bundled.workflow.__module__ for bundled in api.workflows)]
     return {
         "entry_point": api.entry_point,
-        "files": sorted((imported_files(root, modules) | data_files(root, API_PACKAGE)) - shared),
+        "files": sorted((imported_files(root, modules) | data_files(root, DASHBOARD_PACKAGE)) - shared),
         "secrets": [API_KEY],
         "workflows": sorted(bundled.manifest.name for bundled in api.workflows),
     }
