@@ -21,7 +21,7 @@ class CatalogEntry:
     @classmethod
     def without_code(cls, name: str) -> Self:
         """A workflow that ``main.py`` no longer defines."""
-        return cls(WorkflowManifest(name=name), {}, defined=False)
+        return cls(WorkflowManifest(name=name, enabled=False), {}, defined=False)
 
     @property
     def name(self) -> str:
