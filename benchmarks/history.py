@@ -164,9 +164,7 @@ PAINTED = """
 
 
 def _import_seconds() -> float:
-    load = (
-        "from main import api; from autopilot.function.entry_point import ApiFunction; import autopilot.dashboard.app"
-    )
+    load = "from main import api; from autopilot.api.entry_point import ApiFunction; import autopilot.dashboard.app"
     command = [sys.executable, "-c", IMPORTING.format(load)]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 

@@ -320,7 +320,7 @@ async def test_without_runs_every_part_of_a_page_says_so(client: httpx.AsyncClie
     assert [text(cell) for cell in find_all(shop, "div", "cell")] == [
         "Latest runs No runs yet.",
         "Success–of 0 runs",  # noqa: RUF001
-        "Duration (p50), 14 daysNo durations yet.",
+        "p50, 14 daysNo durations yet.",
         "Next runOn demand",
     ]
     assert find_all(overview, "section", "attention") == []
