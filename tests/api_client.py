@@ -17,7 +17,6 @@ from autopilot.settings import load_settings
 from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport, host_of
 from tests.http_workflows import Counting, Echo, Shop, Waiting
-from tests.timed_clock import TimedClock
 
 SERVED = (Shop, Echo, Waiting, Counting)
 
@@ -49,7 +48,7 @@ def api_over(functions: FunctionsTransport) -> ApiOver:
             [each() for each in SERVED],
             settings,
             client=client,
-            clock=clock or TimedClock(),
+            clock=clock or ManualClock(),
             shutdown=shutdown or Shutdown(),
             read_log=read_log,
         )
@@ -68,13 +67,13 @@ def process_store(store: Store) -> Iterator[Store]:
 
 
 @pytest.fixture
-def api_clock() -> TimedClock:
+def api_clock() -> ManualClock:
     """The time of the API."""
-    return TimedClock()
+    return ManualClock()
 
 
 @pytest.fixture
-async def api(api_over: ApiOver, process_store: Store, api_clock: TimedClock) -> AsyncIterator[httpx.AsyncClient]:
+async def api(api_over: ApiOver, process_store: Store, api_clock: ManualClock) -> AsyncIterator[httpx.AsyncClient]:
     async with api_over(clock=api_clock) as client:
         client.base_url = httpx.URL("http://localhost/api/v1")
         yield client

@@ -17,7 +17,6 @@ from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
 from tests.http_workflows import Counting, Waiting
 from tests.runs import MakeRun
-from tests.timed_clock import TimedClock
 
 pytestmark = pytest.mark.parametrize(
     "store", ("sqlite", pytest.param("firestore", marks=pytest.mark.emulator)), indirect=True
@@ -40,7 +39,7 @@ async def trigger(api: httpx.AsyncClient, workflow: str, payload: dict[str, Any]
     return accepted
 
 
-async def trigger_waiting(api: httpx.AsyncClient, clock: TimedClock) -> httpx.Response:
+async def trigger_waiting(api: httpx.AsyncClient, clock: ManualClock) -> httpx.Response:
     """Trigger a run that goes on until ``Waiting.may_go_on`` is set; the wait for it ends once it has begun."""
     Waiting.may_go_on, Waiting.began = asyncio.Event(), asyncio.Event()
     triggered = asyncio.create_task(api.post("/workflows/waiting/trigger", headers={"Prefer": "wait=7"}))
@@ -210,7 +209,7 @@ async def test_a_trigger_that_comes_again_with_its_key_is_the_same_run(api: http
 
 
 async def test_a_run_that_takes_longer_than_the_wait_is_answered_while_it_is_running(
-    api: httpx.AsyncClient, api_clock: TimedClock, functions: FunctionsTransport
+    api: httpx.AsyncClient, api_clock: ManualClock, functions: FunctionsTransport
 ) -> None:
     answer = await trigger_waiting(api, api_clock)
 
@@ -259,7 +258,7 @@ async def test_a_rerun_is_a_new_run_of_the_same_payload(api: httpx.AsyncClient) 
 
 
 async def test_a_cancelled_run_stays_cancelled_when_its_attempt_ends(
-    api: httpx.AsyncClient, api_clock: TimedClock, functions: FunctionsTransport
+    api: httpx.AsyncClient, api_clock: ManualClock, functions: FunctionsTransport
 ) -> None:
     run_id = (await trigger_waiting(api, api_clock)).json()["run_id"]
 
@@ -295,7 +294,7 @@ async def test_an_action_that_does_not_go_with_the_status_is_409(api: httpx.Asyn
 
 
 async def test_a_run_that_is_not_over_is_not_removed(
-    api: httpx.AsyncClient, api_clock: TimedClock, functions: FunctionsTransport
+    api: httpx.AsyncClient, api_clock: ManualClock, functions: FunctionsTransport
 ) -> None:
     run_id = (await trigger_waiting(api, api_clock)).json()["run_id"]
 

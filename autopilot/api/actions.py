@@ -100,7 +100,7 @@ class RunActions:
     ) -> RunAccepted:
         call = asyncio.create_task(self.context.client.post(workflow, path, content=content, headers=headers))
         try:
-            async with self.context.timeout(wait):
+            async with self.context.clock.timeout(wait):
                 return _accepted_from(workflow, run_id, await asyncio.shield(call))
         except TimeoutError:
             status = await self._begun_status(workflow, run_id, attempts_before, call)

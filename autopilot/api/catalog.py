@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from autopilot.base_workflow import BaseWorkflow
+from autopilot.base_workflow import BaseWorkflow, engine_of
 from autopilot.models import WorkflowManifest
 
 
@@ -37,7 +37,9 @@ class WorkflowCatalog:
     """The workflows of the bundle, by name. Iterates over them in the order of their titles."""
 
     def __init__(self, workflows: Iterable[BaseWorkflow[Any, Any]]) -> None:
-        entries = (CatalogEntry(workflow.manifest, workflow.payload_json_schema()) for workflow in workflows)
+        entries = (
+            CatalogEntry(workflow.manifest, engine_of(workflow).schema.payload_json_schema()) for workflow in workflows
+        )
         self._entries: Mapping[str, CatalogEntry] = {entry.name: entry for entry in entries}
 
     def __iter__(self) -> Iterator[CatalogEntry]:

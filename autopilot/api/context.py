@@ -1,11 +1,8 @@
 """The dependencies of API v1 and the dashboard, passed in once."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autopilot.api.access import Access
 from autopilot.api.catalog import WorkflowCatalog
@@ -34,8 +31,3 @@ class ApiContext:
     """None: the log is not on this machine."""
     bundle: Path = Path()
     """The folder of the workflows' code, to find its lines in a traceback."""
-
-    def timeout(self, seconds: float) -> AbstractAsyncContextManager[Any]:
-        """Raise TimeoutError in the block that it surrounds once ``seconds`` of the clock are over."""
-        timeout: Callable[[float], AbstractAsyncContextManager[Any]] = getattr(self.clock, "timeout", asyncio.timeout)
-        return timeout(seconds)

@@ -11,12 +11,12 @@ import pytest
 from autopilot.core.runs.identity import run_id_of
 from autopilot.core.store import Store
 from autopilot.models import RunStatus
+from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
 from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
 from tests.http_workflows import Waiting
 from tests.runs import MakeRun
-from tests.timed_clock import TimedClock
 
 pytestmark = pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True)
 
@@ -82,7 +82,7 @@ async def test_an_answer_before_the_end_of_its_run_leaves_no_task(
             await process_store.save_run(make_run(id=run_id, workflow_id="shop", status=RunStatus.RUNNING))
             return await super().handle_async_request(request)
 
-    clock, function = TimedClock(), BegunFunction()
+    clock, function = ManualClock(), BegunFunction()
     before = asyncio.all_tasks()
     triggered = asyncio.create_task(api_over(clock=clock, transport=function).post("/api/v1/workflows/shop/trigger"))
     await function.called.wait()
@@ -106,7 +106,7 @@ async def test_a_start_that_is_not_recorded_within_the_wait_is_waited_for(
             await may_start.wait()
             return await functions.handle_async_request(request)
 
-    class StartingClock(TimedClock):
+    class StartingClock(ManualClock):
         async def sleep(self, seconds: float) -> None:
             assert not waiting.began.is_set(), "a recorded start was not seen"
             may_start.set()
@@ -125,7 +125,7 @@ async def test_a_start_that_is_not_recorded_within_the_wait_is_waited_for(
 async def test_a_function_that_neither_answers_nor_records_a_start_is_502_and_its_call_is_over(
     api_over: ApiOver, process_store: Store
 ) -> None:
-    clock, function = TimedClock(), Unanswered()
+    clock, function = ManualClock(), Unanswered()
     api = api_over(clock=clock, transport=function)
     before = asyncio.all_tasks()
     triggered = asyncio.create_task(api.post("/api/v1/workflows/shop/trigger"))
@@ -145,7 +145,7 @@ async def test_an_action_is_not_answered_by_the_record_of_the_attempt_before(
     api_over: ApiOver, process_store: Store, functions: FunctionsTransport, action: str
 ) -> None:
     run_id = (await api_over().post("/api/v1/workflows/shop/trigger", json={"item": "nothing"})).json()["run_id"]
-    clock, function = TimedClock(), Unanswered()
+    clock, function = ManualClock(), Unanswered()
     asked = asyncio.create_task(
         api_over(clock=clock, transport=function).post(f"/api/v1/workflows/shop/runs/{run_id}/{action}")
     )
@@ -174,7 +174,7 @@ async def test_a_caller_that_goes_away_takes_the_call_of_the_function_with_it(
 
 @pytest.mark.parametrize("version", ("2.0", "2.4"))
 async def test_a_stream_ends_with_its_client(api_over: ApiOver, process_store: Store, version: str) -> None:
-    app: Any = api_over(clock=TimedClock())._transport.app  # type: ignore[attr-defined]
+    app: Any = api_over(clock=ManualClock())._transport.app  # type: ignore[attr-defined]
     is_gone = asyncio.Event()
     before = asyncio.all_tasks()
 
