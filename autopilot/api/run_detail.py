@@ -13,7 +13,6 @@ RESULTS_LIMIT = 1024 * 1024
 """How many characters of JSON of its steps' results a run comes with."""
 
 _LOG_MARGIN = timedelta(minutes=5)
-_REOPENABLE = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
 _UNSUCCESSFUL = frozenset({StepStatus.FAILED, StepStatus.INTERRUPTED})
 
 
@@ -57,7 +56,7 @@ def actions_of(run: WorkflowRun) -> list[str]:
     """The actions that the status of a run allows."""
     if not run.status.is_terminal:
         return ["rerun", "cancel"]
-    return [*(["retry"] if run.status in _REOPENABLE else []), "rerun", "delete"]
+    return [*(["retry"] if run.status.is_unsuccessful else []), "rerun", "delete"]
 
 
 def failed_step(run: WorkflowRun, steps: list[StepRecord]) -> str | None:
