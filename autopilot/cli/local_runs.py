@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from autopilot.api.access import Access
-from autopilot.api.actions import FunctionRefusal, RunActions
-from autopilot.api.context import ApiContext, WorkflowCatalog
+from autopilot.api.actions import RunActions
+from autopilot.api.catalog import WorkflowCatalog
+from autopilot.api.context import ApiContext
 from autopilot.api.run_detail import run_detail
 from autopilot.api.schemas import RunAccepted, RunDetail, RunPage, summary_of
 from autopilot.api.workflow_client import WorkflowClient
@@ -22,6 +23,7 @@ from autopilot.core.store import RunFilter
 from autopilot.development.function_server import FunctionServer
 from autopilot.development.local_store import kept_in
 from autopilot.errors import AutopilotError, FunctionNotServed, FunctionUnavailable, RunNotFound, StoreError
+from autopilot.function.trigger import RequestRefused
 from autopilot.models import is_workflow_name
 from autopilot.settings import Settings
 
@@ -98,7 +100,7 @@ class LocalRuns:
     async def _asked(self, workflow: str, answer: Awaitable[RunAccepted]) -> RunAccepted:
         try:
             return await answer
-        except FunctionRefusal as refusal:
+        except RequestRefused as refusal:
             raise CommandFailed(_CODES.get(refusal.status, ExitCode.NOT_SERVED), str(refusal)) from None
         except RunNotFound as error:
             raise CommandFailed(ExitCode.NOT_FOUND, str(error)) from None

@@ -71,7 +71,7 @@ def may_claim(run: WorkflowRun, *, due: bool, reopen: bool) -> bool:
         reopen: a person asks for it: then a run that failed or was cancelled may be taken too.
     """
     if run.status.is_terminal:
-        return reopen and run.status in {RunStatus.FAILED, RunStatus.CANCELLED}
+        return reopen and run.status.is_unsuccessful
     return due
 
 
