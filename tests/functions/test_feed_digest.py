@@ -28,6 +28,7 @@ from functions.feed_digest import (
     FeedDigestReport,
     RememberedFeed,
 )
+from tests.equipment import equipped
 from tests.fakes import InMemoryRunLog
 from tests.functions.web_server import Reply, Request, WebServer, running_server
 
@@ -70,7 +71,7 @@ def run(run_log: InMemoryRunLog, clock: ManualClock) -> Run:
 
     async def run_once(*feeds: str, **payload: Any) -> WorkflowRun:
         clock.advance(timedelta(days=1))
-        workflow = FeedDigest(run_log=run_log, clock=clock)
+        workflow = equipped(FeedDigest(), run_log=run_log, clock=clock)
         return await workflow.run(TriggerType.SCHEDULE, {"feeds": list(feeds), **payload})
 
     return run_once

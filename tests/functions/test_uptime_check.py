@@ -30,6 +30,7 @@ from functions.uptime_check import (
     UptimeCheckInput,
     UptimeReport,
 )
+from tests.equipment import equipped
 from tests.fakes import InMemoryRunLog
 from tests.functions.conftest import server_context
 from tests.functions.web_server import Reply, Request, WebServer, running_server
@@ -42,7 +43,7 @@ def check(run_log: InMemoryRunLog, clock: ManualClock) -> Check:
     """Runs the workflow as a cold instance would, five minutes after the run before."""
 
     async def run(*targets: dict[str, Any], **payload: Any) -> UptimeReport:
-        workflow = UptimeCheck(run_log=run_log, clock=clock)
+        workflow = equipped(UptimeCheck(), run_log=run_log, clock=clock)
         clock.advance(timedelta(minutes=5))
         ended = await workflow.run(TriggerType.MANUAL, {"targets": list(targets), **payload})
         assert ended.status is RunStatus.SUCCESS, ended.error
