@@ -107,8 +107,8 @@ def _emulator_command() -> list[str]:
     script = Path(gcloud).resolve().parent.parent / _COMPONENT
     if not script.exists():  # gcloud is a wrapper and not a link into the SDK
         asked = [gcloud, "info", "--format=value(installation.sdk_root)"]
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
-        script = Path(told.stdout.strip()) / _COMPONENT
+        info = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+        script = Path(info.stdout.strip()) / _COMPONENT
     if not script.exists():
         raise EmulatorMissing("gcloud has no Firestore emulator: gcloud components install cloud-firestore-emulator")
     return [str(script)]

@@ -248,9 +248,7 @@ class StepRunner:
         if self.stopped is not None:
             raise self.stopped
         try:
-            recorded = await self._journal.record_step(
-                self._lease, step, expires_at=self._expires_at, known=self._known.get(step.key)
-            )
+            recorded = await self._journal.record_step(self._lease, step, expires_at=self._expires_at)
         except RunSuperseded as newer:
             raise self.stop(str(newer)) from newer
         except StoreError as error:
