@@ -163,7 +163,7 @@ PAINTED = """
 
 
 def _import_seconds() -> float:
-    load = "from main import api; from autopilot.function.entry_point import ApiFunction; import autopilot.api.app"
+    load = "from main import api; import autopilot.api.app"
     command = [sys.executable, "-c", IMPORTING.format(load)]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
