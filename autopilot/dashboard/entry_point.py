@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache
 from typing import Any, cast
 
 import functions_framework.aio
@@ -25,7 +25,8 @@ def api_entry_point(*, name: str = "api") -> Function:
 
         api = api_entry_point()
 
-    Only the process that serves it imports the workflows, FastAPI and Jinja2.
+    Only the process that serves it imports the workflows, FastAPI and Jinja2. A workflow that cannot be loaded is logged
+    (``workflow_not_loaded``) and left out.
 
     Args:
         name: the function's name, which must be that of the variable it is assigned to.
@@ -35,10 +36,13 @@ def api_entry_point(*, name: str = "api") -> Function:
         module whose workflows it serves.
     """
     namespace = sys._getframe(1).f_globals  # noqa: SLF001 - the module that calls this is the bundle
-    served = ApiFunction(namespace)
+
+    @cache
+    def app() -> ASGIApp:
+        return _app_of(namespace)  # at the first request: main.py may define more workflows further down
 
     async def function(request: Request) -> ASGIApp:
-        return served.app
+        return app()
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "Cloud Function of API v1 and the dashboard."
@@ -46,41 +50,20 @@ def api_entry_point(*, name: str = "api") -> Function:
     registered = cast("Function", functions_framework.aio.http(cast("Any", function)))
     vars(registered)["serves_api"] = namespace["__name__"]
     if function_target() == name:
-        served.load()
-    return registered
-
-
-class ApiFunction:
-    """API v1 and the dashboard over the workflows of a bundle; made at its first request.
-
-    Args:
-        namespace: the names of the bundle's ``main.py``, which may define more workflows further down.
-    """
-
-    def __init__(self, namespace: Mapping[str, Any]) -> None:
-        self._namespace = namespace
-
-    def load(self) -> None:
-        """Import what is served and check the settings now rather than at the first request."""
         from autopilot.dashboard.app import create_app  # noqa: F401 - no workflow's function pays for FastAPI and Jinja2
 
         configure_logging(load_settings())
+    return registered
 
-    @cached_property
-    def app(self) -> ASGIApp:
-        """The whole application. A workflow that cannot be loaded is logged, and left out.
 
-        Raises:
-            SourceInvalid: ``main.py`` defines functions that cannot work.
-            SettingsInvalid: the settings cannot work here.
-        """
-        from autopilot.api.app import create_context
-        from autopilot.dashboard.app import create_app
+def _app_of(namespace: Mapping[str, Any]) -> ASGIApp:
+    from autopilot.api.app import create_context
+    from autopilot.dashboard.app import create_app
 
-        settings = load_settings()
-        configure_logging(settings)
-        bundle = read_bundle(self._namespace)
-        for function, error in bundle.errors.items():
-            log.error("workflow_not_loaded", function=function, exc_info=error)
-        workflows = [workflow() for workflow in bundle.workflows.values()]
-        return create_app(create_context(workflows, settings, bundle=bundle.folder))
+    settings = load_settings()
+    configure_logging(settings)
+    bundle = read_bundle(namespace)
+    for function, error in bundle.errors.items():
+        log.error("workflow_not_loaded", function=function, exc_info=error)
+    workflows = [workflow() for workflow in bundle.workflows.values()]
+    return create_app(create_context(workflows, settings, bundle=bundle.folder))
