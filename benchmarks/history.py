@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 
 from autopilot import RunStatus, TriggerType, WorkflowRun
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.core.runs.activity import ActivityCounts, interval_of
 from autopilot.core.store import BucketSize
+from autopilot.dashboard.app import create_app
 from autopilot.development.function_server import FunctionServer
 from autopilot.settings import Settings
 from autopilot.storage.sqlite.activity import ADD_TO_ACTIVITY, CREATE_ACTIVITY, encode_durations
@@ -121,7 +122,7 @@ async def measure() -> list[Line]:
             stack.callback(store.close)
             await store.save_run(a_run())
             write_history(Path(folder) / f"{size}.db", size)
-            app: Any = create_app([Sum()], Settings(), store=store)
+            app: Any = create_app(create_context([Sum()], Settings(), store=store))
             clients[size] = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
         lines: list[Line] = []
         for name, path in CALLS.items():
@@ -141,7 +142,7 @@ def _asking(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[obje
 IMPORTING = """
 import time
 began = time.perf_counter()
-import main, autopilot.api.app, functions.feed_digest, functions.uptime_check
+import main, autopilot.dashboard.app, functions.feed_digest, functions.uptime_check
 print(time.perf_counter() - began)
 """
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "autopilot.errors",
+        "autopilot.loopback",
         "autopilot.models",
         "autopilot.observability",
         "autopilot.settings",
@@ -23,7 +24,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot.bundle",),
     ("autopilot.function",),
     ("autopilot.dispatch",),
-    ("autopilot.api", "autopilot.dashboard"),
+    ("autopilot.api",),
+    ("autopilot.dashboard",),
+    ("autopilot.dashboard.entry_point",),
     ("autopilot",),
     ("functions", "autopilot.provisioning", "autopilot.testing"),
     ("autopilot.development",),

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from autopilot.api.kept_token import KeptToken
 from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.cli.token_cache import TokenCache
 from autopilot.core.clock import Clock, SystemClock
 
 _SECONDS, _LOG_SECONDS = 60.0, 300.0
@@ -28,7 +28,7 @@ class CallerHeaders:
     ) -> None:
         self._key = key
         self._fetch_token = fetch_token
-        self._token = KeptToken(clock or SystemClock())
+        self._token = TokenCache(clock or SystemClock())
 
     def __call__(self) -> dict[str, str]:
         """The headers of a request that is sent now.

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autopilot.api.code_place import CodePlace
 from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
+from autopilot.api.tracebacks import SourceLocation
 from autopilot.cli.listing import print_listing
 from autopilot.cli.rendering import bounded, facts_table, panel_width, result_text, status_text
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
@@ -59,7 +59,7 @@ def print_runs(console: Console, runs: list[RunSummary], *, more: bool) -> None:
 
 
 def print_detail(
-    console: Console, detail: RunDetail, *, now: datetime, options: str, has_log: bool, raised_at: CodePlace | None
+    console: Console, detail: RunDetail, *, now: datetime, options: str, has_log: bool, raised_at: SourceLocation | None
 ) -> None:
     """Print a run: what failed and why, everything else that is known of it, and what can be done.
 
@@ -111,7 +111,7 @@ def _headline(run: WorkflowRun) -> Text:
     return headline
 
 
-def _failure(detail: RunDetail, raised_at: CodePlace | None) -> Table:
+def _failure(detail: RunDetail, raised_at: SourceLocation | None) -> Table:
     run, failure = detail.run, facts_table()
     if detail.failed_step is not None:
         failure.add_row("Failed at", _bold(detail.failed_step))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from autopilot.api.code_place import place_of_last_error
+from autopilot.api.tracebacks import locate_last_error
 from autopilot.cli.addresses import is_of_this_machine
 from autopilot.cli.logs import kept_log
 from autopilot.cli.options import SOURCE, JsonOption, RunArgument, SourceOption, UrlOption, WorkflowOption, with_source
@@ -34,7 +34,5 @@ def show(
         now=datetime.now(UTC),
         options=f" --url {url}" if url else "",
         has_log=is_deployed or bool(events),
-        raised_at=place_of_last_error(events, source.resolve().parent)
-        if detail.run.status is RunStatus.FAILED
-        else None,
+        raised_at=locate_last_error(events, source.resolve().parent) if detail.run.status is RunStatus.FAILED else None,
     )

@@ -20,7 +20,6 @@ from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Sup
 from autopilot.core.recorder import RunRecorder, store_seconds
 from autopilot.core.runs.identity import payload_hash, run_id_of
 from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
-from autopilot.core.runs.transitions import RETRYABLE
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.runner import StepRunner
@@ -149,7 +148,7 @@ class Engine:
         if run is None:
             raise RunNotFound(self.manifest.name, run_id)
         begin_again: tuple[str, ...] = ()
-        if run.status in RETRYABLE:
+        if run.status.is_unsuccessful:
             steps = await self._runtime.journal().get_run_steps(self.manifest.name, run_id)
             begin_again = retried_steps(run, steps, again_interrupted)
         outcome = await self._take_over(run_id, begin_again, request_timeout_seconds)

@@ -61,8 +61,9 @@ async def test_what_people_ask_takes_few_rpcs(store: FirestoreStore, wire: Wire,
         assert dict(wire.calls) == rpcs
 
 
-async def test_malformed_names_never_reach_firestore(store: FirestoreStore, wire: Wire) -> None:
+async def test_malformed_names_and_empty_ranges_never_reach_firestore(store: FirestoreStore, wire: Wire) -> None:
     assert await store.find_runs(RunFilter(workflow_id="a/b")) == ([], None)
+    assert await store.find_runs(RunFilter(since=NOON, until=NOON)) == ([], None)
     assert await store.get_run_steps("demo", "../run") == []
     assert await store.get_activity("a/b", **EVER, size=BucketSize.DAY) == []
     assert await store.delete_run("demo", "a/b") is None

@@ -9,9 +9,6 @@ from autopilot.core.store import RunClaim
 from autopilot.errors import RunSuperseded
 from autopilot.models import RunAttempt, RunStats, RunStatus, WorkflowRun
 
-RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
-"""The terminal statuses in which a person can retry a run."""
-
 ATTEMPTS_KEPT = 20
 """How many attempts a run remembers."""
 
@@ -63,7 +60,7 @@ def may_claim(run: WorkflowRun, *, is_due: bool, is_retry: bool) -> bool:
         is_retry: a person asks for it: then a run that failed or was cancelled may be taken too.
     """
     if run.status.is_terminal:
-        return is_retry and run.status in RETRYABLE
+        return is_retry and run.status.is_unsuccessful
     return is_due
 
 

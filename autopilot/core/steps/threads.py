@@ -135,7 +135,10 @@ class ThreadedBody:
         """Nobody waits for it any more: a body that has not begun never does. Whether one that has is still at work."""
         with self._lock:
             self._is_given_up = True
-            return self._has_begun and not self._done.done()
+        if self._done.done():
+            _close(self._done.result()[0])  # it ended in this very turn of the loop
+            return False
+        return self._has_begun
 
     def _run(self) -> None:
         with self._lock:
@@ -157,5 +160,11 @@ class ThreadedBody:
 
     def _settle(self, future: asyncio.Future[Any], value: Any) -> None:
         future.set_result(value)
-        if self._is_given_up and future is self._done and inspect.iscoroutine(value[0]):
-            value[0].close()  # so that Python does not report it as never awaited
+        if self._is_given_up and future is self._done:
+            _close(value[0])
+
+
+def _close(result: Any) -> None:
+    """Close a coroutine that nobody will await, so that Python does not report it."""
+    if inspect.iscoroutine(result):
+        result.close()

@@ -4,7 +4,6 @@ The library's own retries are switched off in every RPC (``retry=None``): they l
 ``timeout`` says. gRPC's deadline alone is not relied on either: it can fail to fire.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from itertools import count
@@ -57,15 +56,24 @@ class Calls:
     Args:
         connect: makes the client of an event loop, at its first call.
         deadline: of one call, with all its attempts.
-        random: numbers from 0 to 1, for the pauses between attempts: full jitter.
+        deadline_clock: measures the deadlines.
+        clock: of the pauses between attempts.
+        random: numbers from 0 to 1, for these pauses: full jitter.
     """
 
     def __init__(
-        self, connect: Callable[[], AsyncClient], *, deadline: timedelta, clock: Clock, random: Callable[[], float]
+        self,
+        connect: Callable[[], AsyncClient],
+        *,
+        deadline: timedelta,
+        deadline_clock: Clock,
+        clock: Clock,
+        random: Callable[[], float],
     ) -> None:
         self._clients = LoopClients(connect)
         self._seconds = deadline.total_seconds()
         self._rpc_seconds = self._seconds / 2  # an RPC that hangs leaves time for another
+        self._deadline_clock = deadline_clock
         self._clock = clock
         self._random = random
 
@@ -90,7 +98,7 @@ class Calls:
         """
         last: Exception | None = None
         try:
-            async with asyncio.timeout(self._seconds):
+            async with self._deadline_clock.timeout(self._seconds):
                 for tries in count():
                     try:
                         return await attempt(tries)

@@ -41,7 +41,9 @@ class FirestoreStore(BaseStore):
 
     Args:
         project: None is what the environment says.
+        clock: the store's time where it is not the server's, and the pauses between attempts.
         deadline: of one call, with all its attempts.
+        deadline_clock: measures deadlines; the machine's by default, since a network is waited for.
         random: numbers from 0 to 1, for the pauses between attempts.
         connect: makes the client of an event loop, instead of ``project`` and ``database``.
         settled: the age from which on changes are reported.
@@ -54,13 +56,14 @@ class FirestoreStore(BaseStore):
         database: str = "(default)",
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
         deadline: timedelta = timedelta(seconds=10),
+        deadline_clock: Clock = SystemClock(),  # noqa: B008
         random: Callable[[], float] = system_random.random,
         connect: Callable[[], AsyncClient] | None = None,
         settled: timedelta = timedelta(seconds=2),
     ) -> None:
         super().__init__(clock)
         connect = connect or (lambda: AsyncClient(project=project, database=database))
-        self._calls = Calls(connect, deadline=deadline, clock=clock, random=random)
+        self._calls = Calls(connect, deadline=deadline, deadline_clock=deadline_clock, clock=clock, random=random)
         self._runs = RunDocuments(self._calls, clock)
         self._steps = StepDocuments(self._calls)
         self._settled = settled
