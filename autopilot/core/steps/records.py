@@ -1,7 +1,7 @@
 """The records of a run's steps as one attempt reads and writes them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
@@ -184,3 +184,17 @@ class StepRecords:
             if (record := self._known.get(key)) is not None:
                 digests.update(dict.fromkeys(record.failed_within))
         return list(digests)
+
+    def whole(self, keys: Iterable[str]) -> list[str]:
+        """The digests of these steps and of all steps within their bodies that are recorded."""
+        if not (wanted := tuple(keys)):
+            return []
+        scopes = tuple(f"{key}/" for key in wanted)
+        return [key_digest(key) for key in (*wanted, *(key for key in self._known if key.startswith(scopes)))]
+
+    def have_succeeded(self, digests: Collection[str]) -> bool:
+        """Whether any of these steps has succeeded: of those to be begun again, one that undid what had failed."""
+        if not digests:
+            return False
+        succeeded = {key_digest(key) for key, record in self._known.items() if record.status is StepStatus.SUCCESS}
+        return not succeeded.isdisjoint(digests)

@@ -18,6 +18,7 @@ from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
 from autopilot.core.runs.schema import encode_json
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.consequences import Consequences
 from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
@@ -89,8 +90,7 @@ class StepRunner:
         self._probe = runtime.probe
         self._deadline = deadline
         self._grace = grace
-        self._asked = 0
-        self._first_asked: dict[str, int] = {}
+        self._consequences = Consequences()
         self.root = Scope(self)
 
     @asynccontextmanager
@@ -101,7 +101,7 @@ class StepRunner:
             StepNotAwaited: the execution succeeded, and a step that it asked for was not awaited.
         """
         self.root = Scope(self)
-        self._first_asked.clear()
+        self._consequences = Consequences()
         async with self._in_scope(self.root):
             yield
 
@@ -142,9 +142,12 @@ class StepRunner:
 
     def call(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> StepCall[T]:
         """``work`` as a call of the code that is running here: it is cancelled when that code ends."""
-        self._asked += 1
-        self._first_asked.setdefault(key, self._asked)
-        return self._scope().call(key, work())
+        self._consequences.ask(key)
+        return self._scope().call(key, self._begun(work))
+
+    async def _begun(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._consequences.line()
+        return await work()
 
     def step(
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
@@ -157,10 +160,14 @@ class StepRunner:
         step = Step(key, body, args, kwargs, options, result_adapter(key, body, options.returns))
         return self.call(key, lambda: self._outcome(step))
 
-    def begun_after(self, failures: Sequence[StepFailed]) -> list[str]:
-        """The full keys of the steps that this execution asked for only after all of these failures were raised."""
-        raised_at = max((failure.raised_at for failure in failures), default=self._asked)
-        return [key for key, asked in self._first_asked.items() if asked > raised_at]
+    def consequences(self, failures: Sequence[StepFailed]) -> list[str]:
+        """The full keys of the steps that this execution began because one of these failures had been raised."""
+        return self._consequences.of(failures)
+
+    def has_compensated(self, error: BaseException) -> bool:
+        """Whether steps began because of the failures behind ``error``: tried again, the code would go another way."""
+        failures = step_failures(error)
+        return bool(self.consequences(failures)) or self.records.have_succeeded(self.digests(failures))
 
     def digests(self, failures: Sequence[StepFailed]) -> list[str]:
         """The digests of the keys of the steps that must begin again for these failures to be over."""
@@ -172,8 +179,7 @@ class StepRunner:
 
     def raised(self, failure: StepFailed) -> StepFailed:
         """``failure``, to be raised here and now."""
-        failure.raised_at = self._asked
-        return failure
+        return self._consequences.raised(failure)
 
     def step_record(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: Any) -> StepRecord:
         """A record of a step by this attempt, in its round."""
@@ -193,6 +199,8 @@ class StepRunner:
     ) -> StepRecord:
         """The record of a step that failed for good."""
         error_type, text, classes = failure_fields(error)
+        failures = step_failures(error)
+        within = (*self.digests(failures), *self.records.whole(self.consequences(failures)))
         return self.step_record(
             key,
             StepStatus.INTERRUPTED if isinstance(error, StepInterrupted) else StepStatus.FAILED,
@@ -201,7 +209,7 @@ class StepRunner:
             error=text,
             error_type=error_type,
             error_classes=classes,
-            failed_within=tuple(self.digests(step_failures(error))),
+            failed_within=tuple(dict.fromkeys(within)),
             history=tuple(history),
             **fields,
         )
@@ -226,6 +234,8 @@ class StepRunner:
             return await _Tries(self, step).execute()
         if known.status is StepStatus.SUCCESS:
             return decode_result(known, step.adapter)
+        # What runs beside this begins first, as it did when the failure was not recorded yet.
+        await asyncio.sleep(0)
         raise self.raised(failure_of(known))
 
     async def call_body(self, step: Step, slot: Slot | None) -> Any:
@@ -291,7 +301,8 @@ class StepRunner:
 
     def delay_after(self, error: BaseException, tries: int, retry: Retry) -> float | None:
         """The pause in seconds before a step is tried again; None: it is not."""
-        delay = None if is_final(error, retry) else retry_delay(retry, tries, self._random)
+        is_over = is_final(error, retry) or self.has_compensated(error)
+        delay = None if is_over else retry_delay(retry, tries, self._random)
         return None if delay is None or self.clock.monotonic() + delay >= self._deadline else delay
 
 
