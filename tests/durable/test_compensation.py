@@ -1,12 +1,15 @@
 """A retry stops where the code has compensated, and what ran beside a failure is no compensation."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from autopilot import Retry, RunContext, StepFailed
-from autopilot.testing import Harness, InstanceKilled, crash_matrix
+from autopilot import Retry, RunContext, StepFailed, StepInterrupted
+from autopilot.core.store import Lease, StepRecord
+from autopilot.storage.sqlite.store import SQLiteStore
+from autopilot.testing import Harness, InstanceKilled, ManualClock, crash_matrix
 from autopilot.testing.harness import MakeWorkflow
 from tests.durable.scripts import Script, scripted
 
@@ -200,3 +203,128 @@ async def test_a_saga_ends_the_same_wherever_it_is_killed(saga: Any) -> None:
     report = await crash_matrix(scripted(lambda ctx: saga(shop, ctx), retry=Retry(attempts=3)), prepare=prepare)
 
     assert report.undisturbed.status == "failed"
+
+
+async def test_a_compensation_that_fails_is_tried_again_alone() -> None:
+    shop, mail = Shop(refusals=99), Shop(refusals=3)
+
+    async def execute(ctx: RunContext) -> str:
+        try:
+            return await ctx.step("charge", shop.charge)
+        except StepFailed:
+            await ctx.step("mail", mail.charge, retry=Retry(attempts=2))
+        return "mailed"
+
+    harness = Harness(scripted(execute, retry=Retry(attempts=2)))
+    run = await harness.run()
+
+    assert (run.status, run.result) == ("success", "mailed")
+    assert harness.executions(run.id) == {"charge": 1, "mail": 4}, "two tries in each of two rounds"
+
+
+async def test_a_step_around_an_interrupted_one_is_not_in_doubt_itself() -> None:
+    async def order(ctx: RunContext) -> str:
+        return await ctx.step("pay", lambda: "paid", semantics="at_most_once")
+
+    async def execute(ctx: RunContext) -> str:
+        return await ctx.step("order", order, ctx)
+
+    harness, failed = await run_of(scripted(execute), "after body order/pay")
+
+    assert (failed.status, failed.error_type) == ("failed", "StepInterrupted")
+    assert {key: step.status.value for key, step in (await harness.steps(failed.id)).items()} == {
+        "order/pay": "interrupted",
+        "order": "failed",
+    }
+    run = await harness.retry(failed.id, again_interrupted=["order/pay"])
+    assert (run.status, run.result) == ("success", "paid")
+
+
+@pytest.mark.parametrize("kill_at", (None, "before commit step outer failed", "before commit end"))
+async def test_a_fan_out_with_an_interrupted_item_fails_the_same_in_every_attempt(kill_at: str | None) -> None:
+    async def item(number: int) -> int:
+        raise StepInterrupted("elsewhere", "StepInterrupted", "cut off", classes=("autopilot.StepInterrupted",))
+
+    async def outer(ctx: RunContext) -> None:
+        await ctx.map("m", item, [1])
+
+    async def execute(ctx: RunContext) -> None:
+        try:
+            await ctx.step("outer", outer, ctx)
+        except StepFailed as failed:
+            seen.add((type(failed), failed.error_type, failed.error))
+            raise
+
+    seen: set[Any] = set()
+    harness, run = await run_of(scripted(execute), kill_at)
+
+    assert (run.status, run.error_type) == ("failed", "MapFailed")
+    assert seen == {(StepFailed, "MapFailed", run.error)}
+    assert (await harness.steps(run.id))["outer"].status == "failed"
+
+
+class LateStore(SQLiteStore):
+    """Records the second item of a fan-out only after the failure of its first."""
+
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
+        if step.key == "m[1]":
+            await self.has_failed.wait()
+        recorded = await super().record_step(lease, step, expires_at=expires_at)
+        if step.key == "m[0]":
+            self.has_failed.set()
+        return recorded
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(":memory:", clock=clock)
+        self.has_failed = asyncio.Event()
+
+
+@pytest.mark.parametrize("attempts", (1, 2))
+async def test_an_item_whose_result_was_on_its_way_to_the_record_is_not_begun_again(attempts: int) -> None:
+    shop = Shop()
+
+    async def execute(ctx: RunContext) -> list[str]:
+        return list(await ctx.map("m", item, range(2), max_concurrency=2))
+
+    async def item(number: int) -> str:
+        return shop.charge() if number == 0 else "done"
+
+    clock = ManualClock()
+    harness = Harness(scripted(execute, retry=Retry(attempts=attempts)), store=LateStore(clock), clock=clock)
+    run = await harness.run(identity="x")
+    if attempts == 1:
+        run = await harness.retry(run.id)
+
+    assert (run.status, run.result) == ("success", ["charged", "done"])
+    assert harness.executions(run.id) == {"m[0]": 2, "m[1]": 1}
+
+
+async def test_an_item_that_succeeds_in_a_later_round_is_no_compensation() -> None:
+    done = asyncio.Event()
+
+    async def execute(ctx: RunContext) -> None:
+        await ctx.map("m", item, range(2), max_concurrency=2)
+
+    async def item(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            if begun.count(0) > 1:
+                await done.wait()
+            raise OSError("down")
+        if begun.count(1) == 1:
+            await asyncio.Event().wait()
+
+    class Store(SQLiteStore):
+        async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
+            recorded = await super().record_step(lease, step, expires_at=expires_at)
+            if step.key == "m[1]":
+                done.set()
+            return recorded
+
+    begun: list[int] = []
+    clock = ManualClock()
+    harness = Harness(scripted(execute, retry=Retry(attempts=3)), store=Store(":memory:", clock=clock), clock=clock)
+    run = await harness.run()
+
+    assert (run.status, run.round) == ("failed", 3)
+    assert harness.executions(run.id) == {"m[0]": 3, "m[1]": 2}

@@ -1,7 +1,7 @@
 """The records of a run's steps as one attempt reads and writes them."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
@@ -107,6 +107,11 @@ class StepRecords:
         """The latest record of a step."""
         return self._known.get(key)
 
+    def has_result(self, key: str) -> bool:
+        """Whether a step has succeeded, and need not be executed again."""
+        record = self.find(key)
+        return record is not None and record.status is StepStatus.SUCCESS
+
     async def record(self, step: StepRecord) -> StepRecord:
         """Commit a record; what is recorded of the step then.
 
@@ -181,7 +186,7 @@ class StepRecords:
         digests: dict[str, None] = {}
         for key in keys:
             digests[key_digest(key)] = None
-            if (record := self._known.get(key)) is not None:
+            if (record := self.find(key)) is not None:
                 digests.update(dict.fromkeys(record.failed_within))
         return list(digests)
 
@@ -192,9 +197,7 @@ class StepRecords:
         scopes = tuple(f"{key}/" for key in wanted)
         return [key_digest(key) for key in (*wanted, *(key for key in self._known if key.startswith(scopes)))]
 
-    def have_succeeded(self, digests: Collection[str]) -> bool:
-        """Whether any of these steps has succeeded: of those to be begun again, one that undid what had failed."""
-        if not digests:
-            return False
-        succeeded = {key_digest(key) for key, record in self._known.items() if record.status is StepStatus.SUCCESS}
-        return not succeeded.isdisjoint(digests)
+    def compensations(self, keys: Iterable[str]) -> list[str]:
+        """The digests of the steps that began because of failures within the bodies of these steps."""
+        records = (self.find(key) for key in keys)
+        return [digest for record in records if record is not None for digest in record.compensations]
