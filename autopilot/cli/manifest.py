@@ -1,4 +1,4 @@
-"""``autopilot manifest``: what Terraform is told about the bundle, written from its manifests or compared with them."""
+"""``autopilot manifest``: write the Terraform variables of the bundle's workflows, or check that they are up to date."""
 
 import difflib
 from pathlib import Path
@@ -7,41 +7,39 @@ from typing import Annotated
 import typer
 
 from autopilot.cli.bundle import load_bundle
-from autopilot.cli.exits import ExitCode, fail
+from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.options import SOURCE, SourceOption
-from autopilot.cli.output import print_line
-from autopilot.errors import ConfigurationError
 
 
 def manifest(
     *,
     source: SourceOption = SOURCE,
     output: Annotated[
-        Path | None, typer.Option(help="The file.", show_default="terraform/workflows.auto.tfvars.json")
+        Path | None,
+        typer.Option(help="The file to write or check.", show_default="terraform/workflows.auto.tfvars.json"),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file says otherwise.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file is out of date.")] = False,
 ) -> None:
-    """Write what Terraform needs to know of the workflows in main.py."""
-    # The store's queries come with Firestore's client, which the other commands do without.
+    """Write the Terraform variables that describe the workflows in main.py."""
+    # Indexes follow from the store's queries, which need Firestore's client; the other commands do not.
     from autopilot.provisioning.terraform_variables import as_tfvars, terraform_variables
 
     root = source.resolve().parent
     file = output or root / "terraform" / "workflows.auto.tfvars.json"
     if source.name != "main.py":
-        fail(ExitCode.WRONG_USE, f"{source}: Cloud Functions starts a function from main.py, and from no other file")
+        raise CommandFailed(ExitCode.WRONG_USE, f"{source}: Cloud Functions only loads functions from main.py")
     bundle = load_bundle(source)
     if not bundle.workflows:
-        fail(ExitCode.WRONG_USE, f"{source} makes no workflow a function: name = entry_point('functions.name:Class')")
-    try:
-        text = as_tfvars(terraform_variables(bundle, root))
-    except ConfigurationError as error:
-        fail(ExitCode.WRONG_USE, str(error))
+        raise CommandFailed(
+            ExitCode.WRONG_USE, f"{source} defines no workflow: name = entry_point('functions.name:Class')"
+        )
+    text = as_tfvars(terraform_variables(bundle, root))
     if check:
         _compare(file, text)
     else:
         _write(file, text)
     names = ", ".join(bundled.manifest.name for bundled in bundle.workflows)
-    print_line(f"{_shown(file)} {'is what the code says' if check else 'written'}: {names}")
+    typer.echo(f"{_shown(file)} {'is up to date' if check else 'written'}: {names}")
 
 
 def _write(file: Path, text: str) -> None:
@@ -49,21 +47,23 @@ def _write(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(text.encode())
     except OSError as error:
-        fail(ExitCode.WRONG_USE, f"{_shown(file)} cannot be written: {error.strerror}")
+        raise CommandFailed(ExitCode.WRONG_USE, f"{_shown(file)} cannot be written: {error.strerror}") from None
 
 
 def _compare(file: Path, text: str) -> None:
     try:
         committed = file.read_bytes()
     except OSError as error:
-        fail(ExitCode.RUN_FAILED, f"{_shown(file)} cannot be read: {error.strerror}; write it with: autopilot manifest")
+        raise CommandFailed(
+            ExitCode.RUN_FAILED, f"{_shown(file)} cannot be read: {error.strerror}; write it with: autopilot manifest"
+        ) from None
     if committed == text.encode():
         return
     before, after = committed.decode(errors="backslashreplace").splitlines(), text.splitlines()
-    diff = difflib.unified_diff(before, after, str(_shown(file)), "what the code says", lineterm="")
+    diff = difflib.unified_diff(before, after, str(_shown(file)), "main.py", lineterm="")
     for line in diff:
-        print_line(line)
-    fail(ExitCode.RUN_FAILED, f"{_shown(file)} is not what the code says; write it anew with: autopilot manifest")
+        typer.echo(line)
+    raise CommandFailed(ExitCode.RUN_FAILED, f"{_shown(file)} is out of date; update it with: autopilot manifest")
 
 
 def _shown(file: Path) -> Path:

@@ -16,14 +16,13 @@ from rich.console import Console
 from rich.text import Text
 
 from autopilot.api.app import create_app
-from autopilot.cli.store_place import kept_in
 from autopilot.core.clock import SystemClock
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
 from autopilot.development.bundle_functions import LoadedBundle, load_bundle
 from autopilot.development.deliveries import Deliveries
 from autopilot.development.first_screen import print_faults, print_first_screen
 from autopilot.development.local_app import LocalApp
-from autopilot.development.local_store import require_local_store
+from autopilot.development.local_store import describe_store, require_local_store
 from autopilot.development.scheduler import LocalScheduler
 from autopilot.dispatch.local import Continuations
 from autopilot.errors import SettingsInvalid
@@ -63,7 +62,7 @@ def _tell(console: Console, bundle: LoadedBundle, settings: Settings, url: str, 
             bundle,
             url=url,
             asks_for_key=settings.api_key is not None,
-            kept_in=kept_in(settings),
+            kept_in=describe_store(settings),
             log_file=str(log_file_of(settings)),
             environment=settings.environment,
             now=SystemClock().now(),

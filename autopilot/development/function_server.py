@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from autopilot.development.loopback import HOST, listen
 from autopilot.errors import FunctionNotServed
 
-_HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01
 _TOLD_LINES = 12
 # functions-framework answers this path itself, in the process that will run the function, and never calls it.
@@ -71,7 +71,7 @@ class FunctionServer:
 
     @property
     def url(self) -> str:
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -152,22 +152,22 @@ class FunctionServer:
 
     def _command(self) -> list[str]:
         command = [self._python, "-m", "functions_framework", "--target", self.target, "--source", str(self._source)]
-        command += ["--host", _HOST, "--port", str(self.port)]
+        command += ["--host", HOST, "--port", str(self.port)]
         return [*command, "--asgi"] if self._asgi else command
 
     def _environment(self) -> dict[str, str]:
-        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **self._env}
+        # A workflow that calls its own function must not do so through a proxy.
+        no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST]))
+        proxies = {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
+        variables = {**os.environ, **proxies, "PYTHONUNBUFFERED": "1", **self._env}
         return {name: value for name, value in variables.items() if value is not None}
 
     def _require_port(self) -> None:
         # gunicorn would try for five seconds and then end with a traceback.
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_HOST, self.port))
-                probe.listen()
-            except (OSError, OverflowError) as error:
-                raise FunctionNotServed(self.target, f"port {self.port} cannot be used: {_reason(error)}") from None
+        try:
+            listen(self.port).close()
+        except OSError as error:
+            raise FunctionNotServed(self.target, str(error)) from None
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self._boot_seconds
@@ -180,7 +180,7 @@ class FunctionServer:
                 raise FunctionNotServed(self.target, reason, self._last_lines())
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(_HOST, self.port, timeout=1.0)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=1.0)
         try:
             connection.request("GET", _PATH_OF_THE_FRAMEWORK)
             connection.getresponse().read()
@@ -199,7 +199,7 @@ class FunctionServer:
         deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:
             with socket.socket() as client:
-                if client.connect_ex((_HOST, self.port)) != 0:
+                if client.connect_ex((HOST, self.port)) != 0:
                     return
             time.sleep(_POLL_SECONDS)
 
@@ -213,13 +213,9 @@ def unused_port() -> int:
     The connection that is closed here from the listening side lingers (TIME_WAIT) and keeps the port from being
     handed out again, while a server that asks for it by number gets it.
     """
-    with socket.create_server((_HOST, 0)) as listener:
+    with socket.create_server((HOST, 0)) as listener:
         address: tuple[str, int] = listener.getsockname()
         with socket.create_connection(address):
             accepted, _ = listener.accept()
             accepted.close()
         return address[1]
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,4 +1,4 @@
-"""Where ``autopilot dev`` may keep its history."""
+"""Where the history on this machine is kept."""
 
 from importlib.util import find_spec
 
@@ -28,3 +28,11 @@ def _has_client() -> bool:
         return find_spec("google.cloud.firestore") is not None
     except ModuleNotFoundError:  # not even the packages that it is in
         return False
+
+
+def describe_store(settings: Settings) -> str:
+    """The store that the settings name, in words."""
+    if settings.store == "sqlite":
+        return f"{settings.sqlite_path} (SQLite)"
+    where = f"emulator at {settings.firestore_emulator_host}" if settings.firestore_emulator_host else "Firestore"
+    return f"{where}, project {settings.project or 'of your credentials'}, database {settings.firestore_database}"

@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from autopilot.development.files import FileTimes, changed, file_times
+from autopilot.development.loopback import listen
 from autopilot.errors import FunctionNotServed
 from autopilot.settings import environment_without_file
-
-HOST = "127.0.0.1"
 
 _LOOK_EVERY_SECONDS = 0.3
 _END_WITHIN_SECONDS = 10.0
@@ -59,15 +58,10 @@ class Reloader:
                 self._stop(child)
 
     def _listen(self) -> socket.socket:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, self._port))
-            listener.listen()
+            return listen(self._port)
         except OSError as error:
-            listener.close()
-            raise FunctionNotServed("dev", f"port {self._port} cannot be used: {error.strerror}") from None
-        return listener
+            raise FunctionNotServed("dev", str(error)) from None
 
     def _start(self, listener: socket.socket, *, is_first: bool) -> subprocess.Popen[bytes]:
         self._started_at = time.monotonic()

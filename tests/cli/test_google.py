@@ -166,7 +166,7 @@ async def test_whoever_is_not_signed_in_is_told_so_and_nothing_is_asked(
     assert (code, stdout, google.api.requests) == (6, "", [])
     assert stderr == (
         "autopilot: gcloud auth print-identity-token: You do not currently have an active account selected; "
-        "try: gcloud auth login\n"
+        "run: gcloud auth login\n"
     )
 
 
@@ -225,10 +225,12 @@ async def test_a_log_that_cannot_be_read_is_told_with_its_query(google: Google) 
     empty = await google.command("logs", FAILED.id, "-w", "digest")
 
     assert (refused[0], refused[1]) == (6, "")
-    assert refused[2].startswith("autopilot: gcloud logging read: PERMISSION_DENIED: no; try: gcloud auth login\n")
+    assert refused[2].startswith(
+        "autopilot: gcloud logging read: PERMISSION_DENIED: no\nThe query for Cloud Logging is:\n"
+    )
     assert DETAIL.log_query in refused[2]
     assert (empty[0], empty[1]) == (4, "")
-    assert "has nothing of this run" in empty[2]
+    assert "has no lines of this run" in empty[2]
 
 
 async def test_the_dashboard_is_opened_with_the_token_until_it_is_interrupted(google: Google) -> None:
@@ -237,13 +239,13 @@ async def test_the_dashboard_is_opened_with_the_token_until_it_is_interrupted(go
     url = f"https://{HOST}"
     process = await google.start("dashboard", "--no-browser", "--port", str(port), "--url", url)
     assert process.stdout is not None
-    told = (await process.stdout.readline()).decode()
+    line = (await process.stdout.readline()).decode()
 
     page = await asyncio.to_thread(page_at, f"http://127.0.0.1:{port}/")
     process.send_signal(signal.SIGINT)
     rest, stderr = await process.communicate()
 
-    assert f"The dashboard of {HOST} is at http://127.0.0.1:{port}/" in told
+    assert f"The dashboard of {HOST} is at http://127.0.0.1:{port}/" in line
     assert page == "<html>the dashboard"
     assert google.api.asked("/")[0].headers["authorization"] == "Bearer a-token"
     assert google.api.asked("/")[0].headers["host"] == HOST

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from autopilot.cli.app import app
 from tests.cli.conftest import Command
 
-MAIN = "from autopilot.function.entry_point import api_entry_point, entry_point\n"
+MAIN = "from autopilot import api_entry_point, entry_point\n"
 WORKFLOW = """
 from datetime import timedelta
 from pydantic import BaseModel, SecretStr
@@ -279,7 +279,7 @@ def test_a_file_that_is_not_what_the_code_says_is_shown_by_its_difference(own_bu
 
     assert ended.exit_code == 1
     assert '-      "timeout_seconds": 600\n+      "timeout_seconds": 540\n' in ended.stdout
-    assert "is not what the code says; write it anew with: autopilot manifest" in ended.stderr
+    assert "is out of date; update it with: autopilot manifest" in ended.stderr
     assert file.read_bytes() == edited
 
 
@@ -316,7 +316,7 @@ def test_a_bundle_starts_from_main(own_bundle: Bundle) -> None:
     ended = CliRunner().invoke(app, ["manifest", "--source", str(own_bundle.folder / "app.py")])
 
     assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1)
-    assert "Cloud Functions starts a function from main.py" in ended.stderr
+    assert "Cloud Functions only loads functions from main.py" in ended.stderr
 
 
 def test_a_folder_without_workflows_is_one_line(autopilot: Command) -> None:
