@@ -22,10 +22,12 @@ import pytest
 import trustme
 
 from autopilot.api.run_detail import run_detail
+from autopilot.api.schemas import RunPage, summary_of
 from autopilot.development.function_server import unused_port
+from autopilot.models import RunStatus
 from autopilot.settings import load_settings
 from tests.cli.conftest import command_environment
-from tests.cli.history import FAILED
+from tests.cli.history import FAILED, a_run
 from tests.functions.web_server import Reply, WebServer, running_server
 
 pytestmark = pytest.mark.slow
@@ -184,6 +186,21 @@ async def test_an_account_that_may_not_call_the_api_is_told_the_role(google: Goo
     code, _, stderr = await google.command("show", FAILED.id, "-w", "digest")
 
     assert (code, "roles/run.invoker" in stderr) == (6, True)
+
+
+@pytest.mark.parametrize(("status", "code", "asked"), ((403, 6, 1), (409, 1, 2)))
+async def test_many_retries_end_at_the_first_that_is_not_authorized(
+    google: Google, *, status: int, code: int, asked: int
+) -> None:
+    failed = [summary_of(a_run(run_id, status=RunStatus.FAILED)) for run_id in ("one", "two")]
+    page = RunPage(runs=failed, next_cursor=None).model_dump_json().encode()
+    google.api.pages["/api/v1/runs?status=failed&limit=200"] = Reply(body=page)
+    for run in failed:
+        google.api.pages[f"/api/v1/workflows/digest/runs/{run.id}/retry"] = Reply(status, b"no")
+
+    ended, _, _ = await google.command("retry", "--failed")
+
+    assert (ended, len(google.api.requests) - 1) == (code, asked)
 
 
 async def test_a_log_is_read_from_cloud_logging_and_shown_as_one_of_this_machine(google: Google) -> None:

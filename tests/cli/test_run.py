@@ -70,8 +70,9 @@ def test_a_run_that_was_not_recorded_says_so(autopilot: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_workflow_that_answers_with_its_result_alone_is_shown_by_its_record(autopilot: Command) -> None:
-    ended = autopilot("run", "greet", "--json", "--payload", '{"do": "answer only"}')
+@pytest.mark.parametrize("answer", ("answer only", "answer with another run"))
+def test_a_workflow_that_answers_with_its_result_alone_is_shown_by_its_record(autopilot: Command, answer: str) -> None:
+    ended = autopilot("run", "greet", "--json", "--payload", json.dumps({"do": answer}))
 
     assert json.loads(ended.stdout)["id"] == "run-1"
 
