@@ -236,12 +236,9 @@ class WorkflowManifest(_Frozen):
         default="best_effort", description="required: nothing is run unless its start could be recorded."
     )
     retry: Retry = Retry()
-    after_last_attempt: Literal["fail", "pause"] = "fail"
     max_idle_claims: int = Field(
         default=10, ge=1, le=1000, description="Takeovers of a run in a row, without a new step, before it fails."
     )
-    overlap: Literal["allow", "skip", "queue", "cancel_running"] = "allow"
-    pause_after_failures: int | None = Field(default=None, ge=1)
     retention: timedelta = Field(
         default=timedelta(days=90), gt=timedelta(0), description="How long a finished run is kept."
     )

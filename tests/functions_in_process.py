@@ -48,12 +48,14 @@ class BrokenStore:
         self._store = store
         self.away: set[str] = set()
         self.hanging: set[str] = set()
+        self.while_hanging: Callable[[], object] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
         async def away(*_: Any, **__: Any) -> None:
             raise StoreUnavailable("test", name, "away")
 
         async def hang(*_: Any, **__: Any) -> None:
+            self.while_hanging()
             await asyncio.Event().wait()
 
         if name in self.hanging:

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from autopilot import BaseWorkflow, RunContext, WorkflowManifest, WorkflowRun
 from autopilot.models import RunStats
+from autopilot.testing import ManualClock
 from tests.fakes import InMemoryRunLog
 
 
 class ScriptedRunLog(InMemoryRunLog):
-    """Fails with what stands under a method's name in ``failing``, and never answers those in ``hanging``."""
+    """Fails with what stands under a method's name in ``failing``, and never answers those in ``hanging``: ``clock``
+    passes whatever time they are given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,6 +21,7 @@ class ScriptedRunLog(InMemoryRunLog):
         self.saved: list[WorkflowRun] = []
         self.failing: dict[str, Exception] = {}
         self.hanging: set[str] = set()
+        self.clock = ManualClock()
 
     async def save_run(self, run: WorkflowRun) -> None:
         self.saved.append(run)
@@ -40,6 +44,7 @@ class ScriptedRunLog(InMemoryRunLog):
         self.calls.append(method)
         await asyncio.sleep(0)  # as a database does: whatever else is ready goes on
         if method in self.hanging:
+            self.clock.advance(timedelta(seconds=10))  # the longest that anybody waits for a store
             await asyncio.Event().wait()
         if (error := self.failing.get(method)) is not None:
             raise error
@@ -61,12 +66,6 @@ class Digest(BaseWorkflow):
 
     async def _nothing(self, ctx: RunContext, payload: dict[str, Any]) -> None:
         return None
-
-
-class PatientDigest(Digest):
-    """Waits for a store that hangs no longer than a test can bear."""
-
-    manifest = WorkflowManifest(name="digest", timeout_seconds=1)
 
 
 def raising(error: BaseException) -> Callable[..., Awaitable[Any]]:

@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
-from autopilot import WorkflowRun, entry_point, load_workflow
+from autopilot import WorkflowRun, entry_point
+from autopilot.bundle import load_workflow
 from autopilot.errors import WorkflowInvalid
+from autopilot.function.entry_point import WorkflowFunction
+from autopilot.testing import ManualClock
 from tests.functions_in_process import BrokenStore, Serve, assert_error, total
 from tests.http_workflows import Waiting
 from tests.log_events import Events, named
@@ -197,12 +202,15 @@ class TestReading:
         assert described["last_run"] == run
 
     async def test_it_does_not_wait_long_for_a_run_log_that_hangs(
-        self, shop: httpx.AsyncClient, broken_store: BrokenStore, monkeypatch: pytest.MonkeyPatch
+        self, broken_store: BrokenStore, clock: ManualClock
     ) -> None:
-        monkeypatch.setattr("autopilot.function.entry_point.DESCRIBE_SECONDS", 0.01)
+        function = WorkflowFunction("tests.http_workflows:Shop", clock=clock)
         broken_store.hanging = {"get_stats"}
+        broken_store.while_hanging = lambda: clock.advance(timedelta(seconds=3))
 
-        assert (await shop.get("/")).json()["stale"] is True
+        described = await function(Request({"type": "http", "method": "GET", "path": "/", "headers": []}))
+
+        assert json.loads(bytes(described.body))["stale"] is True
 
     async def test_a_run_can_be_read(self, shop: httpx.AsyncClient) -> None:
         run = (await shop.post("/", json={"item": "tea"})).json()

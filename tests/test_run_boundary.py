@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,9 @@ from typing_extensions import TypedDict
 from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest
 from autopilot.core.runs.limits import ERROR_LIMIT, PAYLOAD_LIMIT, RESULT_LIMIT
 from autopilot.errors import PayloadError, PayloadInvalid, PayloadTooLarge
-from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, raising, returning, until
+from autopilot.testing import ManualClock
+from tests.equipment import equipped
+from tests.run_logs import Digest, ScriptedRunLog, raising, returning, until
 
 # Not rendered: the default rendering of a traceback takes its time.
 pytestmark = pytest.mark.usefixtures("events")
@@ -94,15 +97,17 @@ class TestWhatExecuteRaises:
     async def test_a_cancellation_while_the_ending_is_written_does_not_lose_it(self, run_log: ScriptedRunLog) -> None:
         class Slow(ScriptedRunLog):
             is_released = asyncio.Event()
+            is_saving = False
 
             async def save_run(self, run: Any) -> None:
+                self.is_saving = True
                 await self.is_released.wait()
                 await super().save_run(run)
 
         slow = Slow()
         workflow = Digest(run_log=slow)
         running = asyncio.create_task(workflow.run(TriggerType.MANUAL, {}))
-        await until(lambda: workflow.last_run is not None)
+        await until(lambda: slow.is_saving)
         running.cancel()
         await asyncio.sleep(0)
         running.cancel()
@@ -119,16 +124,17 @@ class TestWhatExecuteRaises:
 
         assert [run.status for run in run_log.saved] == [RunStatus.CANCELLED]
 
-    async def test_execute_is_stopped_at_the_deadline(self, run_log: ScriptedRunLog) -> None:
+    async def test_execute_is_stopped_at_the_deadline(self, run_log: ScriptedRunLog, clock: ManualClock) -> None:
         cleaned: list[str] = []
 
         async def work(ctx: RunContext, payload: dict[str, Any]) -> None:
             try:
+                clock.advance(timedelta(minutes=9))
                 await asyncio.Event().wait()
             finally:
                 cleaned.append("up")
 
-        run = await PatientDigest(work, run_log=run_log).run(TriggerType.MANUAL, {})
+        run = await equipped(Digest(work), run_log=run_log, clock=clock).run(TriggerType.MANUAL, {})
 
         assert (run.status, run.error_type, cleaned) == (RunStatus.FAILED, "RunDeadlineExceeded", ["up"])
         assert "the deadline of the invocation" in (run.error or "")

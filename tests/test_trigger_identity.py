@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from autopilot import RunContext, RunStatus, Schedule, Trigger, TriggerType, WorkflowManifest
+from autopilot.base_workflow import engine_of
+from autopilot.core.outcome import Replayed
 from autopilot.core.runs.identity import run_id_of
 from autopilot.core.store import Store
 from autopilot.errors import PayloadConflict, RunStartFailed, StoreUnavailable
 from autopilot.testing import ManualClock
+from tests.equipment import equipped
 from tests.log_events import Events, named
 from tests.run_logs import Digest, ScriptedRunLog, raising, returning, until
 
@@ -57,14 +60,16 @@ async def test_a_finished_run_is_answered_from_the_record(default_store: Store, 
 async def test_of_twenty_at_once_one_is_executed(default_store: Store) -> None:
     gate = Gate()
     instances = [Digest(gate), Digest(gate)]
-    outcomes = asyncio.gather(*(instances[n % 2].invoke(TriggerType.HTTP, {"n": 1}, trigger=TICK) for n in range(20)))
+    outcomes = asyncio.gather(
+        *(engine_of(instances[n % 2]).invoke(TriggerType.HTTP, {"n": 1}, trigger=TICK) for n in range(20))
+    )
     await until_executed(instances)
     gate.is_open.set()
 
     found = await outcomes
 
     assert sum(workflow.executed for workflow in instances) == 1
-    assert [outcome.replayed for outcome in found].count(False) == 1
+    assert [isinstance(outcome, Replayed) for outcome in found].count(False) == 1
     assert {outcome.run.id for outcome in found} == {run_id_of("digest", "key\nmonday")}
     assert await default_store.get_stats("digest") == {"total": 1, "successful": 1, "by_status": {"success": 1}}
 
@@ -81,10 +86,11 @@ async def test_one_that_is_still_running_is_told_as_it_stands(default_store: Sto
     running = asyncio.create_task(workflow.run(TriggerType.HTTP, {}, trigger=TICK))
     await until_executed([workflow])
 
-    outcome = await Digest().invoke(TriggerType.HTTP, {}, trigger=TICK)
+    outcome = await engine_of(Digest()).invoke(TriggerType.HTTP, {}, trigger=TICK)
     gate.is_open.set()
 
-    assert (outcome.replayed, outcome.run.status) == (True, RunStatus.RUNNING)
+    assert isinstance(outcome, Replayed)
+    assert outcome.run.status is RunStatus.RUNNING
     assert outcome.run.due_at is not None
     assert (await running).status is RunStatus.SUCCESS
 
@@ -124,12 +130,13 @@ class TestWithABareRunLog:
         running = asyncio.create_task(workflow.run(TriggerType.HTTP, {}, trigger=TICK))
         await until(lambda: workflow.executed == 1)
 
-        outcome = await workflow.invoke(TriggerType.HTTP, {}, trigger=TICK)
+        outcome = await engine_of(workflow).invoke(TriggerType.HTTP, {}, trigger=TICK)
         with pytest.raises(PayloadConflict):
             await workflow.run(TriggerType.HTTP, {"other": 1}, trigger=TICK)
         gate.is_open.set()
 
-        assert (outcome.replayed, outcome.run.status) == (True, RunStatus.RUNNING)
+        assert isinstance(outcome, Replayed)
+        assert outcome.run.status is RunStatus.RUNNING
         assert (await running).status is RunStatus.SUCCESS
         assert (workflow.executed, workflow.total_runs, len(run_log.saved)) == (1, 1, 1)
 
@@ -148,9 +155,10 @@ class TestWithABareRunLog:
         run_log.failing["save_run"] = StoreUnavailable("memory", "saving", "away")
 
         first = await workflow.run(TriggerType.HTTP, {}, trigger=TICK)
-        outcome = await workflow.invoke(TriggerType.HTTP, {}, trigger=TICK)
+        outcome = await engine_of(workflow).invoke(TriggerType.HTTP, {}, trigger=TICK)
 
-        assert (outcome.run, outcome.replayed, outcome.persisted) == (first, True, False)
+        assert isinstance(outcome, Replayed)
+        assert (outcome.run, outcome.persisted) == (first, False)
         assert workflow.executed == 1
 
 
@@ -164,7 +172,7 @@ async def test_a_start_that_must_be_recorded_and_is_not_runs_nothing(
     workflow = Digest()
 
     with pytest.raises(RunStartFailed, match="nothing was run"):
-        await workflow.invoke(TriggerType.HTTP, {}, trigger=TICK, require_start=True)
+        await engine_of(workflow).invoke(TriggerType.HTTP, {}, trigger=TICK, require_start=True)
 
     assert (workflow.executed, workflow.total_runs, workflow.recent_runs) == (0, 0, [])
 
@@ -179,7 +187,7 @@ class Scheduled(Digest):
 async def test_a_tick_that_comes_too_late_is_recorded_and_not_executed(
     default_store: Store, clock: ManualClock, late_by: int, status: RunStatus
 ) -> None:
-    workflow = Scheduled(clock=clock)
+    workflow = equipped(Scheduled(), clock=clock)
     trigger = Trigger(identity="tick", schedule="default", scheduled_for=clock.now() - timedelta(seconds=late_by))
 
     run = await workflow.run(TriggerType.SCHEDULE, {}, trigger=trigger)

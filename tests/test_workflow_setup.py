@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from autopilot import RunContext, RunStatus, TriggerType, WorkflowRun
+from autopilot.base_workflow import engine_of
 from autopilot.errors import StoreUnavailable
 from autopilot.models import RunStats
+from tests.equipment import equipped
 from tests.log_events import Events, named
-from tests.run_logs import Digest, PatientDigest, ScriptedRunLog, until
+from tests.run_logs import Digest, ScriptedRunLog, until
 from tests.runs import MakeRun
 
 AWAY = StoreUnavailable("memory", "any call", "away")
@@ -115,18 +117,18 @@ class TestHydration:
         run_log.hanging = {"get_stats", "save_run"}
 
         async with asyncio.timeout(5):
-            run = await PatientDigest(run_log=run_log).run(TriggerType.MANUAL, {})
+            run = await equipped(Digest(), run_log=run_log, clock=run_log.clock).run(TriggerType.MANUAL, {})
 
         assert run.status is RunStatus.SUCCESS
         (skipped,), (failed,) = named(events, "run_log_hydration_skipped"), named(events, "run_log_persist_failed")
-        assert skipped["error"] == "StoreUnavailable: run log: reading the past: no answer within 0.2 s"
-        assert failed["error"] == f"StoreUnavailable: run log: saving run {run.id}: no answer within 0.2 s"
+        assert skipped["error"] == "StoreUnavailable: run log: reading the past: no answer within 10 s"
+        assert failed["error"] == f"StoreUnavailable: run log: saving run {run.id}: no answer within 10 s"
 
     async def test_one_that_hangs_is_waited_for_once_by_all_runs_that_begin_at_once(
         self, run_log: ScriptedRunLog, events: Events
     ) -> None:
         run_log.hanging = {"get_stats"}
-        workflow = PatientDigest(run_log=run_log)
+        workflow = equipped(Digest(), run_log=run_log, clock=run_log.clock)
 
         await asyncio.gather(*(workflow.run(TriggerType.MANUAL, {}) for _ in range(20)))
 
@@ -159,7 +161,7 @@ class TestHydration:
         await workflow.run(TriggerType.MANUAL, {})
 
         assert workflow.total_runs == 5
-        assert workflow.stats == await run_log.get_stats("digest")
+        assert engine_of(workflow).history.stats == await run_log.get_stats("digest")
 
     async def test_what_is_read_while_a_run_is_being_saved_is_read_again(self, run_log: ScriptedRunLog) -> None:
         class SlowToAnswer(ScriptedRunLog):
@@ -184,7 +186,7 @@ class TestHydration:
         await asyncio.gather(first, second)
 
         assert workflow.total_runs == 2
-        assert workflow.stats == await slow.get_stats("digest")
+        assert engine_of(workflow).history.stats == await slow.get_stats("digest")
 
     async def test_what_is_read_while_a_run_ends_is_read_again(self) -> None:
         class SlowToRead(ScriptedRunLog):
@@ -217,7 +219,7 @@ class TestHydration:
 
         assert first.done()
         assert workflow.total_runs == 2
-        assert workflow.stats == await run_log.get_stats("digest")
+        assert engine_of(workflow).history.stats == await run_log.get_stats("digest")
 
 
 class TestSetup:

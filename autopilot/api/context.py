@@ -8,7 +8,7 @@ from typing import Any
 from autopilot.api.access import Access
 from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
-from autopilot.base_workflow import BaseWorkflow
+from autopilot.base_workflow import BaseWorkflow, engine_of
 from autopilot.core.clock import Clock
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.core.store import RunArchive, RunLogService
@@ -34,7 +34,9 @@ class WorkflowCatalog:
     """The workflows of the bundle, by name."""
 
     def __init__(self, workflows: Iterable[BaseWorkflow[Any, Any]]) -> None:
-        entries = (CatalogEntry(workflow.manifest, workflow.payload_json_schema()) for workflow in workflows)
+        entries = (
+            CatalogEntry(workflow.manifest, engine_of(workflow).schema.payload_json_schema()) for workflow in workflows
+        )
         self._entries: Mapping[str, CatalogEntry] = {entry.manifest.name: entry for entry in entries}
 
     def __iter__(self) -> Iterator[CatalogEntry]:

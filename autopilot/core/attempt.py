@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
 import structlog
 
-from autopilot.core.clock import Clock
 from autopilot.core.runs.limits import cut_error, text_of
 from autopilot.core.runs.transitions import ended_attempts
-from autopilot.core.shutdown import Shutdown
+from autopilot.core.runtime import Runtime
 from autopilot.core.steps.keys import inside
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.steps.runner import AT_THE_DEADLINE, StepRunner
@@ -23,22 +22,34 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How an attempt ended."""
+class Invocation:
+    """The time of one invocation, by the clock's ``monotonic()``."""
 
-    run: WorkflowRun
-    error: BaseException | None = None
-    released: str | None = None
-    """Why the run goes on in another attempt, if it does."""
+    began: float
+    deadline: float
+    """When its attempt must end."""
+    lease_duration: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
     """What one execution of the body came to."""
 
     status: RunStatus
-    told: dict[str, Any]
-    error: BaseException | None
+    error: BaseException | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of the run, beside its status: ``result``, or ``error`` and ``error_type``."""
+
+    @classmethod
+    def failure(cls, error: BaseException) -> "Result":
+        """The body raised ``error``."""
+        fields = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
+        return cls(status=RunStatus.FAILED, error=error, fields=fields)
+
+    @property
+    def is_interruption(self) -> bool:
+        """Whether ``error`` is a cancellation or KeyboardInterrupt, which the caller is to see too."""
+        return self.status is RunStatus.CANCELLED
 
 
 class Attempt:
@@ -53,85 +64,76 @@ class Attempt:
     Args:
         encode: makes plain JSON of what ``execute`` returned.
         steps: None: there is no journal, and the run cannot go on elsewhere.
-        random: gives numbers from 0 to 1.
-        began: when the invocation began, by ``clock.monotonic()``.
-        deadline: when the attempt must end, by the same clock.
     """
 
     def __init__(
         self,
-        run: WorkflowRun,
+        runtime: Runtime,
         manifest: WorkflowManifest,
+        invocation: Invocation,
+        steps: StepRunner | None,
         *,
         encode: Callable[[Any], Any],
-        steps: StepRunner | None,
-        shutdown: Shutdown,
-        clock: Clock,
-        random: Callable[[], float],
-        began: float,
-        deadline: float,
     ) -> None:
-        self._run = run
-        self._manifest = manifest
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._retry = manifest.retry
+        self._deadline = invocation.deadline
         self._encode = encode
         self._steps = steps
-        self._shutdown = shutdown
-        self._clock = clock
-        self._random = random
-        self._deadline = deadline
-        self._is_late = clock.monotonic() - began > (deadline - began) / 2
+        self._is_late = self._clock.monotonic() - invocation.began > (invocation.deadline - invocation.began) / 2
         self._is_over_deadline = False
         self._interrupted: asyncio.Task[Any] | None = None
 
-    async def execute(self, body: Callable[[], Awaitable[Any]]) -> Ending:
-        """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the run's ending."""
-        began = self._clock.monotonic()
+    async def execute(self, body: Callable[[], Awaitable[Any]]) -> Result:
+        """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the result's ``error``."""
         # In no step, even if this run was begun in the body of another one's.
-        with inside(""), self._shutdown.interrupting(self._interrupt):
-            outcome = await self._try(body)
+        with inside(""), self._runtime.shutdown.interrupting(self._interrupt):
+            result = await self._try(body)
         if self._interrupted is not None:
             self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
-        seconds = self._clock.monotonic() - began
-        if (reason := self._reason_to_release()) is not None:
-            run = released_run(self._run, self._clock.now(), seconds)
-            return Ending(run=run, error=outcome.error, released=reason)
-        run = ended_run(self._run, self._manifest, outcome.status, self._clock.now(), seconds, **outcome.told)
-        return Ending(run=run, error=outcome.error)
+        return result
 
-    def refuse(self, reason: BaseException) -> Ending:
-        """The run fails for ``reason`` before anything is executed, and trying again cannot help."""
-        outcome = _failure(reason)
-        run = ended_run(self._run, self._manifest, outcome.status, self._clock.now(), 0.0, **outcome.told)
-        return Ending(run=run, error=reason)
+    @property
+    def release_reason(self) -> str | None:
+        """Why the run is not over and another attempt is to go on; None: its result counts."""
+        if self._steps is None:
+            return None
+        if self._steps.stopped is not None:
+            return self._steps.stopped.reason
+        if self._is_over_deadline and (self._steps.has_progressed or self._is_late):
+            return AT_THE_DEADLINE
+        return None
 
-    async def _try(self, body: Callable[[], Awaitable[Any]]) -> "_Outcome":
-        outcome = await self._outcome(body, 0.0)
+    async def _try(self, body: Callable[[], Awaitable[Any]]) -> Result:
+        result = await self._result_of(body, 0.0)
         for tries in count(1):
-            delay = self._delay_after(outcome.error, tries)
+            delay = self._delay_after(result.error, tries)
             if delay is None:
                 break
-            error_type = outcome.told.get("error_type")
+            error_type = result.fields.get("error_type")
             log.warning("workflow_run_retried", tries=tries, error_type=error_type, delay_s=round(delay, 3))
             if self._steps is not None:
                 self._steps.begin_again()
-            outcome = await self._outcome(body, delay)
-        return outcome
+            result = await self._result_of(body, delay)
+        return result
 
-    async def _outcome(self, body: Callable[[], Awaitable[Any]], delay: float) -> "_Outcome":
+    async def _result_of(self, body: Callable[[], Awaitable[Any]], delay: float) -> Result:
         try:
             if delay:
                 await self._clock.sleep(delay)
-            return _Outcome(RunStatus.SUCCESS, {"result": self._encode(await self._within_deadline(body))}, None)
+            result = self._encode(await self._within_deadline(body))
         except (asyncio.CancelledError, KeyboardInterrupt) as cancellation:
-            return _Outcome(RunStatus.CANCELLED, {}, cancellation)
+            return Result(status=RunStatus.CANCELLED, error=cancellation)
         except GeneratorExit:
             raise  # nothing waits for this any more, and nothing may be awaited
         except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever an author's code raises fails its run
-            return _failure(failure)
+            return Result.failure(failure)
+        return Result(status=RunStatus.SUCCESS, fields={"result": result})
 
     async def _within_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:
         seconds = max(0.0, self._deadline - self._clock.monotonic())
-        timeout = asyncio.timeout(seconds)
+        timeout = self._clock.timeout(seconds)
         try:
             async with timeout:
                 return await body()
@@ -142,21 +144,12 @@ class Attempt:
             raise RunDeadlineExceeded(round(seconds, 3)) from error
 
     def _delay_after(self, error: BaseException | None, tries: int) -> float | None:
-        if error is None or self._reason_to_release() is not None or self._is_over_deadline:
+        if error is None or self.release_reason is not None or self._is_over_deadline:
             return None
-        if is_final(error, self._manifest.retry):
+        if is_final(error, self._retry):
             return None
-        delay = retry_delay(self._manifest.retry, tries, self._random)
+        delay = retry_delay(self._retry, tries, self._runtime.random)
         return delay if delay is not None and self._clock.monotonic() + delay < self._deadline else None
-
-    def _reason_to_release(self) -> str | None:
-        if self._steps is None:
-            return None
-        if self._steps.stopped is not None:
-            return self._steps.stopped.reason
-        if self._is_over_deadline and (self._steps.has_progressed or self._is_late):
-            return AT_THE_DEADLINE
-        return None
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
         if self._steps is not None:
@@ -166,13 +159,8 @@ class Attempt:
             task.cancel()
 
 
-def _failure(error: BaseException) -> _Outcome:
-    told = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
-    return _Outcome(RunStatus.FAILED, told, error)
-
-
 def ended_run(
-    run: WorkflowRun, manifest: WorkflowManifest, status: RunStatus, now: datetime, seconds: float, **told: Any
+    run: WorkflowRun, manifest: WorkflowManifest, status: RunStatus, now: datetime, seconds: float, **fields: Any
 ) -> WorkflowRun:
     """``run``, over in ``status`` after ``seconds`` more of work."""
     return run.model_copy(
@@ -183,7 +171,7 @@ def ended_run(
             "duration_ms": _duration_ms(run, seconds),
             "due_at": None,
             "expires_at": now + manifest.retention,
-            **told,
+            **fields,
         }
     )
 

@@ -4,14 +4,29 @@ import asyncio
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+class Timeout(Protocol):
+    """A time limit on the body of an ``async with``; :class:`asyncio.Timeout` is one."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None: ...
+
+    def expired(self) -> bool:
+        """Whether the body was cancelled because its time was up."""
+        ...
+
+
 class Clock(Protocol):
-    """What the engine and the stores know of time."""
+    """The one source of time for the engine and the stores."""
 
     def now(self) -> datetime:
         """The wall clock: aware UTC, to the microsecond."""
@@ -23,6 +38,17 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds`` of this clock."""
+        ...
+
+    def timeout(self, seconds: float | None) -> Timeout:
+        """Limit the body of an ``async with`` to ``seconds`` of this clock, as :func:`asyncio.timeout` does.
+
+        Args:
+            seconds: zero or less is up at the first ``await``; None sets no limit.
+
+        Raises:
+            TimeoutError: the time was up, and the body was cancelled.
+        """
         ...
 
 
@@ -37,6 +63,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> Timeout:
+        return asyncio.timeout(seconds)
 
 
 def random_id() -> str:

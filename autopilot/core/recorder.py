@@ -1,22 +1,23 @@
 """Writing down what happens to a workflow's runs, and reading back what happened before.
 
-Everything here meets databases that can be away. The rule: a run never fails because of them; what could not be
+Everything here meets databases that can be away. The rule: a run never fails because of them. What could not be
 written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
 
+from autopilot.core.outcome import Ended, Held, Released, Replayed, Superseded
 from autopilot.core.run_log import read_past
 from autopilot.core.runs.history import RunHistory
 from autopilot.core.runs.limits import text_of
-from autopilot.core.store import Lease, RunJournal, RunLogService, RunStart, StepRecord
+from autopilot.core.runtime import Runtime
+from autopilot.core.store import Lease, RunStart, StepRecord
 from autopilot.errors import (
     JournalRequired,
     PayloadConflict,
@@ -25,12 +26,12 @@ from autopilot.errors import (
     RunSuperseded,
     StoreUnavailable,
 )
-from autopilot.models import RunStats, RunStatus, WorkflowRun
+from autopilot.models import RunStats, RunStatus, WorkflowManifest, WorkflowRun
 from autopilot.observability import traceback_text
 from autopilot.settings import service_revision
 
 STORE_SECONDS = 10.0
-"""What reading the past, or writing down a start or an ending, may take at most: a run never waits longer for it."""
+"""The longest that one call of run log or journal is waited for: a run never waits longer for it."""
 
 _HYDRATION_TRIES = 3
 
@@ -39,52 +40,14 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOutcome:
-    """What came of one trigger, and how durable it is."""
-
-    run: WorkflowRun
-    replayed: bool = False
-    """The run was there before: this is its record, and nothing was executed."""
-    start_recorded: bool = False
-    """The run's start is in the journal."""
-    persisted: bool = False
-    """The run log has the run as it is here."""
-    superseded: bool = False
-    """A newer attempt holds the run: what was done here is not part of it."""
-    released: str | None = None
-    """Why this attempt ended before the run did; another one can go on at once."""
-    lease: Lease | None = None
-    """The attempt's hold on the run; None without a journal, or when nothing is to be executed."""
-    interruption: BaseException | None = None
-    """What interrupted the run and is to be raised again: a cancellation, or KeyboardInterrupt."""
-
-
 class RunRecorder:
-    """The records of one instance of a workflow: its history in memory, its run log, its journal.
+    """The records of one instance of a workflow: its history in memory, its run log, its journal."""
 
-    Args:
-        workflow_id: the workflow's name.
-        run_log: gives the run log, at each use.
-        journal: gives the journal, at each use; None when there is only a run log.
-        new_id: gives random ids.
-        store_seconds: how long a call of run log or journal is waited for.
-    """
-
-    def __init__(
-        self,
-        workflow_id: str,
-        *,
-        run_log: Callable[[], RunLogService],
-        journal: Callable[[], RunJournal] | None,
-        new_id: Callable[[], str],
-        store_seconds: float = STORE_SECONDS,
-    ) -> None:
-        self._workflow_id = workflow_id
-        self._run_log = run_log
-        self._journal = journal
-        self._new_id = new_id
-        self._store_seconds = store_seconds
+    def __init__(self, manifest: WorkflowManifest, runtime: Runtime) -> None:
+        self._workflow_id = manifest.name
+        self._counter_shards = manifest.counter_shards
+        self._runtime = runtime
+        self._store_seconds = store_seconds(manifest.timeout_seconds)
         self._writes: set[asyncio.Future[None]] = set()
         self._writes_begun = 0
         self.history = RunHistory()
@@ -93,10 +56,10 @@ class RunRecorder:
     async def hydrate(self) -> None:
         """Read the past into the history; a failure is logged as ``run_log_hydration_skipped``."""
         try:
-            self._run_log()  # its driver is imported now, if it was not yet: that is not the run log's time to answer
+            self._runtime.run_log()  # imports its driver if need be, which is not the run log's time to answer
             async with self._answering("run log", "reading the past"):
                 self.history.hydrate(*await self._read_past())
-        except Exception as error:  # noqa: BLE001 - the run boundary: runs go on without their past
+        except Exception as error:  # noqa: BLE001 - the run boundary: runs do without their past
             log.warning("run_log_hydration_skipped", workflow=self._workflow_id, error=reason_of(error))
             return
         self.is_hydrated = True
@@ -115,7 +78,7 @@ class RunRecorder:
             while self._writes:
                 await asyncio.wait(set(self._writes))
             begun = self._writes_begun
-            past = await read_past(self._run_log(), self._workflow_id)
+            past = await read_past(self._runtime.run_log(), self._workflow_id)
             if self._writes_begun == begun:
                 return past
         raise _PastUnsettled("this instance's own runs were being written each time")
@@ -132,8 +95,8 @@ class RunRecorder:
             done.set_result(None)
 
     async def start(
-        self, run: WorkflowRun, *, lease_duration: timedelta, counter_shards: int, is_identified: bool, required: bool
-    ) -> RunOutcome:
+        self, run: WorkflowRun, *, lease_duration: timedelta, is_identified: bool, required: bool
+    ) -> Held | Replayed:
         """Record that ``run`` exists, unless its id is taken: then take that run over if nobody holds it any more.
 
         A failure is logged as ``run_log_start_failed``. Without a journal, or with one that is away, a repeated
@@ -142,62 +105,56 @@ class RunRecorder:
         Args:
             is_identified: whether the run's id stands for the identity of its trigger.
 
-        Returns:
-            ``replayed`` when the run was there before, and is over or held elsewhere.
-
         Raises:
             RunStartFailed: it is ``required`` and could not be recorded.
             PayloadConflict: the run that has the id was started with another payload.
             StoreError: the run is there, and could not be taken over.
         """
-        if self._journal is None:
+        if self._runtime.journal is None:
             return await self._start_unrecorded(run, look_up=is_identified)
-        owner, incarnation = self._new_id(), self._new_id()
         start = RunStart(
-            run=run, owner=owner, incarnation=incarnation, lease_duration=lease_duration, counter_shards=counter_shards
+            run=run,
+            owner=self._runtime.new_id(),
+            incarnation=self._runtime.new_id(),
+            lease_duration=lease_duration,
+            counter_shards=self._counter_shards,
         )
         try:
             with self._writing():
                 async with self._answering("journal", f"starting run {run.id}"):
-                    found = await self._journal().start_run(start)
-        except Exception as error:  # the run boundary: a run goes on without its start, unless that is required
+                    found = await self._runtime.journal().start_run(start)
+        except Exception as error:  # the run boundary: a run does without its start, unless that is required
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             if required:
                 raise RunStartFailed(self._workflow_id, run.id) from error
             return await self._start_unrecorded(run, look_up=False)
         if found.created:
             self.history.begin(run, recorded=run.status)
-            lease = Lease(
-                workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, incarnation=incarnation
-            )
-            return RunOutcome(run=found.run, start_recorded=True, lease=lease)
-        replay = _replay(run, found.run, start_recorded=True, persisted=True)
+            return Held(run=found.run, lease=start.lease)
+        replayed = _replayed(run, found.run, persisted=True)
         if found.is_due:
             return await self.claim(run.id, lease_duration=lease_duration, version=found.version)
-        return replay
+        return replayed
 
     async def claim(
         self, run_id: str, *, lease_duration: timedelta, reopen: bool = False, version: object = None
-    ) -> RunOutcome:
-        """Take over a run as its next attempt; logs ``workflow_run_claimed``.
-
-        Returns:
-            ``hold`` is set when it was taken over; ``replayed`` when it is over or held elsewhere.
+    ) -> Held | Replayed:
+        """Take over a run as its next attempt, unless it is over or held elsewhere; logs ``workflow_run_claimed``.
 
         Raises:
             JournalRequired: there is only a run log.
             RunNotFound: there is no such run.
             StoreError: the journal failed.
         """
-        if self._journal is None:
+        if self._runtime.journal is None:
             raise JournalRequired("resuming a run")
         with self._writing():
             async with self._answering("journal", f"claiming run {run_id}"):
-                found = await self._journal().claim_run(
+                found = await self._runtime.journal().claim_run(
                     self._workflow_id,
                     run_id,
-                    owner=self._new_id(),
-                    incarnation=self._new_id(),
+                    owner=self._runtime.new_id(),
+                    incarnation=self._runtime.new_id(),
                     lease_duration=lease_duration,
                     reopen=reopen,
                     version=version,
@@ -206,25 +163,115 @@ class RunRecorder:
         if found is None:
             raise RunNotFound(self._workflow_id, run_id)
         if found.lease is None:
-            return _replay(found.run, found.run, start_recorded=True, persisted=True)
+            return Replayed(run=found.run, persisted=True)
         self.history.begin(found.run, recorded=found.run.status, counted=found.before)
         log.info("workflow_run_claimed", workflow=self._workflow_id, run_id=run_id, attempt=found.run.attempt)
-        return RunOutcome(run=found.run, start_recorded=True, lease=found.lease)
+        return Held(run=found.run, lease=found.lease)
 
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
-        """What earlier attempts recorded; nothing, without asking, for the first.
+        """The steps that earlier attempts recorded; of a first attempt none, without asking.
 
         Raises:
             StoreError: the journal failed.
         """
-        if lease.attempt == 1 or self._journal is None:
+        if lease.attempt == 1 or self._runtime.journal is None:
             return []
         async with self._answering("journal", f"reading the steps of run {lease.run_id}"):
-            return await self._journal().read_steps(lease)
+            return await self._runtime.journal().read_steps(lease)
+
+    async def end(
+        self, held: Held, run: WorkflowRun, error: BaseException | None = None, *, is_interruption: bool = False
+    ) -> Ended | Superseded:
+        """Save ``run``, which ``held`` has become, and take it into the history.
+
+        The last thing logged is ``workflow_run_completed``. Once begun, this is carried through even when the caller is
+        cancelled.
+
+        Args:
+            error: the exception that ended it.
+            is_interruption: ``error`` is to be raised again.
+        """
+        return await uninterrupted(self._end(held, run, error, is_interruption=is_interruption))
+
+    async def _end(
+        self, held: Held, run: WorkflowRun, error: BaseException | None, *, is_interruption: bool
+    ) -> Ended | Superseded:
+        try:
+            persisted = await self._settle(run)
+        except RunSuperseded:
+            _log_completed(run, error, superseded=True)
+            return Superseded(run=run)
+        _log_completed(run, error, superseded=False)
+        return Ended(
+            run=run,
+            persisted=persisted,
+            start_recorded=held.lease is not None,
+            interruption=error if is_interruption else None,
+        )
+
+    async def release(self, run: WorkflowRun, reason: str) -> Released | Superseded:
+        """Save ``run`` as one that another attempt can resume at once; logs ``workflow_run_released``.
+
+        Once begun, this is carried through even when the caller is cancelled.
+        """
+        return await uninterrupted(self._release(run, reason))
+
+    async def _release(self, run: WorkflowRun, reason: str) -> Released | Superseded:
+        try:
+            persisted = await self._settle(run)
+        except RunSuperseded:
+            return Superseded(run=run)
+        log.warning(
+            "workflow_run_released",
+            workflow=run.workflow_id,
+            run_id=run.id,
+            attempt=run.attempt,
+            duration_ms=run.duration_ms,
+            reason=reason,
+        )
+        return Released(run=run, reason=reason, persisted=persisted)
+
+    async def save_unsaved(self) -> None:
+        """Save again the runs that could not be saved before; stops at the first failure."""
+        for run in self.history.unsaved():
+            with suppress(RunSuperseded):
+                if not await self._settle(run):
+                    return
+
+    async def _settle(self, run: WorkflowRun) -> bool:
+        """Save a run and take it into the history; False: it could not be saved, and is kept for another try.
+
+        Raises:
+            RunSuperseded: another attempt holds it; that was logged, and nothing of this one counts.
+        """
+        try:
+            with self._writing():
+                async with self._answering("run log", f"saving run {run.id}"):
+                    await self._runtime.run_log().save_run(run)
+        except RunSuperseded as newer:
+            self.history.withdraw(run)
+            log.warning(
+                "workflow_run_superseded",
+                workflow=self._workflow_id,
+                run_id=newer.run_id,
+                attempt=newer.attempt,
+                stored_attempt=newer.stored_attempt,
+            )
+            raise
+        except Exception as error:  # noqa: BLE001 - the run boundary: the run is saved again at the next invocation
+            log.warning("run_log_persist_failed", workflow=run.workflow_id, run_id=run.id, error=reason_of(error))
+            self._keep_unsaved(run)
+            return False
+        self.history.settle(run, saved=True)
+        return True
+
+    def _keep_unsaved(self, run: WorkflowRun) -> None:
+        for dropped in self.history.settle(run, saved=False):
+            log.error("run_log_unsaved_run_dropped", workflow=dropped.workflow_id, run_id=dropped.id)
 
     @asynccontextmanager
     async def _answering(self, who: str, doing: str) -> AsyncIterator[None]:
-        timeout = asyncio.timeout(self._store_seconds)
+        timeout = self._runtime.clock.timeout(self._store_seconds)
         try:
             async with timeout:
                 yield
@@ -233,89 +280,31 @@ class RunRecorder:
                 raise
             raise StoreUnavailable(who, doing, f"no answer within {self._store_seconds:g} s") from error
 
-    async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> RunOutcome:
+    async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> Held | Replayed:
         stored = await self._find(run) if look_up else None
         if stored is not None and stored.status.is_terminal:
-            return _replay(run, stored, persisted=True)
+            return _replayed(run, stored, persisted=True)
         if (known := self.history.under_way(run.id)) is not None:
-            return _replay(run, known)
+            return _replayed(run, known, persisted=False)
         self.history.begin(run, recorded=None)
-        return RunOutcome(run=run)
+        return Held(run=run, lease=None)
 
     async def _find(self, run: WorkflowRun) -> WorkflowRun | None:
         try:
             async with self._answering("run log", f"reading run {run.id}"):
-                return await self._run_log().get_run(run.workflow_id, run.id)
-        except Exception as error:  # noqa: BLE001 - the run boundary: a run goes on without its run log
+                return await self._runtime.run_log().get_run(run.workflow_id, run.id)
+        except Exception as error:  # noqa: BLE001 - the run boundary: a run does without its run log
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             return None
 
-    async def finish(self, outcome: RunOutcome, error: BaseException | None = None) -> RunOutcome:
-        """Take the ending of an attempt into the history and save it.
 
-        The last thing logged is ``workflow_run_completed``, or ``workflow_run_released`` for a run that goes on in
-        another attempt. Once begun, this goes on to its end even when the caller is cancelled.
-        """
-        return await uninterrupted(self._finish(outcome, error))
+def store_seconds(timeout_seconds: float) -> float:
+    """The longest that one call of the store may take, in an invocation of ``timeout_seconds``.
 
-    async def _finish(self, outcome: RunOutcome, error: BaseException | None) -> RunOutcome:
-        run, released = outcome.run, outcome.released
-        self.history.end(run)
-        try:
-            outcome = replace(outcome, persisted=await self._save(run))
-        except RunSuperseded as newer:
-            self._give_up(run, newer)
-            outcome = replace(outcome, superseded=True, released=None)
-        if released is None:
-            _log_completed(run, error, superseded=outcome.superseded)
-        elif not outcome.superseded:
-            log.warning(
-                "workflow_run_released",
-                workflow=run.workflow_id,
-                run_id=run.id,
-                attempt=run.attempt,
-                duration_ms=run.duration_ms,
-                reason=released,
-            )
-        return outcome
-
-    async def save_unsaved(self) -> None:
-        """Save again what could not be saved before; stops at the first failure."""
-        for run in self.history.unsaved():
-            try:
-                if not await self._save(run):
-                    return
-            except RunSuperseded as newer:
-                self._give_up(run, newer)
-
-    async def _save(self, run: WorkflowRun) -> bool:
-        try:
-            with self._writing():
-                async with self._answering("run log", f"saving run {run.id}"):
-                    await self._run_log().save_run(run)
-        except RunSuperseded:
-            raise
-        except Exception as error:  # noqa: BLE001 - the run boundary: the run is saved again at the next invocation
-            log.warning("run_log_persist_failed", workflow=run.workflow_id, run_id=run.id, error=reason_of(error))
-            self.history.not_saved(run)
-            self._drop_what_is_too_much()
-            return False
-        self.history.saved(run)
-        return True
-
-    def _drop_what_is_too_much(self) -> None:
-        for dropped in self.history.drop_oldest_unsaved():
-            log.error("run_log_unsaved_run_dropped", workflow=dropped.workflow_id, run_id=dropped.id)
-
-    def _give_up(self, run: WorkflowRun, newer: RunSuperseded) -> None:
-        self.history.withdraw(run)
-        log.warning(
-            "workflow_run_superseded",
-            workflow=self._workflow_id,
-            run_id=newer.run_id,
-            attempt=newer.attempt,
-            stored_attempt=newer.stored_attempt,
-        )
+    As much is kept free for writing the ending. Saving what was not, reading the past, the start and the ending: with a
+    store that hangs at each of them there is still time left for the work itself.
+    """
+    return min(STORE_SECONDS, timeout_seconds / 5)
 
 
 def reason_of(error: BaseException) -> str:
@@ -325,12 +314,10 @@ def reason_of(error: BaseException) -> str:
 
 
 class _PastUnsettled(Exception):
-    """What the run log says of the past cannot be told from what this instance was writing."""
+    """The run log's account of the past cannot be separated from what this instance was writing."""
 
 
-def _replay(
-    run: WorkflowRun, known: WorkflowRun, *, start_recorded: bool = False, persisted: bool = False
-) -> RunOutcome:
+def _replayed(run: WorkflowRun, known: WorkflowRun, *, persisted: bool) -> Replayed:
     """The outcome of a trigger whose run is known already.
 
     Raises:
@@ -338,7 +325,7 @@ def _replay(
     """
     if known.payload_hash not in {None, run.payload_hash}:
         raise PayloadConflict(run.id)
-    return RunOutcome(run=known, replayed=True, start_recorded=start_recorded, persisted=persisted)
+    return Replayed(run=known, persisted=persisted)
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
@@ -356,7 +343,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded: bool) -> None:
-    told = {
+    fields = {
         "workflow": run.workflow_id,
         "run_id": run.id,
         "status": run.status.value,
@@ -364,12 +351,12 @@ def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded:
         "attempt": run.attempt,
     }
     if superseded:
-        # How the run really ends another attempt says. Nobody is to be woken for what this one came to.
-        log.info("workflow_run_completed", **told, superseded=True)
+        # Another attempt says how the run really ends. Nobody is to be woken for how this one did.
+        log.info("workflow_run_completed", **fields, superseded=True)
     elif run.status is RunStatus.FAILED:
         trace = {} if error is None else {"exception": traceback_text(error)}
-        log.error("workflow_run_completed", **told, error_type=run.error_type, **trace)
+        log.error("workflow_run_completed", **fields, error_type=run.error_type, **trace)
     elif run.status is RunStatus.SKIPPED:
-        log.info("workflow_run_completed", **told, reason=run.error)
+        log.info("workflow_run_completed", **fields, reason=run.error)
     else:
-        log.info("workflow_run_completed", **told)
+        log.info("workflow_run_completed", **fields)

@@ -90,6 +90,17 @@ class RunStart:
     counter_shards: int = 0
     """Over how many documents the workflow's counters are spread; 0 is one."""
 
+    @property
+    def lease(self) -> "Lease":
+        """The first attempt's hold on the run, once the start has created it."""
+        return Lease(
+            workflow_id=self.run.workflow_id,
+            run_id=self.run.id,
+            attempt=self.run.attempt,
+            owner=self.owner,
+            incarnation=self.incarnation,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOutcome:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from autopilot.core.recorder import RunOutcome
+from autopilot.core.outcome import Ended, Outcome, Released, Replayed, Superseded
 from autopilot.errors import (
     AutopilotError,
     ConfigInvalid,
@@ -71,7 +71,7 @@ def answer_error(error: AutopilotError) -> Response:
     return error_response(500, "internal", "the request could not be handled; the log says why")
 
 
-def answer_run(outcome: RunOutcome, manifest: WorkflowManifest, now: datetime) -> Response:
+def answer_run(outcome: Outcome, manifest: WorkflowManifest, now: datetime) -> Response:
     """The answer to a trigger that has a run.
 
     =================================================  ======
@@ -82,42 +82,43 @@ def answer_run(outcome: RunOutcome, manifest: WorkflowManifest, now: datetime) -
     this attempt ended before it did                      503
     =================================================  ======
     """
-    run = outcome.run
-    headers = _run_headers(outcome)
-    if outcome.released is not None:
-        message = f"run {run.id} is not over: {outcome.released}; deliver the trigger again to go on"
-        return error_response(503, "attempt_ended", message, headers=headers | {"Retry-After": "1"})
-    if outcome.superseded:
-        message = f"another attempt has taken over run {run.id}; its outcome counts"
-        return error_response(503, "attempt_superseded", message, headers=headers)
-    if outcome.replayed and run.status.is_terminal:
-        headers["Autopilot-Replayed"] = "true"
-    if outcome.start_recorded and not outcome.persisted:
-        message = f"run {run.id} ended as {run.status}, and that could not be recorded; deliver the trigger again"
-        return error_response(503, "ending_not_recorded", message, headers=headers)
-    if not run.status.is_terminal:
-        headers |= {"Location": f"runs/{run.id}", "Retry-After": str(_seconds_until(run.due_at, now))}
-        return json_response(run, 202, headers)
+    run, headers = outcome.run, _run_headers(outcome)
+    match outcome:
+        case Released():
+            message = f"run {run.id} is not over: {outcome.reason}; deliver the trigger again to go on"
+            return error_response(503, "attempt_ended", message, headers=headers | {"Retry-After": "1"})
+        case Superseded():
+            message = f"another attempt has taken over run {run.id}; its outcome counts"
+            return error_response(503, "attempt_superseded", message, headers=headers)
+        case Ended(start_recorded=True, persisted=False):
+            message = f"run {run.id} ended as {run.status}, and that could not be recorded; deliver the trigger again"
+            return error_response(503, "ending_not_recorded", message, headers=headers)
+        case Replayed() if not run.status.is_terminal:
+            headers |= {"Location": f"runs/{run.id}", "Retry-After": str(_seconds_until(run.due_at, now))}
+            return json_response(run, 202, headers)
+        case Replayed():
+            headers["Autopilot-Replayed"] = "true"
     if manifest.answer == "result":
         return _answer_result(run, headers)
     return json_response(run, 500 if run.status is RunStatus.FAILED else 200, headers)
 
 
-def answer_continued(outcome: RunOutcome) -> Response:
-    """The answer to a continuation of a run that is over: 200 however it ended, since there is nothing to go on with."""
+def answer_continued(outcome: Replayed | Ended) -> Response:
+    """The answer to a continuation of a run that is over: 200 however it ended, since nothing is left to resume."""
     return json_response(outcome.run, 200, _run_headers(outcome))
 
 
 def answer_cancelled(run: WorkflowRun) -> Response:
     """The answer to a cancellation that was recorded."""
-    return json_response(run, 200, _run_headers(RunOutcome(run=run, persisted=True)))
+    return json_response(run, 200, _run_headers(Replayed(run=run, persisted=True)))
 
 
-def _run_headers(outcome: RunOutcome) -> dict[str, str]:
+def _run_headers(outcome: Outcome) -> dict[str, str]:
+    persisted = not isinstance(outcome, Superseded) and outcome.persisted
     return {
         "Autopilot-Run-Id": outcome.run.id,
         "Autopilot-Run-Status": outcome.run.status.value,
-        "Autopilot-Persisted": "true" if outcome.persisted else "false",
+        "Autopilot-Persisted": "true" if persisted else "false",
     }
 
 

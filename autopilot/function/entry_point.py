@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import functions_framework.aio
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from autopilot.base_workflow import BaseWorkflow
+from autopilot.base_workflow import engine_of
 from autopilot.bundle import load_workflow
-from autopilot.core import run_log as run_archive_module, run_log as run_log_module
+from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
-from autopilot.core.recorder import RunOutcome, reason_of
+from autopilot.core.engine import Engine
+from autopilot.core.outcome import Ended, Outcome, Replayed
+from autopilot.core.recorder import reason_of
 from autopilot.core.run_log import read_past
 from autopilot.core.runs.history import success_rate
 from autopilot.core.shutdown import PROCESS_SHUTDOWN
@@ -89,15 +91,15 @@ class WorkflowFunction:
     def load(self) -> None:
         """Import the workflow and check the settings now rather than at the first request."""
         configure_logging(self._settings)
-        _ = self._workflow
+        _ = self._engine
 
     @cached_property
     def _settings(self) -> Settings:
         return load_settings()
 
     @cached_property
-    def _workflow(self) -> BaseWorkflow[Any, Any]:
-        return load_workflow(self._path)()
+    def _engine(self) -> Engine:
+        return engine_of(load_workflow(self._path)())
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request, whatever happens."""
@@ -130,38 +132,39 @@ class WorkflowFunction:
             case ["runs", run_id]:
                 return await _by_method(request, GET=lambda: self._show_run(run_id))
             case ["runs", run_id, "continue"]:
-                return await _by_method(request, POST=lambda: self._resume(run_id, reopen=False))
+                return await _by_method(request, POST=lambda: self._resume(run_id))
             case ["runs", run_id, "retry"]:
-                return await _by_method(request, POST=lambda: self._resume(run_id, reopen=True))
+                return await _by_method(request, POST=lambda: self._retry(run_id))
             case ["runs", run_id, "cancel"]:
                 return await _by_method(request, POST=lambda: self._cancel(run_id))
             case _:
                 return error_response(404, "not_found", "there is nothing at this path")
 
     async def _run(self, request: Request) -> Response:
-        workflow = self._workflow
         asked = await read_trigger(request)
-        outcome = await workflow.invoke(
+        outcome = await self._engine.invoke(
             asked.type,
             asked.payload,
             trigger=asked.trigger,
-            require_start=asked.trigger.identity is not None or workflow.manifest.durability == "required",
+            require_start=asked.trigger.identity is not None or self._engine.manifest.durability == "required",
             request_timeout_seconds=self._settings.request_timeout_seconds,
         )
         return self._answer(outcome)
 
-    async def _resume(self, run_id: str, *, reopen: bool) -> Response:
-        workflow = self._workflow
-        outcome = await workflow.resume(
-            run_id, reopen=reopen, request_timeout_seconds=self._settings.request_timeout_seconds
-        )
-        if not reopen and outcome.run.status.is_terminal and outcome.persisted:
+    async def _resume(self, run_id: str) -> Response:
+        outcome = await self._engine.resume(run_id, request_timeout_seconds=self._settings.request_timeout_seconds)
+        if isinstance(outcome, Replayed | Ended) and outcome.run.status.is_terminal and outcome.persisted:
             return answer_continued(outcome)
         return self._answer(outcome)
 
+    async def _retry(self, run_id: str) -> Response:
+        return self._answer(
+            await self._engine.retry(run_id, request_timeout_seconds=self._settings.request_timeout_seconds)
+        )
+
     async def _cancel(self, run_id: str) -> Response:
-        manifest = self._workflow.manifest
-        run = await run_archive_module.get_run_archive().request_cancel(
+        manifest = self._engine.manifest
+        run = await run_log_module.get_run_archive().request_cancel(
             manifest.name, run_id, owner=random_id(), retention=manifest.retention
         )
         if run is None:
@@ -169,24 +172,24 @@ class WorkflowFunction:
         log.info("workflow_run_cancel_requested", workflow=manifest.name, run_id=run.id)
         return answer_cancelled(run)
 
-    def _answer(self, outcome: RunOutcome) -> Response:
-        if outcome.interruption is not None and not _is_own_cancellation(outcome.interruption):
-            raise outcome.interruption
-        return answer_run(outcome, self._workflow.manifest, self._clock.now())
+    def _answer(self, outcome: Outcome) -> Response:
+        interruption = outcome.interruption if isinstance(outcome, Ended) else None
+        if interruption is not None and not _is_own_cancellation(interruption):
+            raise interruption
+        return answer_run(outcome, self._engine.manifest, self._clock.now())
 
     async def _describe(self) -> Response:
-        workflow = self._workflow
-        stale = False
+        engine, stale = self._engine, False
         try:
-            async with asyncio.timeout(DESCRIBE_SECONDS):
-                stats, last_run = await read_past(run_log_module.get_run_log_service(), workflow.workflow_id)
+            async with self._clock.timeout(DESCRIBE_SECONDS):
+                stats, last_run = await read_past(run_log_module.get_run_log_service(), engine.manifest.name)
         except Exception as error:  # noqa: BLE001 - the process boundary: without the run log, memory still answers
-            log.warning("run_log_away", workflow=workflow.workflow_id, error=reason_of(error))
-            stats, last_run, stale = workflow.stats, workflow.last_run, True
+            log.warning("run_log_away", workflow=engine.manifest.name, error=reason_of(error))
+            stats, last_run, stale = engine.history.stats, engine.history.last_run, True
         return json_response(
             {
-                "manifest": workflow.manifest,
-                "payload_schema": workflow.payload_json_schema(),
+                "manifest": engine.manifest,
+                "payload_schema": engine.schema.payload_json_schema(),
                 "total_runs": stats["total"],
                 "success_rate": success_rate(stats),
                 "by_status": stats["by_status"],
@@ -196,7 +199,7 @@ class WorkflowFunction:
         )
 
     async def _show_run(self, run_id: str) -> Response:
-        run = await run_log_module.get_run_log_service().get_run(self._workflow.workflow_id, run_id)
+        run = await run_log_module.get_run_log_service().get_run(self._engine.manifest.name, run_id)
         if run is None:
             return error_response(404, "run_not_found", "this workflow has no such run")
         return json_response(run)

@@ -1,11 +1,17 @@
-"""Time in a test's hands."""
+"""A clock that tests move."""
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
 
 
 class ManualClock:
-    """A clock that stands still until it is moved; a sleep moves it, and takes no time.
+    """A clock that stands still until it is moved. A sleep moves it and takes no time.
+
+    A timeout is up once the clock has been moved past it, from whichever thread; how long its body really takes does
+    not matter.
 
     Attributes:
         slept: the seconds of every sleep, in order.
@@ -14,6 +20,7 @@ class ManualClock:
     def __init__(self, now: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)) -> None:
         self._now = now
         self._monotonic = 1000.0
+        self._timeouts: set[ManualTimeout] = set()
         self.slept: list[float] = []
 
     def now(self) -> datetime:
@@ -27,11 +34,58 @@ class ManualClock:
         self.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
 
+    def timeout(self, seconds: float | None) -> "ManualTimeout":
+        return ManualTimeout(self, seconds)
+
     def advance(self, by: timedelta) -> None:
-        """Time passes."""
+        """Let ``by`` pass."""
         self._now += by
         self._monotonic += by.total_seconds()
+        self._expire_timeouts()
 
     def jump(self, to: datetime) -> None:
-        """The wall clock is set, forward or back, as by a person or NTP; no time passes."""
+        """Set the wall clock, forward or back, as a person or NTP does; no time passes."""
         self._now = to
+
+    def _expire_timeouts(self) -> None:
+        for timeout in list(self._timeouts):
+            timeout.expire_by(self._monotonic)
+
+
+class ManualTimeout:
+    """A time limit by a :class:`ManualClock`."""
+
+    def __init__(self, clock: ManualClock, seconds: float | None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._deadline = math.inf
+        self._timeout = asyncio.timeout(None)
+
+    def expired(self) -> bool:
+        return self._timeout.expired()
+
+    def expire_by(self, monotonic: float) -> None:
+        """It is ``monotonic`` now: cancel the body if its time is up. From any thread."""
+        if self._deadline <= monotonic:
+            self._loop.call_soon_threadsafe(self._expire)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        if self._seconds is not None:
+            self._loop = asyncio.get_running_loop()
+            self._deadline = self._clock.monotonic() + self._seconds
+            self._clock._timeouts.add(self)  # noqa: SLF001 - one of its own
+            self.expire_by(self._clock.monotonic())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._clock._timeouts.discard(self)  # noqa: SLF001 - see above
+        self._deadline = math.inf
+        await self._timeout.__aexit__(kind, error, traceback)
+
+    def _expire(self) -> None:
+        if self._deadline < math.inf:  # its body has not ended since
+            self._deadline = math.inf
+            self._timeout.reschedule(self._loop.time())

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from autopilot.base_workflow import LEASE_MARGIN, BaseWorkflow
-from autopilot.core.clock import random_id
-from autopilot.core.recorder import RunOutcome
+from autopilot.base_workflow import BaseWorkflow, equip
+from autopilot.core.engine import LEASE_MARGIN, Engine
+from autopilot.core.outcome import Ended, Outcome
+from autopilot.core.runtime import Runtime
 from autopilot.core.store import StepRecord, Store
 from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -87,16 +88,16 @@ class Harness:
         trigger_type: TriggerType = TriggerType.MANUAL,
         kill_at: str | int | None = None,
         shut_down_at: str | int | None = None,
-    ) -> RunOutcome:
+    ) -> Outcome:
         """:meth:`run`, and how durable its outcome is."""
         trigger = Trigger(identity=identity)
         return await self._serve(
             self._instance(kill_at, shut_down_at),
-            lambda workflow: workflow.invoke(
+            lambda engine: engine.invoke(
                 trigger_type,
                 {} if payload is None else payload,
                 trigger=trigger,
-                require_start=identity is not None or workflow.manifest.durability == "required",
+                require_start=identity is not None or engine.manifest.durability == "required",
             ),
         )
 
@@ -107,7 +108,7 @@ class Harness:
             RunNotFound: there is no such run.
             InstanceKilled: as :meth:`run`.
         """
-        return _run_of(await self._serve(self._instance(kill_at), lambda workflow: workflow.resume(run_id)))
+        return _run_of(await self._serve(self._instance(kill_at), lambda engine: engine.resume(run_id)))
 
     async def retry(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
         """Reopen a run that failed or was cancelled, as a person does by ``/runs/{id}/retry``.
@@ -117,9 +118,7 @@ class Harness:
             RunStateConflict: it has not ended, or it succeeded or was skipped.
             InstanceKilled: as :meth:`run`.
         """
-        return _run_of(
-            await self._serve(self._instance(kill_at), lambda workflow: workflow.resume(run_id, reopen=True))
-        )
+        return _run_of(await self._serve(self._instance(kill_at), lambda engine: engine.retry(run_id)))
 
     def advance(self, by: timedelta) -> None:
         """Time passes."""
@@ -154,21 +153,17 @@ class Harness:
     def _instance(self, kill_at: str | int | None, shut_down_at: str | int | None = None) -> Instance:
         return Instance(self.store, kill_at=kill_at, shut_down_at=shut_down_at, lease_duration=self._lease_duration)
 
-    async def _serve(
-        self, instance: Instance, call: Callable[[BaseWorkflow[Any, Any]], Awaitable[RunOutcome]]
-    ) -> RunOutcome:
-        workflow = self._make()
-        workflow._equip(  # noqa: SLF001 - the seam that is there for this
+    async def _serve(self, instance: Instance, call: Callable[[Engine], Awaitable[Outcome]]) -> Outcome:
+        runtime = Runtime(
             run_log=lambda: instance.store,
             journal=lambda: instance.store,
             clock=self.clock,
-            new_id=random_id,
             random=self._random.random,
             probe=instance,
             shutdown=instance.shutdown,
         )
         try:
-            outcome = await call(workflow)
+            outcome = await call(equip(self._make(), runtime))
             instance.require_alive()
         finally:
             await instance.settle()
@@ -176,7 +171,7 @@ class Harness:
         return outcome
 
 
-def _run_of(outcome: RunOutcome) -> WorkflowRun:
-    if outcome.interruption is not None:
+def _run_of(outcome: Outcome) -> WorkflowRun:
+    if isinstance(outcome, Ended) and outcome.interruption is not None:
         raise outcome.interruption
     return outcome.run

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from autopilot.core.recorder import uninterrupted
+from autopilot.core.runtime import StepProbe
 from autopilot.core.shutdown import Shutdown
-from autopilot.core.steps.runner import StepProbe
 from autopilot.core.store import ClaimOutcome, Lease, RunStart, StartOutcome, StepRecord, Store
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 

@@ -338,7 +338,7 @@ def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     (
-        (("runs", "--since", "yesterday"), "Invalid value for '--since'"),
+        (("runs", "--since", "yesterday"), "is not a valid duration"),
         (("runs", "--limit", "0"), "--limit"),
         (("runs", "--status", "lost"), "--status"),
         (("runs", "--url", "ftp://x"), "is not a URL"),

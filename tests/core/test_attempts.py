@@ -5,10 +5,12 @@ from datetime import timedelta
 import pytest
 
 from autopilot import BaseWorkflow, RunContext, RunStatus, TriggerType, WorkflowManifest
+from autopilot.base_workflow import engine_of
 from autopilot.core.runs.transitions import ATTEMPTS_KEPT, cancelled, claimed
 from autopilot.core.store import Store
 from autopilot.models import RunAttempt
 from autopilot.testing import ManualClock
+from tests.equipment import equipped
 from tests.runs import MakeRun
 
 
@@ -26,7 +28,7 @@ async def test_a_run_remembers_its_attempt_and_the_revision_that_it_ran_in(
 ) -> None:
     monkeypatch.setenv("K_REVISION", "digest-00007-abc")
 
-    run = await Sum(clock=clock).run(TriggerType.HTTP, {})
+    run = await equipped(Sum(), clock=clock).run(TriggerType.HTTP, {})
 
     assert run.attempts == (
         RunAttempt(
@@ -46,7 +48,7 @@ async def test_a_retry_is_another_attempt_with_its_own_revision(
     run = await Sum().run(TriggerType.HTTP, {"fails": True})
     monkeypatch.setenv("K_REVISION", "the fix")
 
-    outcome = await Sum().resume(run.id, reopen=True)
+    outcome = await engine_of(Sum()).retry(run.id)
 
     assert [(attempt.number, attempt.ending, attempt.revision) for attempt in outcome.run.attempts] == [
         (1, RunStatus.FAILED, None),
@@ -59,7 +61,7 @@ async def test_a_run_that_was_skipped_has_no_attempt(default_store: Store, clock
     class Disabled(Sum):
         manifest = WorkflowManifest(name="digest", enabled=False)
 
-    run = await Disabled(clock=clock).run(TriggerType.HTTP, {})
+    run = await equipped(Disabled(), clock=clock).run(TriggerType.HTTP, {})
 
     assert (run.status, run.attempts) == (RunStatus.SKIPPED, ())
 

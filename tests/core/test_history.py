@@ -1,6 +1,7 @@
 """The history against a model: a run log that counts, and instances that lose sight of it."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,8 +71,7 @@ class HistoryBesideARunLog(RuleBasedStateMachine):
     @rule(target=ended, run=consumes(begun), status=st.sampled_from(ENDINGS))
     def a_run_ends(self, run: WorkflowRun, status: RunStatus) -> WorkflowRun:
         over = run.model_copy(update={"status": status})
-        self.history.end(over)
-        self.history.not_saved(over)
+        self.history.settle(over, saved=False)
         self.view[over.id] = status
         self.known.append(over)
         return over
@@ -79,7 +79,7 @@ class HistoryBesideARunLog(RuleBasedStateMachine):
     @rule(run=consumes(ended))
     def a_run_is_saved(self, run: WorkflowRun) -> None:
         self.stored[run.id] = run.status
-        self.history.saved(run)
+        self.history.settle(run, saved=True)
 
     @rule(run=consumes(ended))
     def a_run_was_taken_over(self, run: WorkflowRun) -> None:
@@ -115,12 +115,11 @@ def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
     runs = [make_run() for _ in range(UNSAVED_RUNS + 2)]
     for run in runs:
         history.begin(run, recorded=None)
-        history.end(run)
-        history.not_saved(run)
 
-    assert history.drop_oldest_unsaved() == runs[:2]
+    dropped = [history.settle(run, saved=False) for run in runs]
+
+    assert dropped == [*([[]] * UNSAVED_RUNS), [runs[0]], [runs[1]]]
     assert history.unsaved() == runs[2:]
-    assert history.drop_oldest_unsaved() == []
 
 
 def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
@@ -131,10 +130,9 @@ def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
     history.begin(run, recorded=None)
     assert history.under_way(run.id) == run
     over = run.model_copy(update={"status": RunStatus.FAILED})
-    history.end(over)
+    history.settle(over, saved=False)
     assert history.under_way(run.id) == over
-    assert history.unsaved() == []
-    history.saved(run)
+    history.settle(over, saved=True)
 
     assert history.under_way(run.id) is None
 
@@ -146,7 +144,7 @@ def test_the_last_run_is_the_one_that_started_last_hydrated_or_own() -> None:
     for run in (older, new):
         assert history.last_run == old
         history.begin(run, recorded=None)
-        history.end(run)
+        history.settle(run, saved=True)
 
     assert history.last_run == new
 
@@ -158,23 +156,30 @@ def test_success_rate_is_in_percent_to_one_decimal() -> None:
 
 
 @pytest.mark.parametrize("has_ended", (False, True))
-@pytest.mark.parametrize("told", ("saved", "not_saved", "withdraw"))
-def test_what_an_earlier_attempt_of_the_same_instance_comes_to_changes_nothing(*, has_ended: bool, told: str) -> None:
+@pytest.mark.parametrize(
+    "settle",
+    (
+        lambda history, run: history.settle(run, saved=True),
+        lambda history, run: history.settle(run, saved=False),
+        lambda history, run: history.withdraw(run),
+    ),
+    ids=("saved", "not saved", "superseded"),
+)
+def test_what_an_earlier_attempt_of_the_same_instance_comes_to_changes_nothing(
+    *, has_ended: bool, settle: Callable[[RunHistory, WorkflowRun], object]
+) -> None:
     history = RunHistory()
     first = run_factory(ManualClock())(status=RunStatus.RUNNING)
     history.begin(first, recorded=RunStatus.RUNNING)
     late = first.model_copy(update={"status": RunStatus.FAILED})
     if has_ended:
-        history.end(late)
-        history.not_saved(late)
+        history.settle(late, saved=False)
     second = first.model_copy(update={"attempt": 2})
     history.begin(second, recorded=RunStatus.RUNNING, counted=RunStatus.RUNNING)
 
-    history.end(late)
-    getattr(history, told)(late)
+    settle(history, late)
     over = second.model_copy(update={"status": RunStatus.SUCCESS})
-    history.end(over)
-    history.saved(over)
+    history.settle(over, saved=True)
 
     assert history.stats == {"total": 1, "successful": 1, "by_status": {"success": 1}}
     assert history.recent_runs == [over]
@@ -185,10 +190,9 @@ def test_a_run_that_two_invocations_try_to_save_at_once_is_saved_once_it_is() ->
     history = RunHistory()
     run = run_factory(ManualClock())()
     history.begin(run, recorded=None)
-    history.end(run)
-    history.not_saved(run)
+    history.settle(run, saved=False)
 
-    history.saved(run)
-    history.not_saved(run)
+    history.settle(run, saved=True)
+    history.settle(run, saved=False)
 
     assert history.unsaved() == []

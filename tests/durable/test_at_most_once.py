@@ -2,13 +2,16 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from autopilot import Retry, RunContext, StepInterrupted
+from autopilot.core.store import Lease, StepRecord
 from autopilot.models import StepStatus
-from autopilot.testing import Harness, InstanceKilled
-from tests.durable.scripts import scripted
+from autopilot.testing import Harness, InstanceKilled, ManualClock
+from autopilot.testing.clock import ManualTimeout
+from tests.durable.scripts import FaultyStore, scripted
 
 
 async def pay(ctx: RunContext) -> str:
@@ -96,11 +99,15 @@ async def test_a_timeout_interrupts_it() -> None:
     async def execute(ctx: RunContext) -> None:
         await ctx.step(
             "pay",
-            asyncio.Event().wait,
+            pay_slowly,
             semantics="at_most_once",
-            timeout=timedelta(milliseconds=10),
+            timeout=timedelta(seconds=7),
             retry=Retry(attempts=3),
         )
+
+    async def pay_slowly() -> None:
+        harness.advance(timedelta(seconds=7))
+        await asyncio.Event().wait()
 
     harness = Harness(scripted(execute))
     run = await harness.run()
@@ -129,3 +136,24 @@ async def test_a_timeout_of_the_authors_own_interrupts_it_for_the_next_attempt()
 
     assert (run.status, run.error_type) == ("failed", "StepInterrupted")
     assert harness.executions(run.id)["pay"] == 1
+
+
+async def test_no_body_begins_when_recording_its_start_took_the_rest_of_the_time() -> None:
+    class StoodStill(ManualClock):
+        """The clock of a process that was paused: time has passed, and no timer has run yet."""
+
+        def timeout(self, seconds: float | None) -> ManualTimeout:
+            return super().timeout(None)
+
+    class Slow(FaultyStore):
+        async def record_step(self, lease: Lease, step: StepRecord, **options: Any) -> StepRecord:
+            recorded = await super().record_step(lease, step, **options)
+            if step.status is StepStatus.STARTED:
+                clock.advance(timedelta(seconds=100))
+            return recorded
+
+    clock = StoodStill()
+    harness = Harness(scripted(pay, timeout_seconds=100), store=Slow(clock), clock=clock)
+    run = await harness.run(identity="x")
+
+    assert harness.executions(run.id)["pay"] == 0

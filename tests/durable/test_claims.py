@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from autopilot import BaseWorkflow, RunContext, Trigger, TriggerType
-from autopilot.base_workflow import LEASE_MARGIN
-from autopilot.core.recorder import RunOutcome
+from autopilot.base_workflow import engine_of
+from autopilot.core.outcome import Outcome, Released, Replayed, Superseded
 from autopilot.errors import PayloadConflict, RunNotFound, RunStateConflict
 from autopilot.models import StepStatus
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -28,10 +28,11 @@ async def killed(harness: Harness, moment: str, identity: str = "x") -> None:
 async def test_while_the_lease_lasts_the_trigger_is_told_that_the_run_is_at_work() -> None:
     harness = Harness(scripted(two_steps, timeout_seconds=100))
     await killed(harness, "after body b")
-    harness.advance(timedelta(seconds=99) + LEASE_MARGIN)
+    harness.advance(timedelta(seconds=101))
     held = await harness.deliver(identity="x")
 
-    assert (held.replayed, held.run.status, held.lease) == (True, "running", None)
+    assert isinstance(held, Replayed)
+    assert held.run.status == "running"
     assert held.run.due_at == harness.clock.now() + timedelta(seconds=1)
 
     harness.advance(timedelta(seconds=1))
@@ -41,13 +42,29 @@ async def test_while_the_lease_lasts_the_trigger_is_told_that_the_run_is_at_work
     assert harness.executions(run.id) == {"a": 1, "b": 2}
 
 
+async def test_a_lease_outlasts_the_deadline_so_that_an_attempt_can_still_write_its_ending() -> None:
+    others: list[Outcome] = []
+
+    async def execute(ctx: RunContext) -> None:
+        await ctx.step("a", lambda: 1)
+        harness.advance(timedelta(seconds=101))  # a second more than the invocation has
+        others.append(await harness.deliver(identity="x"))
+
+    harness = Harness(scripted(execute, timeout_seconds=100))
+    released = await harness.deliver(identity="x")
+
+    assert isinstance(released, Released)
+    assert released.persisted
+    assert all(isinstance(other, Replayed) for other in others), "the run was taken from an attempt that was ending"
+
+
 async def test_of_many_triggers_of_an_orphaned_run_at_once_one_goes_on() -> None:
     harness = Harness(scripted(two_steps))
     await killed(harness, "after body a")
     harness.expire_lease()
     outcomes = await asyncio.gather(*(harness.deliver(identity="x") for _ in range(20)))
 
-    at_work = [outcome for outcome in outcomes if outcome.lease is not None]
+    at_work = [outcome for outcome in outcomes if not isinstance(outcome, Replayed)]
     assert len(at_work) == 1
     assert harness.executions(at_work[0].run.id) == {"a": 2, "b": 1}
     assert (await harness.stats())["by_status"] == {"success": 1}
@@ -83,12 +100,12 @@ class Zombie(BaseWorkflow):
         return attempt
 
 
-async def zombie_and_successor(events: Events) -> tuple[Harness, RunOutcome, RunOutcome]:
-    sleeper = Zombie()
-    makes = iter([sleeper, Zombie()])
-    harness = Harness(Zombie)
-    harness._make = lambda: next(makes)
-    zombie = asyncio.ensure_future(harness.deliver(identity="x"))
+async def zombie_and_successor(events: Events) -> tuple[Harness, Outcome, Outcome]:
+    sleeper, harness = Zombie(), Harness(Zombie)
+    # Its process stands still, and with it the clock by which it would end at its deadline.
+    asleep = Harness(lambda: sleeper, store=harness.store, clock=ManualClock())
+    asleep.trace = harness.trace
+    zombie = asyncio.ensure_future(asleep.deliver(identity="x"))
     await sleeper.is_asleep.wait()
     harness.expire_lease()
     successor = await harness.deliver(identity="x")
@@ -100,7 +117,7 @@ async def test_a_step_that_returns_after_its_lease_changes_nothing(events: Event
     harness, zombie, successor = await zombie_and_successor(events)
 
     assert (successor.run.status, successor.run.result) == ("success", [1, 2, 2])
-    assert zombie.superseded
+    assert isinstance(zombie, Superseded)
     assert await harness.get_run(successor.run.id) == successor.run
     assert (await harness.stats())["by_status"] == {"success": 1}
     step = (await harness.steps(successor.run.id))["b"]
@@ -282,7 +299,7 @@ async def test_the_instance_that_resumes_its_own_run_counts_and_lists_it_once() 
 
     workflow = scripted(execute)()
     failed = await workflow.run(TriggerType.MANUAL, trigger=Trigger(identity="x"))
-    outcome = await workflow.resume(failed.id, reopen=True)
+    outcome = await engine_of(workflow).retry(failed.id)
 
     assert workflow.recent_runs == [outcome.run]
     assert workflow.last_run == outcome.run

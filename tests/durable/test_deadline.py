@@ -7,24 +7,32 @@ from typing import Any
 import pytest
 
 from autopilot import BaseWorkflow, RunContext, WorkflowManifest
+from autopilot.core.outcome import Released
 from autopilot.testing import Harness
 from tests.durable.scripts import scripted
 
 SHORT = {"timeout_seconds": 1}
 
 
+async def take_too_long(harness: Harness) -> None:
+    """Work for longer than an invocation has."""
+    harness.advance(timedelta(seconds=1))
+    await asyncio.Event().wait()
+
+
 async def test_a_run_that_came_further_is_given_free_at_the_deadline_and_goes_on_at_once() -> None:
     async def execute(ctx: RunContext) -> list[int]:
         first = await ctx.step("a", lambda: 1)
         if ctx.attempt == 1:
-            await asyncio.Event().wait()
+            await take_too_long(harness)
         return [first, await ctx.step("b", lambda: 2)]
 
     harness = Harness(scripted(execute, **SHORT))
     released = await harness.deliver(identity="x")
     run = await harness.run(identity="x")
 
-    assert released.released == "the deadline of the invocation"
+    assert isinstance(released, Released)
+    assert released.reason == "the deadline of the invocation"
     assert (released.run.status, released.persisted) == ("running", True)
     assert (run.status, run.attempt, run.result) == ("success", 2, [1, 2])
     assert harness.executions(run.id) == {"a": 1, "b": 1}
@@ -32,7 +40,7 @@ async def test_a_run_that_came_further_is_given_free_at_the_deadline_and_goes_on
 
 async def test_a_run_that_came_no_further_fails_at_the_deadline() -> None:
     async def execute(ctx: RunContext) -> None:
-        await ctx.step("a", asyncio.Event().wait)
+        await ctx.step("a", take_too_long, harness)
 
     harness = Harness(scripted(execute, **SHORT))
     run = await harness.run(identity="x")
@@ -45,7 +53,7 @@ async def test_a_run_that_came_no_further_fails_at_the_deadline() -> None:
 async def test_an_attempt_that_only_read_what_others_recorded_came_no_further() -> None:
     async def execute(ctx: RunContext) -> None:
         await ctx.step("a", lambda: 1)
-        await asyncio.Event().wait()
+        await take_too_long(harness)
 
     harness = Harness(scripted(execute, **SHORT))
     first = await harness.run(identity="x")
@@ -70,7 +78,8 @@ async def test_a_run_whose_instance_took_the_time_to_start_does_not_fail_for_it(
     SlowToStart.seconds = 3.0
     run = await harness.run(identity="x")
 
-    assert (released.released, released.run.status) == ("the deadline of the invocation", "running")
+    assert isinstance(released, Released)
+    assert (released.reason, released.run.status) == ("the deadline of the invocation", "running")
     assert (run.status, run.result) == ("success", 2)
 
 
@@ -82,7 +91,7 @@ async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_
 
     async def body(ctx: RunContext) -> str:
         if ctx.attempt == 1:
-            await asyncio.Event().wait()
+            await take_too_long(harness)
         return "done"
 
     harness = Harness(scripted(execute, **SHORT))
@@ -107,5 +116,6 @@ async def test_no_body_begins_past_the_deadline(semantics: str) -> None:
     released = await harness.deliver(identity="x")
     run = await harness.run(identity="x")
 
-    assert released.released == "the deadline of the invocation"
+    assert isinstance(released, Released)
+    assert released.reason == "the deadline of the invocation"
     assert (run.result, harness.executions(run.id)["b"]) == (2, 1)

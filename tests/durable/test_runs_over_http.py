@@ -12,6 +12,7 @@ from autopilot.core.store import Store
 from autopilot.testing import InstanceKilled
 from autopilot.testing.instance import Instance
 from tests.durable.served import Fragile
+from tests.equipment import equipped
 from tests.functions_in_process import BrokenStore, Serve, assert_error
 
 KEY = {"Idempotency-Key": "1"}
@@ -30,7 +31,7 @@ async def orphan(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
         patched.setattr("autopilot.core.run_log.get_run_log_service", lambda: instance.store)
         patched.setattr("autopilot.core.run_log.get_run_journal", lambda: instance.store)
         with pytest.raises(InstanceKilled):
-            await Fragile(probe=instance).run(TriggerType.HTTP, {})
+            await equipped(Fragile(), probe=instance).run(TriggerType.HTTP, {})
     (run,) = (await store.list_runs("fragile"))[0]
     return run.id
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autopilot import MapResult, Retry, RunContext, TriggerType
-from autopilot.core.recorder import RunOutcome
+from autopilot.core.outcome import Outcome, Released
 from autopilot.core.shutdown import Shutdown
 from autopilot.testing import Harness
 from tests.durable.scripts import scripted
@@ -28,7 +28,8 @@ async def test_a_run_is_given_free_and_goes_on_at_once(events: Events) -> None:
     released = await harness.deliver(identity="x", shut_down_at="before body b")
     run = await harness.run(identity="x")
 
-    assert (released.released, released.interruption) == ("the instance is shut down", None)
+    assert isinstance(released, Released)
+    assert released.reason == "the instance is shut down"
     assert (run.status, run.attempt, run.result) == ("success", 2, [1, 2])
     assert harness.executions(run.id) == {"a": 1, "b": 2}
     (line,) = named(events, "workflow_run_released")
@@ -86,7 +87,7 @@ async def test_whatever_the_authors_code_is_within_the_run_goes_on_elsewhere(exe
         run = await harness.run(identity="x")
 
     assert harness.trace.moments[2].startswith("before body b")
-    assert held.released is not None
+    assert isinstance(held, Released)
     assert (run.status, run.attempt, run.result) == ("success", 2, [2])
 
 
@@ -115,7 +116,8 @@ async def test_a_pause_between_two_tries_is_no_obstacle() -> None:
     async with asyncio.timeout(10):
         held = await harness._serve(instance, lambda workflow: workflow.invoke(TriggerType.MANUAL, {}))
 
-    assert held.released == "the instance is shut down"
+    assert isinstance(held, Released)
+    assert held.reason == "the instance is shut down"
     assert (await harness.resume(held.run.id)).result == "done"
 
 
@@ -125,7 +127,8 @@ async def test_an_attempt_that_begins_when_the_process_is_ending_already_ends_to
         held = await harness.deliver(identity="x", shut_down_at="before commit start")
         run = await harness.run(identity="x")
 
-    assert held.released == "the instance is shut down"
+    assert isinstance(held, Released)
+    assert held.reason == "the instance is shut down"
     assert (run.status, run.attempt) == ("success", 2)
 
 
@@ -162,7 +165,7 @@ async def test_every_attempt_of_the_process_is_given_free() -> None:
 
     harness = Harness(scripted(execute))
 
-    async def deliver() -> RunOutcome:
+    async def deliver() -> Outcome:
         instance = harness._instance(None)
         instance.shutdown = shutdown
         return await harness._serve(instance, lambda workflow: workflow.invoke(TriggerType.MANUAL, {}))
@@ -171,7 +174,8 @@ async def test_every_attempt_of_the_process_is_given_free() -> None:
     await all_at_work.wait()
     shutdown.begin()
 
-    assert {(await attempt).released for attempt in attempts} == {"the instance is shut down"}
+    outcomes = await asyncio.gather(*attempts)
+    assert {isinstance(outcome, Released) and outcome.reason for outcome in outcomes} == {"the instance is shut down"}
 
 
 async def test_a_body_in_a_thread_is_abandoned(events: Events) -> None:
@@ -186,7 +190,7 @@ async def test_a_body_in_a_thread_is_abandoned(events: Events) -> None:
     may_end.set()
     run = await harness.run(identity="x")
 
-    assert held.released is not None
+    assert isinstance(held, Released)
     assert [event["step"] for event in named(events, "step_abandoned")] == ["slow"]
     assert run.result is True
 

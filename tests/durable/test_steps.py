@@ -370,11 +370,16 @@ async def test_a_run_begun_inside_a_step_has_steps_of_its_own() -> None:
 
 async def test_a_body_that_takes_longer_than_its_timeout_is_stopped() -> None:
     async def execute(ctx: RunContext) -> None:
-        await ctx.step("it", asyncio.Event().wait, timeout=timedelta(milliseconds=10))
+        await ctx.step("it", body, timeout=timedelta(seconds=7))
 
-    run = await Harness(scripted(execute)).run()
+    async def body() -> None:
+        harness.advance(timedelta(seconds=7))
+        await asyncio.Event().wait()
 
-    assert (run.error_type, run.error) == ("StepTimeout", "step it: stopped after 0.01 s, its timeout")
+    harness = Harness(scripted(execute))
+    run = await harness.run()
+
+    assert (run.error_type, run.error) == ("StepTimeout", "step it: stopped after 7 s, its timeout")
 
 
 async def test_a_timeout_of_the_bodys_own_is_an_error_like_any_other() -> None:
@@ -393,9 +398,10 @@ async def test_a_plain_function_past_its_timeout_is_abandoned_and_its_late_resul
     may_end, ended = threading.Event(), threading.Event()
 
     async def execute(ctx: RunContext) -> None:
-        await ctx.step("slow", slow, timeout=timedelta(milliseconds=10))
+        await ctx.step("slow", slow, timeout=timedelta(seconds=7))
 
     def slow() -> str:
+        harness.advance(timedelta(seconds=7))
         may_end.wait(10)
         ended.set()
         return "late"

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from autopilot import RunContext, TriggerType
+from autopilot.base_workflow import engine_of
 from autopilot.core.clock import SystemClock
+from autopilot.core.outcome import Ended, Released, Replayed
 from autopilot.errors import RunStartFailed, StoreUnavailable
 from autopilot.testing import Harness, ManualClock
 from tests.durable.scripts import FaultyStore, scripted
@@ -46,7 +48,8 @@ async def test_a_step_that_cannot_be_recorded_ends_the_attempt_and_the_run_goes_
     harness.expire_lease()
     run = await harness.run(identity="x")
 
-    assert (ended.released or "").startswith("step b could not be recorded: the store: record_step: it is away")
+    assert isinstance(ended, Released)
+    assert ended.reason.startswith("step b could not be recorded: the store: record_step: it is away")
     assert (ended.run.status, ended.persisted) == ("running", False)
     assert held.status == "running"  # its release could not be recorded either: the lease must end
     assert (run.status, run.attempt, run.result) == ("success", 2, [1, 1, 1])
@@ -62,7 +65,8 @@ async def test_when_only_the_step_failed_the_run_is_free_at_once(faulty: FaultyS
     faulty.away = set()
     run = await harness.run(identity="x")
 
-    assert (ended.released is not None, ended.persisted) == (True, True)
+    assert isinstance(ended, Released)
+    assert ended.persisted
     assert (run.status, run.attempt) == ("success", 2)
 
 
@@ -84,11 +88,11 @@ async def test_an_attempt_that_ended_like_that_is_saved_by_its_instances_next_in
         return await ctx.step("a", lambda: 1)
 
     workflow = scripted(execute)()
-    ended = await workflow.invoke(TriggerType.MANUAL, {})
+    ended = await engine_of(workflow).invoke(TriggerType.MANUAL, {})
     default_faulty.away = set()
-    resumed = await workflow.resume(ended.run.id)
+    resumed = await engine_of(workflow).resume(ended.run.id)
 
-    assert ended.released is not None
+    assert isinstance(ended, Released)
     assert (resumed.run.status, resumed.run.attempt) == ("success", 2)
 
 
@@ -98,7 +102,7 @@ async def test_a_step_whose_answer_was_lost_is_not_executed_again(faulty: Faulty
     ended = await harness.deliver(identity="x")
     run = await harness.run(identity="x")
 
-    assert ended.released is not None
+    assert isinstance(ended, Released)
     assert (run.status, run.result) == ("success", [1, 1, 1])
     assert harness.executions(run.id) == {"a": 1, "b": 1, "c": 1}
 
@@ -143,7 +147,9 @@ async def test_an_ending_whose_answer_was_lost_is_answered_from_the_record(
     ended = await harness.deliver(identity="x")
     again = await harness.deliver(identity="x")
 
-    assert (ended.persisted, again.replayed, again.run) == (False, True, ended.run)
+    assert isinstance(ended, Ended)
+    assert isinstance(again, Replayed)
+    assert (ended.persisted, again.run) == (False, ended.run)
     assert (await harness.stats())["by_status"] == {"success": 1}
 
 
@@ -156,7 +162,8 @@ async def test_a_run_whose_steps_cannot_be_read_is_given_free(faulty: FaultyStor
     faulty.away = set()
     run = await harness.run(identity="x")
 
-    assert (ended.released, ended.persisted) == ("the store: read_steps: it is away", True)
+    assert isinstance(ended, Released)
+    assert (ended.reason, ended.persisted) == ("the store: read_steps: it is away", True)
     assert (run.status, run.attempt, run.result) == ("success", 3, [1, 1, 1])
 
 

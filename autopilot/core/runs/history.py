@@ -28,8 +28,7 @@ class _OpenRun:
     base: RunStatus | None
     """The status under which it counted before anything that happened here."""
     has_ended: bool = False
-    is_unsaved: bool = False
-    """Whether it ended and could not be saved."""
+    """Whether its attempt ended here, and could not be saved yet."""
 
 
 class RunHistory:
@@ -90,26 +89,27 @@ class RunHistory:
         opened = self._open.get(run_id)
         return opened.run if opened is not None else None
 
-    def end(self, run: WorkflowRun) -> None:
-        """A run that began here has ended, or suspends."""
+    def settle(self, run: WorkflowRun, *, saved: bool) -> list[WorkflowRun]:
+        """An attempt that began here has ended, and its run was saved or could not be.
+
+        Returns:
+            The oldest unsaved runs, given up since there are more than :data:`UNSAVED_RUNS`.
+        """
         opened = self._open_attempt(run)
         if opened is None:
-            return
-        opened.run, opened.has_ended = run, True
-        self._count(opened, run.status)
-        if run.attempt > 1:
-            self._forget(run.id)
-        self._recent.append(run)
-
-    def saved(self, run: WorkflowRun) -> None:
-        """The run log has the run as it is here."""
-        if self._open_attempt(run) is not None:
+            return []
+        if not opened.has_ended:
+            opened.run, opened.has_ended = run, True
+            self._count(opened, run.status)
+            if run.attempt > 1:
+                self._forget(run.id)
+            self._recent.append(run)
+        if saved:
             del self._open[run.id]
-
-    def not_saved(self, run: WorkflowRun) -> None:
-        """The run ended here and could not be saved: it is one of :meth:`unsaved` until it is."""
-        if (opened := self._open_attempt(run)) is not None:
-            opened.is_unsaved = True
+        dropped = self.unsaved()[:-UNSAVED_RUNS]
+        for one in dropped:
+            del self._open[one.id]
+        return dropped
 
     def withdraw(self, run: WorkflowRun) -> None:
         """Another attempt has taken over the run: nothing of it counts here."""
@@ -119,15 +119,8 @@ class RunHistory:
             self._forget(run.id)
 
     def unsaved(self) -> list[WorkflowRun]:
-        """The runs that ended here and could not be saved, those that began first first."""
-        return [opened.run for opened in self._open.values() if opened.is_unsaved]
-
-    def drop_oldest_unsaved(self) -> list[WorkflowRun]:
-        """Give up the oldest unsaved runs over :data:`UNSAVED_RUNS`, and say which."""
-        dropped = self.unsaved()[:-UNSAVED_RUNS]
-        for run in dropped:
-            self.saved(run)
-        return dropped
+        """The runs that ended here and could not be saved, in the order in which they began."""
+        return [opened.run for opened in self._open.values() if opened.has_ended]
 
     def _open_attempt(self, run: WorkflowRun) -> _OpenRun | None:
         # Several invocations of one instance may save a run at once, and a later one may have taken it over.

@@ -13,21 +13,22 @@ from typing import Any, Literal
 import structlog
 from pydantic import TypeAdapter
 
-from autopilot.core.clock import Clock
 from autopilot.core.runs.limits import cut_error, text_of
 from autopilot.core.runs.schema import encode_json
+from autopilot.core.runtime import Runtime
 from autopilot.core.steps.keys import UsedKeys, full_key, inside
 from autopilot.core.steps.results import decode_result, function_of, result_adapter
 from autopilot.core.steps.retry import is_final, retry_delay
-from autopilot.core.store import Lease, RunJournal, StepRecord
+from autopilot.core.store import Lease, StepRecord
 from autopilot.errors import (
     AttemptStopped,
+    JournalRequired,
     RunSuperseded,
     StepInterrupted,
     StepTimeout,
     StoreError,
 )
-from autopilot.models import Retry, StepStatus, WorkflowRun
+from autopilot.models import Retry, StepStatus
 
 Semantics = Literal["at_least_once", "at_most_once"]
 
@@ -50,46 +51,37 @@ class StepOptions:
     """The result's type; None: the body's return annotation says."""
 
 
-class StepProbe:
-    """Called around every step's body. The test kit's place to stand; the default does nothing."""
-
-    def before_body(self, run_id: str, key: str) -> None: ...
-
-    def after_body(self, run_id: str, key: str) -> None: ...
-
-
 class StepRunner:
     """The steps of one attempt of a run.
 
     Args:
-        run: as the attempt holds it.
-        steps: what earlier attempts recorded.
+        recorded: the steps that earlier attempts recorded.
+        reopened_attempt: the attempt with which a person last reopened the run; 1 if nobody did.
         expires_at: when the records may be removed.
         deadline: when the attempt must end, by ``clock.monotonic()``.
     """
 
     def __init__(
         self,
-        *,
-        journal: RunJournal,
+        runtime: Runtime,
         lease: Lease,
-        run: WorkflowRun,
-        steps: list[StepRecord],
+        recorded: list[StepRecord],
+        *,
+        reopened_attempt: int,
         expires_at: datetime,
-        clock: Clock,
-        random: Callable[[], float],
         deadline: float,
-        probe: StepProbe,
     ) -> None:
-        self._journal = journal
+        if runtime.journal is None:
+            raise JournalRequired("a step")
+        self._journal = runtime.journal()
+        self._clock = runtime.clock
+        self._random = runtime.random
+        self._probe = runtime.probe
         self._lease = lease
-        self._reopened_attempt = run.reopened_attempt or 1
-        self._known = {step.key: step for step in steps}
+        self._reopened_attempt = reopened_attempt
+        self._known = {step.key: step for step in recorded}
         self._expires_at = expires_at
-        self._clock = clock
-        self._random = random
         self._deadline = deadline
-        self._probe = probe
         self._used = UsedKeys()
         self._is_unsure = False
         self.stopped: AttemptStopped | None = None
@@ -206,7 +198,8 @@ class StepRunner:
     async def _call(
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
     ) -> Any:
-        timeout = asyncio.timeout(None if options.timeout is None else options.timeout.total_seconds())
+        seconds = None if options.timeout is None else options.timeout.total_seconds()
+        timeout = self._clock.timeout(seconds)
         self._probe.before_body(self._lease.run_id, key)
         try:
             with inside(key):
@@ -218,10 +211,10 @@ class StepRunner:
                         if inspect.isawaitable(result):  # a lambda around an async function
                             result = await result
         except TimeoutError as error:
-            if not timeout.expired() or options.timeout is None:
+            if seconds is None or not timeout.expired():
                 raise
             cut_off = StepInterrupted(key) if options.semantics == "at_most_once" else None
-            raise cut_off or StepTimeout(key, options.timeout.total_seconds()) from error
+            raise cut_off or StepTimeout(key, seconds) from error
         self._probe.after_body(self._lease.run_id, key)
         return result
 
@@ -245,10 +238,10 @@ class StepRunner:
         failure = {"error": cut_error(text_of(error)), "error_type": type(error).__name__}
         await self._record(self._step(key, status, tries, began, **failure))
 
-    def _step(self, key: str, status: StepStatus, tries: int, began: datetime, **told: str) -> StepRecord:
+    def _step(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: str) -> StepRecord:
         ended = None if status is StepStatus.STARTED else self._clock.now()
         return StepRecord(
-            key=key, status=status, attempt=self._lease.attempt, tries=tries, started_at=began, ended_at=ended, **told
+            key=key, status=status, attempt=self._lease.attempt, tries=tries, started_at=began, ended_at=ended, **fields
         )
 
     async def _record(self, step: StepRecord) -> StepRecord:

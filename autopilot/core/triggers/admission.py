@@ -1,4 +1,4 @@
-"""Whether a trigger leads to an execution, and whether a run that was taken over may go on."""
+"""Admission: which triggers are executed, and which runs are resumed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,14 @@ from autopilot.models import Schedule, StepStatus, Trigger, WorkflowManifest, Wo
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Why a run is recorded and not executed."""
+    """The reason for which a run is recorded and not executed."""
 
     kind: str
     reason: str
 
 
 def skip_reason(manifest: WorkflowManifest, trigger: Trigger, now: datetime) -> Skip | None:
-    """Why this trigger is not to be executed now, or None."""
+    """Say why this trigger is not to be executed now, or None."""
     if not manifest.enabled:
         return Skip("WorkflowDisabled", "the workflow is disabled in its manifest")
     schedule = _schedule_of(manifest, trigger)
@@ -33,10 +33,10 @@ def skip_reason(manifest: WorkflowManifest, trigger: Trigger, now: datetime) -> 
     )
 
 
-def why_not_to_go_on(
+def check_resumable(
     run: WorkflowRun, manifest: WorkflowManifest, steps: list[StepRecord], now: datetime
 ) -> RunError | None:
-    """Why a run that an attempt has taken over must end instead; None for one that may go on."""
+    """Say why a run that an attempt has taken over must end instead of being resumed; None if it may be resumed."""
     if now - run.started_at > manifest.max_age:
         return RunTooOld(now - run.started_at, manifest.max_age)
     progressed = [step.attempt for step in steps if step.status is StepStatus.SUCCESS]

@@ -1,0 +1,285 @@
+"""One workflow's engine: it starts, resumes and retries the runs of one instance of its class."""
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import structlog
+from pydantic import BaseModel
+from structlog.contextvars import bound_contextvars
+
+from autopilot.context import RunContext
+from autopilot.core.attempt import Attempt, Invocation, Result, ended_run, released_run
+from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Superseded
+from autopilot.core.recorder import RunRecorder, store_seconds
+from autopilot.core.runs.identity import payload_hash, run_id_of
+from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
+from autopilot.core.runtime import Runtime
+from autopilot.core.steps.runner import StepRunner
+from autopilot.core.triggers.admission import check_resumable, skip_reason
+from autopilot.errors import RunStateConflict, StoreError
+from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
+from autopilot.settings import load_config, service_revision
+
+LEASE_MARGIN = timedelta(seconds=2)
+"""By how much an attempt's lease outlasts the deadline of its invocation.
+
+Little, since after a crash nobody works on the run until the lease is over; and little is enough: an attempt that is
+still at work then is fenced off, whatever the clocks say.
+"""
+
+
+class Workflow(Protocol):
+    """The parts of an author's workflow that the engine uses."""
+
+    manifest: ClassVar[WorkflowManifest]
+    Config: ClassVar[type[BaseModel]]
+
+    def execute(self, ctx: Any, payload: Any) -> Awaitable[Any]: ...
+
+    async def setup(self) -> None: ...
+
+
+class Engine:
+    """Executes one instance of a workflow, and keeps that instance's view of the past.
+
+    Args:
+        payload_type: of ``execute``'s payload; anything that pydantic takes.
+        result_type: of what ``execute`` returns; ``Any`` is any JSON value.
+    """
+
+    def __init__(self, workflow: Workflow, runtime: Runtime, *, payload_type: Any, result_type: Any) -> None:
+        self.manifest = type(workflow).manifest
+        self.schema = WorkflowSchema(self.manifest.name, payload_type, result_type)
+        self._workflow = workflow
+        self._runtime = runtime
+        self._recorder = RunRecorder(self.manifest, runtime)
+        self.history = self._recorder.history
+        self._is_set_up = False
+        self._setups_tried = 0
+        self._setup_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    async def hydrate(self) -> None:
+        """Read the past into the history, unless it was read before. Never raises."""
+        if not self._recorder.is_hydrated:
+            await self._recorder.hydrate()
+
+    async def invoke(
+        self,
+        trigger_type: TriggerType,
+        trigger_data: Any,
+        *,
+        trigger: Trigger | None = None,
+        require_start: bool = False,
+        request_timeout_seconds: float | None = None,
+    ) -> Outcome:
+        """Execute the workflow once, for a trigger, and record it.
+
+        A cancellation that reached ``execute`` is not raised but is the outcome's ``interruption``: raise it, unless
+        it was the workflow's own.
+
+        Args:
+            trigger_type: what kind of thing asked for the run.
+            trigger_data: the payload as it was sent, a JSON object.
+            trigger: with an identity, a trigger that comes again is answered from the record of its run.
+            require_start: run nothing unless the start could be recorded.
+            request_timeout_seconds: when the platform ends the request, if sooner than the manifest's timeout.
+
+        Raises:
+            PayloadError: the payload is refused; no run exists.
+            ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
+            RunStartFailed: with ``require_start``, the start could not be recorded.
+        """
+        trigger = trigger or Trigger()
+        payload = self.schema.validate_payload(trigger_data)
+        invocation = self._invocation(request_timeout_seconds)
+        ready = await self._make_ready()
+        run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
+        with bound_contextvars(workflow=self.manifest.name, run_id=run.id):
+            started = await self._start(run, trigger, invocation, required=require_start)
+            if isinstance(started, Replayed):
+                return started
+            if started.run.status.is_terminal:
+                return await self._recorder.end(started, started.run)
+            return await self._work_on(started, ready, invocation)
+
+    async def resume(self, run_id: str, *, request_timeout_seconds: float | None = None) -> Outcome:
+        """Resume a run at its first unrecorded step, as a new attempt, if it is not over and nobody holds it.
+
+        Args:
+            request_timeout_seconds: when the platform ends the request, if sooner than the manifest's timeout.
+
+        Raises:
+            RunNotFound: this workflow has no such run.
+            ConfigInvalid: the workflow's configuration is missing or wrong; the run was left as it is.
+            JournalRequired: the workflow was given a run log only.
+            StoreError: the run could not be taken over.
+        """
+        return await self._take_over(run_id, reopen=False, request_timeout_seconds=request_timeout_seconds)
+
+    async def retry(self, run_id: str, *, request_timeout_seconds: float | None = None) -> Outcome:
+        """Reopen a run that failed or was cancelled, where it failed, as a new attempt: a person's retry.
+
+        Steps that failed or were interrupted begin again. A run that nobody holds is resumed.
+
+        Raises:
+            RunStateConflict: it has not ended, or it succeeded or was skipped.
+            RunNotFound, ConfigInvalid, JournalRequired, StoreError: as :meth:`resume`.
+        """
+        outcome = await self._take_over(run_id, reopen=True, request_timeout_seconds=request_timeout_seconds)
+        if isinstance(outcome, Replayed):
+            raise RunStateConflict(run_id, outcome.run.status, "retried")
+        return outcome
+
+    async def _take_over(self, run_id: str, *, reopen: bool, request_timeout_seconds: float | None) -> Outcome:
+        invocation = self._invocation(request_timeout_seconds)
+        ready = await self._make_ready()
+        with bound_contextvars(workflow=self.manifest.name, run_id=run_id):
+            claimed = await self._recorder.claim(run_id, lease_duration=invocation.lease_duration, reopen=reopen)
+            if isinstance(claimed, Replayed):
+                return claimed
+            return await self._work_on(claimed, ready, invocation)
+
+    def _invocation(self, request_timeout_seconds: float | None) -> Invocation:
+        seconds = float(self.manifest.timeout_seconds)
+        if request_timeout_seconds is not None:
+            seconds = min(seconds, request_timeout_seconds)
+        began = self._runtime.clock.monotonic()
+        return Invocation(
+            began=began,
+            deadline=began + seconds - store_seconds(seconds),
+            lease_duration=timedelta(seconds=seconds) + LEASE_MARGIN,
+        )
+
+    async def _make_ready(self) -> "_Readiness":
+        config = load_config(self._workflow.Config, self.manifest.name)
+        await self._recorder.save_unsaved()
+        return _Readiness(config=config, setup_error=await self._set_up())
+
+    async def _set_up(self) -> BaseException | None:
+        tried = self._setups_tried
+        async with self._lock():
+            # Tried while this waited: a store that hangs is waited for once, and not in a queue.
+            if self._is_set_up and self._setups_tried > tried:
+                return None
+            try:
+                await (self.hydrate() if self._is_set_up else self._workflow.setup())
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
+                return error
+            self._is_set_up = True
+            self._setups_tried += 1
+            return None
+
+    def _lock(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if self._setup_lock is None or self._setup_lock[0] is not loop:
+            self._setup_lock = (loop, asyncio.Lock())  # a lock belongs to one event loop
+        return self._setup_lock[1]
+
+    def _new_run(self, trigger_type: TriggerType, trigger: Trigger, payload: ValidPayload, digest: str) -> WorkflowRun:
+        now = self._runtime.clock.now()
+        run = WorkflowRun(
+            id=run_id_of(self.manifest.name, trigger.identity) if trigger.identity else self._runtime.new_id(),
+            workflow_id=self.manifest.name,
+            status=RunStatus.RUNNING,
+            trigger_type=trigger_type,
+            trigger_data=payload.data,
+            started_at=now,
+            version=self.manifest.version,
+            fingerprint=_fingerprint(type(self._workflow).__module__),
+            payload_hash=digest,
+            rerun_of=trigger.rerun_of,
+        )
+        if (skip := skip_reason(self.manifest, trigger, now)) is None:
+            begun = RunAttempt(number=run.attempt, started_at=now, revision=service_revision())
+            return run.model_copy(update={"attempts": (begun,)})
+        return self._ended(run, RunStatus.SKIPPED, error=skip.reason, error_type=skip.kind)
+
+    async def _start(
+        self, run: WorkflowRun, trigger: Trigger, invocation: Invocation, *, required: bool
+    ) -> Held | Replayed:
+        try:
+            return await self._recorder.start(
+                run,
+                lease_duration=invocation.lease_duration,
+                is_identified=trigger.identity is not None,
+                required=required,
+            )
+        except asyncio.CancelledError as error:
+            # A random id is ours alone, so the run may be recorded whatever became of its start. An id that stands
+            # for a trigger may be another instance's run.
+            if trigger.identity is None:
+                self.history.begin(run, recorded=None)
+                await self._recorder.end(Held(run=run, lease=None), self._ended(run, RunStatus.CANCELLED), error)
+            raise
+
+    def _ended(self, run: WorkflowRun, status: RunStatus, seconds: float = 0.0, **fields: Any) -> WorkflowRun:
+        return ended_run(run, self.manifest, status, self._runtime.clock.now(), seconds, **fields)
+
+    async def _work_on(self, held: Held, ready: "_Readiness", invocation: Invocation) -> Ended | Released | Superseded:
+        """Execute an attempt of the run, and record how it ended."""
+        clock = self._runtime.clock
+        steps, refusal = None, ready.setup_error
+        if held.lease is not None:
+            try:
+                recorded = await self._recorder.read_steps(held.lease)
+            except StoreError as error:
+                return await self._recorder.release(released_run(held.run, clock.now(), 0.0), str(error))
+            refusal = refusal or check_resumable(held.run, self.manifest, recorded, clock.now())
+            steps = StepRunner(
+                self._runtime,
+                held.lease,
+                recorded,
+                reopened_attempt=held.run.reopened_attempt or 1,
+                expires_at=held.run.started_at + self.manifest.max_age + self.manifest.retention,
+                deadline=invocation.deadline,
+            )
+        if refusal is not None:
+            return await self._end(held, Result.failure(refusal), 0.0)
+        began = clock.monotonic()
+        attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
+        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps))
+        seconds = clock.monotonic() - began
+        if (reason := attempt.release_reason) is not None:
+            return await self._recorder.release(released_run(held.run, clock.now(), seconds), reason)
+        return await self._end(held, result, seconds)
+
+    async def _end(self, held: Held, result: Result, seconds: float) -> Ended | Superseded:
+        run = self._ended(held.run, result.status, seconds, **result.fields)
+        return await self._recorder.end(held, run, result.error, is_interruption=result.is_interruption)
+
+    async def _execute(self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None) -> Any:
+        log = structlog.get_logger("autopilot.workflow")
+        ctx = RunContext(
+            run=run,
+            config=config,
+            log=log.bind(workflow=run.workflow_id, run_id=run.id, attempt=run.attempt),
+            run_log=self._runtime.run_log(),
+            clock=self._runtime.clock,
+            steps=steps,
+        )
+        # From the record, in the first attempt too: it must mean the same to every attempt.
+        return await self._workflow.execute(ctx, self.schema.validate_payload(run.trigger_data).value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    """What an invocation needs beside its payload."""
+
+    config: BaseModel
+    setup_error: BaseException | None
+
+
+@cache
+def _fingerprint(module: str) -> str | None:
+    """A digest of the source of a workflow's module; None when it has no file."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not Path(file).is_file():
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
