@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "autopilot.errors",
+        "autopilot.loopback",
         "autopilot.models",
         "autopilot.observability",
         "autopilot.settings",

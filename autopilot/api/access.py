@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from autopilot.core.clock import Clock, random_id
+from autopilot.loopback import LOOPBACK_NAMES
 from autopilot.settings import Settings
 
 KEY_HEADER = "x-api-key"
@@ -31,7 +32,6 @@ WRONG_KEY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _NONCE_LENGTH = 32
 
 
@@ -134,7 +134,7 @@ class Access:
         Raises:
             AccessDenied
         """
-        if self._is_local and connection.url.hostname not in _LOCAL_HOSTS:
+        if self._is_local and connection.url.hostname not in LOOPBACK_NAMES:
             raise AccessDenied(403, "host_not_allowed", "without AUTOPILOT_API_KEY this answers at localhost only")
 
     def session_of(self, connection: HTTPConnection) -> Session | None:

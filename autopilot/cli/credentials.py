@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from autopilot.api.kept_token import KeptToken
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.clock import Clock, SystemClock
+from autopilot.loopback import LOOPBACK_NAMES
 from autopilot.settings import load_settings
 
-_LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 _GOOGLE_DOMAINS = (".run.app", ".cloudfunctions.net")
 _API_PATH = "/api/v1"
 _GCLOUD_SECONDS = 60.0
@@ -36,7 +36,7 @@ def checked_url(url: str) -> str:
 
 def is_local(url: str) -> bool:
     """Whether a URL is one of this machine, as that of ``autopilot dev``."""
-    return urlsplit(url).hostname in _LOCAL_HOSTS
+    return urlsplit(url).hostname in LOOPBACK_NAMES
 
 
 def needs_identity_token(url: str) -> bool:

@@ -21,7 +21,7 @@ from autopilot.cli.api_runs import error_of
 from autopilot.cli.credentials import api_credentials, checked_url
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.options import UrlOption
-from autopilot.development.loopback import HOST, foreign_origin, listen
+from autopilot.loopback import LOOPBACK, PortUnavailable, foreign, listen
 
 _CONNECT_SECONDS = 10.0
 # Of one connection, not of the request (RFC 9110, 7.6.1); and the host, which httpx sets itself.
@@ -40,7 +40,7 @@ def dashboard(
 ) -> None:
     """Open the dashboard of `autopilot dev`, or with --url that of a deployed API, authenticated as you."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    here = f"http://{HOST}:{port}/"
+    here = f"http://{LOOPBACK}:{port}/"
     if not url:
         _require_dev(port)
         console.print(f"The dashboard is at {here}")
@@ -52,7 +52,7 @@ def dashboard(
     credentials()  # so that a missing sign-in is reported here and not in the browser
     try:
         listener = listen(port)
-    except OSError as error:
+    except PortUnavailable as error:
         raise CommandFailed(ExitCode.NOT_SERVED, f"{error}; choose another with --port") from None
     with listener:
         console.print(f"The dashboard of {urlsplit(upstream).netloc} is at {here} until you press Ctrl-C")
@@ -96,7 +96,7 @@ class AuthenticatingProxy:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if (reason := foreign_origin(request.headers, self._port)) is not None:
+        if (reason := foreign(request.headers, self._port)) is not None:
             return PlainTextResponse(reason, 403)
         try:
             answer = await self._http.send(await self._forwarded(request), stream=True)
@@ -125,7 +125,7 @@ class AuthenticatingProxy:
 
 def _require_dev(port: int) -> None:
     try:
-        answer = httpx.get(f"http://{HOST}:{port}/api/v1/health", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"http://{LOOPBACK}:{port}/api/v1/health", timeout=5.0, trust_env=False)
     except httpx.HTTPError:
         raise CommandFailed(
             ExitCode.NOT_SERVED,

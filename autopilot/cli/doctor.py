@@ -25,7 +25,7 @@ from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.options import SOURCE, JsonOption, SourceOption
 from autopilot.cli.output import print_json, safe_text
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
-from autopilot.development.local_store import describe_store
+from autopilot.development.local_store import kept_in
 from autopilot.errors import AutopilotError, SettingsInvalid, SourceInvalid
 from autopilot.provisioning.sources import REQUIREMENTS, requirement_files
 from autopilot.provisioning.terraform_files import FOLDER, own_files, terraform_files
@@ -153,7 +153,7 @@ def _settings(_: Path) -> str:
 def _store(_: Path) -> str:
     try:
         settings = load_settings()
-        place = describe_store(settings)
+        place = kept_in(settings)
         if settings.store == "sqlite" and not settings.sqlite_path.exists():
             return f"{place}, created by the first run"
         asyncio.run(_check_connection())
@@ -293,7 +293,7 @@ def _last_line(text: str) -> str:
 
 if __name__ == "__main__":
     try:
-        workflows = [each.manifest.name for each in load_bundle(Path(sys.argv[1])).workflows]
+        workflows = [each.manifest.name for each in load_bundle(Path(sys.argv[1])).workflows.values()]
     except CommandFailed as failure:
         sys.exit(str(failure))
     typer.echo(f"{len(workflows)} workflow{'' if len(workflows) == 1 else 's'}: {', '.join(workflows) or 'none'}")

@@ -17,7 +17,7 @@ from autopilot.core.clock import SystemClock, random_id
 from autopilot.core.run_log import get_run_archive, get_run_log_service, reset_run_log_service
 from autopilot.core.store import RunFilter
 from autopilot.development.function_server import FunctionServer
-from autopilot.development.local_store import describe_store
+from autopilot.development.local_store import kept_in
 from autopilot.errors import FunctionUnavailable, RunNotFound, StoreError
 from autopilot.models import is_workflow_name
 from autopilot.observability import log_file_of
@@ -35,7 +35,7 @@ class LocalRuns:
     """
 
     def __init__(self, settings: Settings, source: Path) -> None:
-        self.description = describe_store(settings)
+        self.description = kept_in(settings)
         self._settings = settings
         self._source = source
         self._servers: dict[str, FunctionServer] = {}
@@ -98,20 +98,21 @@ class LocalRuns:
             raise CommandFailed(ExitCode.NOT_SERVED, f"{error}\n{log}".rstrip()) from None
 
     def _actions(self, workflow: str) -> RunActions:
-        bundled = {each.manifest.name: each for each in load_bundle(self._source).workflows}
+        workflows = load_bundle(self._source).workflows
+        bundled = {each.manifest.name: (function, each) for function, each in workflows.items()}
         if workflow not in bundled:
             raise CommandFailed(
                 ExitCode.NOT_FOUND,
                 f"{self._source} does not define workflow {workflow}, and only its own code can act on its runs",
             )
+        function, workflow_class = bundled[workflow]
         if workflow not in self._servers:
-            server = local_server(bundled[workflow].entry_point, self._source, self._settings)
-            self._servers[workflow] = server.start()
+            self._servers[workflow] = local_server(function, self._source, self._settings).start()
         clock = SystemClock()
         return RunActions(
             ApiContext(
                 settings=self._settings,
-                catalog=WorkflowCatalog([bundled[workflow].workflow()]),
+                catalog=WorkflowCatalog([workflow_class()]),
                 run_log=get_run_log_service,
                 archive=get_run_archive,
                 client=WorkflowClient({workflow: self._servers[workflow].url}),

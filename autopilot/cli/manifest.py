@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autopilot.cli.bundle import load_bundle
+from autopilot.cli.bundle import load_bundle, no_functions
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.options import SOURCE, SourceOption
 
@@ -24,21 +24,20 @@ def manifest(
     # Indexes follow from the store's queries, which need Firestore's client; the other commands do not.
     from autopilot.provisioning.terraform_variables import as_tfvars, terraform_variables
 
-    root = source.resolve().parent
-    file = output or root / "terraform" / "workflows.auto.tfvars.json"
     if source.name != "main.py":
-        raise CommandFailed(ExitCode.WRONG_USE, f"{source}: Cloud Functions only loads functions from main.py")
-    bundle = load_bundle(source)
-    if not bundle.workflows:
         raise CommandFailed(
-            ExitCode.WRONG_USE, f"{source} defines no workflow: name = entry_point('functions.name:Class')"
+            ExitCode.WRONG_USE, f"{source}: Cloud Functions starts functions from main.py, and from no other file"
         )
-    text = as_tfvars(terraform_variables(bundle, root))
+    bundle = load_bundle(source)
+    file = output or bundle.folder / "terraform" / "workflows.auto.tfvars.json"
+    if not bundle.workflows:
+        raise CommandFailed(ExitCode.WRONG_USE, no_functions(source))
+    text = as_tfvars(terraform_variables(bundle))
     if check:
         _compare(file, text)
     else:
         _write(file, text)
-    names = ", ".join(bundled.manifest.name for bundled in bundle.workflows)
+    names = ", ".join(workflow.manifest.name for workflow in bundle.workflows.values())
     typer.echo(f"{_shown(file)} {'is up to date' if check else 'written'}: {names}")
 
 
@@ -63,7 +62,7 @@ def _compare(file: Path, text: str) -> None:
     diff = difflib.unified_diff(before, after, str(_shown(file)), "main.py", lineterm="")
     for line in diff:
         typer.echo(line)
-    raise CommandFailed(ExitCode.RUN_FAILED, f"{_shown(file)} is out of date; update it with: autopilot manifest")
+    raise CommandFailed(ExitCode.RUN_FAILED, f"{_shown(file)} is out of date; write it with: autopilot manifest")
 
 
 def _shown(file: Path) -> Path:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from autopilot.cli.bundle import require_source
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.main_module import defines, with_function
-from autopilot.cli.options import SOURCE, SourceOption, require_source
+from autopilot.cli.options import SOURCE, SourceOption
 from autopilot.models import is_workflow_name
 
 _RESERVED = {"api", "autopilot", "functions", "main", "tests"}

@@ -10,7 +10,6 @@ import typer
 
 from autopilot.cli.api_runs import ApiRuns
 from autopilot.cli.credentials import api_credentials, checked_url
-from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
 from autopilot.core.store import RunFilter
@@ -83,15 +82,3 @@ def with_runs(url: str | None, source: Path, work: Callable[[RunSource], Awaitab
             await runs.close()
 
     return asyncio.run(open_and_work())
-
-
-def require_source(source: Path) -> None:
-    """Raise unless the bundle's main.py exists.
-
-    Raises:
-        CommandFailed
-    """
-    if not source.is_file():
-        raise CommandFailed(
-            ExitCode.WRONG_USE, f"there is no {source} here; change to your bundle's folder, or use --source"
-        )

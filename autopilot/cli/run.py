@@ -16,7 +16,7 @@ from autopilot.cli.options import SOURCE, JsonOption, SourceOption
 from autopilot.cli.output import print_json
 from autopilot.cli.run_views import WorkflowTotals, has_failed, print_run
 from autopilot.development.function_server import FunctionServer
-from autopilot.development.local_store import describe_store
+from autopilot.development.local_store import kept_in
 from autopilot.errors import FunctionNotServed
 from autopilot.models import WorkflowRun
 from autopilot.settings import load_settings
@@ -46,7 +46,7 @@ def run(
     if as_json:
         print_json(ended)
     else:
-        print_run(Console(), ended, totals, persisted=persisted, store=describe_store(settings))
+        print_run(Console(), ended, totals, persisted=persisted, store=kept_in(settings))
         if failed and persisted:
             typer.echo(f"\n  autopilot show {ended.id}")
     if failed:

@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autopilot.cli.bundle import require_workflow
+from autopilot.cli.bundle import require_source, require_workflow
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.local_runs import local_server
-from autopilot.cli.options import SOURCE, PortOption, SourceOption, require_source
+from autopilot.cli.options import SOURCE, PortOption, SourceOption
 from autopilot.errors import FunctionNotServed
+from autopilot.loopback import PortUnavailable
 from autopilot.settings import load_settings
 
 
@@ -45,7 +46,9 @@ def dev(*, port: PortOption = 8080, source: SourceOption = SOURCE) -> None:
     console = Console(highlight=False)
     try:
         Reloader(source, port, console).run()
+    except PortUnavailable as error:
+        raise CommandFailed(ExitCode.NOT_SERVED, f"{error}; choose another with --port") from None
     except FunctionNotServed as error:
-        raise CommandFailed(ExitCode.NOT_SERVED, f"{error.reason}; choose another with --port") from None
+        raise CommandFailed(ExitCode.NOT_SERVED, error.reason) from None
     except KeyboardInterrupt:
         console.print("stopped")
