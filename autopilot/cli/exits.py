@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import NoReturn, Self
+from typing import Self
 
 import typer
 
@@ -55,11 +55,6 @@ class CommandFailed(Exception):
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-def fail(code: ExitCode, message: str) -> NoReturn:
-    """End the command with an exit code and a message."""
-    raise CommandFailed(code, message)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def init(
         bool, typer.Option("--overwrite", help="With --terraform: replace files that were changed.")
     ] = False,
 ) -> None:
-    """Make a new bundle: a workflow that works, its test, and everything that running and deploying it takes."""
+    """Make a new bundle: a workflow, its test, and the files that run and deploy it."""
     if terraform:
         return _write_configuration(folder, overwrite=overwrite)
     if overwrite:

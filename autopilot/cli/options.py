@@ -23,9 +23,7 @@ SOURCE = Path("main.py")
 
 RUN_HELP = "The run's id, or its first characters."
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
-WorkflowOption = Annotated[
-    str | None, typer.Option("--workflow", "-w", help="The run's workflow, if two workflows have a run of that id.")
-]
+WorkflowOption = Annotated[str | None, typer.Option("--workflow", "-w", help="Only runs of this workflow.")]
 UrlOption = Annotated[
     str | None,
     typer.Option("--url", envvar="AUTOPILOT_URL", help="URL of a deployed API. Default: the runs on this machine."),

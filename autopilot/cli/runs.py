@@ -35,7 +35,7 @@ def runs(
     status: Annotated[RunStatus | None, typer.Option("--status", "-s", help="Only runs in this status.")] = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Print at most so many runs.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of runs.")] = 20,
     url: UrlOption = None,
     source: SourceOption = SOURCE,
     as_json: JsonOption = False,

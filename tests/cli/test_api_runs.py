@@ -115,7 +115,7 @@ async def test_what_acts_is_handed_to_the_function(runs: ApiRuns, default_store:
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "exit_code"),
+    ("status", "message", "exit_code"),
     (
         (409, "it is so", ExitCode.WRONG_STATE),
         (404, "it is so", ExitCode.NOT_FOUND),
@@ -124,11 +124,11 @@ async def test_what_acts_is_handed_to_the_function(runs: ApiRuns, default_store:
     ),
 )
 async def test_a_refusal_is_told_in_the_functions_words(
-    runs: ApiRuns, recorded: WorkflowRun, functions: Functions, *, status: int, told: str, exit_code: ExitCode
+    runs: ApiRuns, recorded: WorkflowRun, functions: Functions, *, status: int, message: str, exit_code: ExitCode
 ) -> None:
     functions.answer = httpx.Response(status, json={"error": {"code": "a_code", "message": "it is so"}})
 
-    with pytest.raises(CommandFailed, match=told) as failure:
+    with pytest.raises(CommandFailed, match=message) as failure:
         await runs.retry("digest", recorded.id, wait=1)
 
     assert failure.value.code is exit_code
@@ -142,7 +142,7 @@ async def test_a_missing_key_says_which_variable_to_set(transport: httpx.ASGITra
 
 
 @pytest.mark.parametrize(
-    ("answer", "exit_code", "told"),
+    ("answer", "exit_code", "message"),
     (
         (lambda _: httpx.Response(403, text="<html>Forbidden"), ExitCode.REFUSED, "403 Forbidden; .*roles/run.invoker"),
         (lambda _: httpx.Response(200, text="<html>hello"), ExitCode.NOT_SERVED, "is not an Autopilot API"),
@@ -157,11 +157,11 @@ async def test_a_missing_key_says_which_variable_to_set(transport: httpx.ASGITra
     ),
 )
 async def test_what_is_no_api_of_ours_is_told(
-    answer: Callable[[httpx.Request], httpx.Response], exit_code: ExitCode, told: str
+    answer: Callable[[httpx.Request], httpx.Response], exit_code: ExitCode, message: str
 ) -> None:
     runs = ApiRuns("https://api.example", transport=httpx.MockTransport(answer))
 
-    with pytest.raises(CommandFailed, match=told) as failure:
+    with pytest.raises(CommandFailed, match=message) as failure:
         await runs.find_runs(RunFilter(), limit=1)
 
     assert failure.value.code is exit_code

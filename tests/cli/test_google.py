@@ -1,6 +1,6 @@
 """The command with an address of Google's: what it has ``gcloud`` do, and what it shows the API.
 
-Only Google itself is stood in for: ``gcloud`` is a program on the PATH that says what it is told to, and the address is
+Only Google itself is replaced: ``gcloud`` is a program on the PATH whose replies a test writes, and the address is
 reached through a proxy of this machine that leads everywhere to one web server, with a certificate for that name.
 """
 

@@ -102,7 +102,7 @@ def test_a_new_workflow_is_served_and_passes_its_test(invoke: Invoke, tmp_path: 
 
 
 def configuration_of_this_repository() -> dict[str, bytes]:
-    """What git has of ``terraform/``, less its tests and what is told of this bundle's workflows."""
+    """What git has of ``terraform/``, less its tests and the variables of this bundle's workflows."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "terraform"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
