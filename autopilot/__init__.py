@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autopilot.api.entry_point import api_entry_point as api_entry_point
     from autopilot.base_workflow import BaseWorkflow as BaseWorkflow
     from autopilot.context import RunContext as RunContext
     from autopilot.core.steps.map import (
         MapItem as MapItem,
         MapResult as MapResult,
     )
+    from autopilot.dashboard.entry_point import api_entry_point as api_entry_point
     from autopilot.errors import (
         AutopilotError as AutopilotError,
         ConfigInvalid as ConfigInvalid,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "api_entry_point": "autopilot.api.entry_point",
+    "api_entry_point": "autopilot.dashboard.entry_point",
     "BaseWorkflow": "autopilot.base_workflow",
     "RunContext": "autopilot.context",
     "MapItem": "autopilot.core.steps.map",

@@ -87,6 +87,11 @@ class RunStatus(StrEnum):
         """Whether a run in this status is over. Only a new attempt (a retry) can reopen it."""
         return self in _TERMINAL
 
+    @property
+    def is_unsuccessful(self) -> bool:
+        """True for a run that failed or was cancelled, which a person's retry can reopen."""
+        return self in {RunStatus.FAILED, RunStatus.CANCELLED}
+
 
 _TERMINAL = frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED})
 

@@ -15,12 +15,13 @@ from typing import Any
 import httpx
 
 from autopilot import RunStatus, TriggerType, WorkflowRun
-from autopilot.api.app import create_app
-from autopilot.core.runs.activity import Tally, interval_of
+from autopilot.api.app import create_context
+from autopilot.core.runs.activity import ActivityCounts, interval_of
 from autopilot.core.store import BucketSize
+from autopilot.dashboard.app import create_app
 from autopilot.development.function_server import FunctionServer
 from autopilot.settings import Settings
-from autopilot.storage.sqlite.activity import CHANGE_TALLY, CREATE_TALLY, as_stored
+from autopilot.storage.sqlite.activity import ADD_TO_ACTIVITY, CREATE_ACTIVITY, encode_durations
 from autopilot.storage.sqlite.store import SQLiteStore
 from benchmarks.environment import cloud_logging
 from benchmarks.measure import Line, Samples, interleave, timed
@@ -99,18 +100,18 @@ def write_history(file: Path, runs: int) -> None:
 
 
 def _write_activity(connection: sqlite3.Connection, size: BucketSize, length: int) -> None:
-    tallies: defaultdict[int, Tally] = defaultdict(Tally)
+    activity: defaultdict[int, ActivityCounts] = defaultdict(ActivityCounts)
     counted = connection.execute(
         f"SELECT completed_at / {length} * {length}, status, duration_ms, count(*) FROM runs GROUP BY 1, 2, 3"
     )
     for start, status, duration_ms, runs in counted:
-        tallies[start].by_status[status] += runs
-        tallies[start].count_durations(interval_of(duration_ms), runs)
-    for start, tally in tallies.items():
+        activity[start].by_status[status] += runs
+        activity[start].count_durations(interval_of(duration_ms), runs)
+    for start, counts in activity.items():
         place = (Sum.manifest.name, size.value, start)
-        connection.execute(CREATE_TALLY, place)
-        for status, runs in tally.by_status.items():
-            connection.execute(CHANGE_TALLY[status], (runs, as_stored(tally.durations), *place))
+        connection.execute(CREATE_ACTIVITY, place)
+        for status, runs in counts.by_status.items():
+            connection.execute(ADD_TO_ACTIVITY[status], (runs, encode_durations(counts.durations), *place))
 
 
 async def measure() -> list[Line]:
@@ -121,7 +122,7 @@ async def measure() -> list[Line]:
             stack.callback(store.close)
             await store.save_run(a_run())
             write_history(Path(folder) / f"{size}.db", size)
-            app: Any = create_app([Sum()], Settings(), store=store)
+            app: Any = create_app(create_context([Sum()], Settings(), store=store))
             clients[size] = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
         lines: list[Line] = []
         for name, path in CALLS.items():
@@ -141,7 +142,7 @@ def _asking(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[obje
 IMPORTING = """
 import time
 began = time.perf_counter()
-import main, autopilot.api.app, functions.feed_digest, functions.uptime_check
+import main, autopilot.dashboard.app, functions.feed_digest, functions.uptime_check
 print(time.perf_counter() - began)
 """
 

@@ -12,8 +12,7 @@ from autopilot.core.clock import random_id
 from autopilot.core.run_log import get_run_log_service
 from autopilot.core.store import BucketSize
 from autopilot.storage.sqlite import rows
-from autopilot.storage.sqlite.activity import CHANGE_TALLY, CREATE_TALLY, GET_DURATIONS
-from autopilot.storage.sqlite.changes import ADD_TO_COUNT
+from autopilot.storage.sqlite.activity import ADD_TO_ACTIVITY, CREATE_ACTIVITY, GET_DURATIONS
 from autopilot.storage.sqlite.schema import migrate
 from benchmarks.environment import cloud_logging, settings
 from benchmarks.measure import Line, interleave, timed
@@ -33,7 +32,7 @@ class BareCommits:
         self._connection = connection
         self._workflow_id, _, *self._ended = rows.run_row(like)
         for size in BucketSize:
-            connection.execute(CREATE_TALLY, (self._workflow_id, size.value, 0))
+            connection.execute(CREATE_ACTIVITY, (self._workflow_id, size.value, 0))
         _, _, *self._started = rows.run_row(
             like.model_copy(
                 update={
@@ -58,13 +57,13 @@ class BareCommits:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(statement, (self._workflow_id, *values))
         for status, change in counts.items():
-            self._connection.execute(ADD_TO_COUNT, (self._workflow_id, status, change))
+            self._connection.execute(rows.ADD_TO_COUNT, (self._workflow_id, status, change))
         self._connection.execute(rows.TAKE_POSITION)
         if has_ended:
             for size in BucketSize:
                 place = (self._workflow_id, size.value, 0)
                 self._connection.execute(GET_DURATIONS, place).fetchone()
-                self._connection.execute(CHANGE_TALLY["success"], (1, b"\0" * 128, *place))
+                self._connection.execute(ADD_TO_ACTIVITY["success"], (1, b"\0" * 128, *place))
         self._connection.execute("COMMIT")
 
 

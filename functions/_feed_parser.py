@@ -71,11 +71,11 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
             sanitize_html=False,  # no HTML is shown; plain_text() removes it
         )
     except _PARSER_FAILURES as error:
-        raise FeedUnreadable(f"it is a broken RSS or Atom feed ({type(error).__name__} in it)") from error
+        raise FeedUnreadable(_BROKEN) from error
     if not parsed.get("version"):
         raise FeedUnreadable("it is not an RSS or Atom feed")
     if parsed.bozo and not parsed.entries and not isinstance(parsed.bozo_exception, _HARMLESS):
-        raise FeedUnreadable("it is a broken RSS or Atom feed without a readable entry")
+        raise FeedUnreadable(_BROKEN)
     entries: dict[str, Entry] = {}
     for raw in parsed.entries:
         entry = _entry(raw)
@@ -86,6 +86,8 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
 
 _PARSER_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of feedparser in a broken feed: a character beyond the last one, a place outside of any entry."""
+
+_BROKEN = "it is a broken RSS or Atom feed without a readable entry"
 
 _HARMLESS = (feedparser.CharacterEncodingOverride, feedparser.NonXMLContentType)
 """Complaints of feedparser about a document that it could read."""

@@ -6,12 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.api.log_lines import ReadLog
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.core.run_log import use_store
 from autopilot.core.shutdown import Shutdown
 from autopilot.core.store import Store
+from autopilot.dashboard.app import create_app
 from autopilot.settings import load_settings
 from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport, host_of
@@ -43,7 +44,7 @@ def api_over(functions: FunctionsTransport) -> ApiOver:
         urls = {each.manifest.name: f"http://{host_of(each.manifest.name)}" for each in SERVED}
         client = WorkflowClient(urls, transport=transport or functions)
         settings = load_settings(variables)
-        app: Any = create_app(
+        context = create_context(
             [each() for each in SERVED],
             settings,
             client=client,
@@ -51,6 +52,7 @@ def api_over(functions: FunctionsTransport) -> ApiOver:
             shutdown=shutdown or Shutdown(),
             read_log=read_log,
         )
+        app: Any = create_app(context)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
@@ -65,7 +67,13 @@ def process_store(store: Store) -> Iterator[Store]:
 
 
 @pytest.fixture
-async def api(api_over: ApiOver, process_store: Store) -> AsyncIterator[httpx.AsyncClient]:
-    async with api_over() as client:
+def api_clock() -> ManualClock:
+    """The time of the API."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def api(api_over: ApiOver, process_store: Store, api_clock: ManualClock) -> AsyncIterator[httpx.AsyncClient]:
+    async with api_over(clock=api_clock) as client:
         client.base_url = httpx.URL("http://localhost/api/v1")
         yield client

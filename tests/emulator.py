@@ -1,4 +1,7 @@
-"""The real Firestore emulator: one for all processes of a test session, on a free port, ended with the last of them."""
+"""The real Firestore emulator: one for all processes of a test session, on a free port, ended with the last of them.
+
+``python -m tests.emulator COMMAND`` runs a command with an emulator of its own.
+"""
 
 import fcntl
 import http.client
@@ -11,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -103,8 +107,8 @@ def _emulator_command() -> list[str]:
     script = Path(gcloud).resolve().parent.parent / _COMPONENT
     if not script.exists():  # gcloud is a wrapper and not a link into the SDK
         asked = [gcloud, "info", "--format=value(installation.sdk_root)"]
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
-        script = Path(told.stdout.strip()) / _COMPONENT
+        info = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+        script = Path(info.stdout.strip()) / _COMPONENT
     if not script.exists():
         raise EmulatorMissing("gcloud has no Firestore emulator: gcloud components install cloud-firestore-emulator")
     return [str(script)]
@@ -126,3 +130,18 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _run_with_emulator(command: list[str]) -> int:
+    environment = dict(os.environ)
+    with ExitStack() as stack:
+        shared = Path(stack.enter_context(TemporaryDirectory()))
+        try:
+            environment["FIRESTORE_EMULATOR_HOST"] = stack.enter_context(emulator(shared))
+        except EmulatorMissing as missing:  # the tests among what is run say what they do without
+            sys.stderr.write(f"{missing}\n")
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(_run_with_emulator(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -44,6 +44,8 @@ class Wire:
     commits: list[Any] = field(default_factory=list)
     queries: list[Any] = field(default_factory=list)
     next_fault: Callable[[], Fault | None] = lambda: None
+    meanwhile: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
+    """What happens elsewhere, each once: the last of these after a store has read and before its next commit is sent."""
 
     def connect(self) -> AsyncClient:
         """A client whose RPCs pass here: what a store is given to make its clients."""
@@ -64,6 +66,8 @@ class _Tapped:
         self._wire = wire
 
     async def commit(self, *, request: Any, **rest: Any) -> Any:
+        if self._wire.meanwhile:
+            await self._wire.meanwhile.pop()()
         self._wire.calls["commit"] += 1
         self._wire.commits.append(request["writes"])
         fault = self._wire.next_fault()

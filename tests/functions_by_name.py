@@ -1,5 +1,6 @@
 """The functions of workflows in this process, each at an address of its own: what the API calls in tests."""
 
+import asyncio
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,10 @@ def function_app(workflow_path: str) -> Any:
 
 
 class FunctionsTransport(httpx.AsyncBaseTransport):
-    """Sends a request to the function whose workflow is the request's host."""
+    """Sends a request to the function whose workflow is the request's host.
+
+    A function is a process of its own: it finishes what it has begun, whether or not its caller is still there.
+    """
 
     def __init__(self, workflow_paths: Mapping[str, str]) -> None:
         self._apps = {
@@ -27,10 +31,18 @@ class FunctionsTransport(httpx.AsyncBaseTransport):
             for name, path in workflow_paths.items()
         }
         self.requests: list[httpx.Request] = []
+        self.working: set[asyncio.Task[httpx.Response]] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return await self._apps[request.url.host].handle_async_request(request)
+        work = asyncio.create_task(self._apps[request.url.host].handle_async_request(request))
+        self.working.add(work)
+        work.add_done_callback(self.working.discard)
+        return await asyncio.shield(work)
+
+    async def finish(self) -> None:
+        """Wait until every function has answered."""
+        await asyncio.gather(*self.working)
 
 
 def host_of(workflow: str) -> str:

@@ -75,8 +75,8 @@ def a_step(key: str = "check", status: StepStatus = StepStatus.SUCCESS, **fields
     return StepRecord(key=key, status=status, **given | fields)
 
 
-async def record(store: Store, lease: Lease, step: StepRecord, known: StepRecord | None = None) -> StepRecord:
-    return await store.record_step(lease, step, expires_at=LONG_HENCE, known=known)
+async def record(store: Store, lease: Lease, step: StepRecord) -> StepRecord:
+    return await store.record_step(lease, step, expires_at=LONG_HENCE)
 
 
 def by_key(steps: Iterable[StepRecord]) -> list[StepRecord]:

@@ -39,6 +39,18 @@ async def trigger(api: httpx.AsyncClient, workflow: str, payload: dict[str, Any]
     return accepted
 
 
+async def trigger_waiting(api: httpx.AsyncClient, clock: ManualClock) -> httpx.Response:
+    """Trigger a run that goes on until ``Waiting.may_go_on`` is set; the wait for it ends once it has begun."""
+    Waiting.may_go_on, Waiting.began = asyncio.Event(), asyncio.Event()
+    triggered = asyncio.create_task(api.post("/workflows/waiting/trigger", headers={"Prefer": "wait=7"}))
+    await Waiting.began.wait()
+    clock.advance(timedelta(seconds=6))
+    await asyncio.sleep(0)
+    assert not triggered.done()
+    clock.advance(timedelta(seconds=1))
+    return await triggered
+
+
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counting, "in_the_way", 2)
@@ -196,16 +208,18 @@ async def test_a_trigger_that_comes_again_with_its_key_is_the_same_run(api: http
     assert (first["run_id"], first["replayed"], second["replayed"]) == (second["run_id"], False, True)
 
 
-async def test_a_run_that_takes_longer_than_the_wait_is_told_of_before_it_ends(api: httpx.AsyncClient) -> None:
-    Waiting.may_go_on, Waiting.began = asyncio.Event(), asyncio.Event()
+async def test_a_run_that_takes_longer_than_the_wait_is_answered_while_it_is_running(
+    api: httpx.AsyncClient, api_clock: ManualClock, functions: FunctionsTransport
+) -> None:
+    answer = await trigger_waiting(api, api_clock)
 
-    answer = await api.post("/workflows/waiting/trigger", headers={"Prefer": "wait=1"})
-
-    assert answer.status_code == 202
-    assert answer.json()["status"] is None
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
     location = answer.headers["location"].removeprefix("/api/v1")
     assert (await api.get(location)).json()["run"]["status"] == "running"
+
     Waiting.may_go_on.set()
+    await functions.finish()
+    assert (await api.get(location)).json()["run"]["status"] == "success"
 
 
 async def test_a_payload_that_the_workflow_refuses_is_told_with_its_fields(api: httpx.AsyncClient) -> None:
@@ -243,14 +257,14 @@ async def test_a_rerun_is_a_new_run_of_the_same_payload(api: httpx.AsyncClient) 
     assert (rerun["rerun_of"], rerun["result"], rerun["trigger_type"]) == (run_id, {"text": "3 x tea"}, "manual")
 
 
-async def test_a_cancelled_run_stays_cancelled_when_its_attempt_ends(api: httpx.AsyncClient) -> None:
-    Waiting.may_go_on, Waiting.began = asyncio.Event(), asyncio.Event()
-    run_id = (await trigger(api, "waiting", {}, Prefer="wait=1"))["run_id"]
+async def test_a_cancelled_run_stays_cancelled_when_its_attempt_ends(
+    api: httpx.AsyncClient, api_clock: ManualClock, functions: FunctionsTransport
+) -> None:
+    run_id = (await trigger_waiting(api, api_clock)).json()["run_id"]
 
     cancelled = await api.post(f"/workflows/waiting/runs/{run_id}/cancel")
     Waiting.may_go_on.set()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await functions.finish()
 
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert (await api.get(f"/workflows/waiting/runs/{run_id}")).json()["run"]["status"] == "cancelled"
@@ -279,12 +293,14 @@ async def test_an_action_that_does_not_go_with_the_status_is_409(api: httpx.Asyn
     assert error["details"] == {"run_id": run_id, "status": "success"}
 
 
-async def test_a_run_that_is_not_over_is_not_removed(api: httpx.AsyncClient) -> None:
-    Waiting.may_go_on, Waiting.began = asyncio.Event(), asyncio.Event()
-    run_id = (await trigger(api, "waiting", {}, Prefer="wait=1"))["run_id"]
+async def test_a_run_that_is_not_over_is_not_removed(
+    api: httpx.AsyncClient, api_clock: ManualClock, functions: FunctionsTransport
+) -> None:
+    run_id = (await trigger_waiting(api, api_clock)).json()["run_id"]
 
     assert_error(await api.delete(f"/workflows/waiting/runs/{run_id}"), 409, "run_state_conflict")
     Waiting.may_go_on.set()
+    await functions.finish()
 
 
 async def test_of_two_retries_at_once_one_is_told_that_the_run_is_at_work(

@@ -1,10 +1,16 @@
-"""Who may call: the key, the dashboard's session, and what tells a page of ours from anybody else's.
+"""Access control: the API key, the dashboard's session, and protection against cross-site requests.
 
-Without a key the function is private: IAM stands before it, and whoever gets here may do everything. With one, a call
-has it in ``X-API-Key`` or comes from a browser that signed in with it.
+Without a key the function is private: IAM protects it, and every caller that IAM lets through may do everything. With
+a key, a call sends it in ``X-API-Key`` or comes from a browser that signed in with it.
 
-A browser holds one cookie: a random number, and once it has signed in the end of the session and our signature. The
-CSRF token of its pages is a digest of that number, so that every instance can check it and nobody has to remember it.
+A browser holds one cookie: a nonce, and once it has signed in the session's end and our signature. The CSRF token of
+its pages is a digest of that nonce, so that every instance can check it and none has to store it.
+
+Fetch Metadata (``Sec-Fetch-Site``) alone does not replace the token: browsers send it to HTTPS and to localhost only,
+and old ones never, while a page served by plain HTTP on a network must not be open to every site that its reader
+visits. Comparing ``Origin`` with ``Host`` does not work behind the proxy of ``autopilot dashboard``, which changes
+``Host``. The libraries for Starlette (starlette-csrf, asgi-csrf) set a cookie of their own that is not bound to the
+session, and answer in a shape of their own.
 """
 
 import hashlib
@@ -18,6 +24,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from autopilot.core.clock import Clock, random_id
+from autopilot.function.trigger import RequestRefused
 from autopilot.loopback import LOOPBACK_NAMES
 from autopilot.settings import Settings
 
@@ -28,84 +35,75 @@ CSRF_FIELD = "csrf_token"
 SESSION_LENGTH = timedelta(hours=12)
 
 WRONG_KEY_SECONDS = 1.0
-"""What an answer to a wrong key takes: guessing is slow."""
+"""How long the answer to a wrong key takes, so that guessing is slow."""
 
 log = structlog.get_logger(__name__)
 
 _NONCE_LENGTH = 32
 
 
-class AccessDenied(Exception):
-    """The call is refused: ``status`` is its HTTP answer, ``code`` names the reason for programs."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a browser holds."""
+    """A browser's session."""
 
     nonce: str
     expires_at: datetime | None = None
-    """Of a session that signed in; None: it only tells pages of ours from others."""
+    """None: the browser has not signed in; the session only carries the CSRF token."""
 
     @property
     def csrf_token(self) -> str:
-        """What a write from a page of this session must carry."""
+        """The token that a write from a page of this session must carry."""
         return hmac.new(self.nonce.encode(), b"autopilot csrf", hashlib.sha256).hexdigest()
 
 
 class Access:
-    """Decides who may call what."""
+    """Checks keys, sessions and CSRF tokens, and sets the session's cookie."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._key = None if settings.api_key is None else settings.api_key.get_secret_value()
         self._is_local = not settings.in_cloud and self._key is None
         self._clock = clock
-        # The key signs: sessions are the same to every instance, and end when the key is changed.
+        # Signed with the key: every instance can check a session, and all of them end when the key is changed.
         self._signer = Signer(self._key or random_id(), salt="autopilot.session", digest_method=hashlib.sha256)
-        # The prefix has browsers refuse the cookie from other hosts and without Secure. Without a key the cookie
-        # opens nothing, and on http://localhost, where the proxy of `autopilot dashboard` is, not every browser
-        # would take a secure one.
+        # With the prefix browsers refuse the cookie from other hosts and without Secure. Without a key the cookie
+        # grants nothing, and on http://localhost, where the proxy of `autopilot dashboard` is, not every browser
+        # accepts a secure one.
         self.cookie_name = "__Host-autopilot" if self._key else "autopilot"
 
     @property
     def needs_sign_in(self) -> bool:
-        """Whether there is a key to know."""
+        """True if callers need a key."""
         return self._key is not None
 
     async def check_key(self, given: str) -> None:
-        """Refuse a wrong key, slowly, and log that there was one.
+        """Refuse a wrong key, slowly, and log it.
 
         Raises:
-            AccessDenied
+            RequestRefused
         """
         if self._key is None or not hmac.compare_digest(given.encode(), self._key.encode()):
             log.warning("api_key_refused")
             await self._clock.sleep(WRONG_KEY_SECONDS)
-            raise AccessDenied(401, "unauthorized", "the key is wrong")
+            raise RequestRefused(401, "unauthorized", "the key is wrong")
 
     async def check_caller(self, connection: HTTPConnection) -> None:
-        """Refuse a caller that has neither key nor session, or a write that no page of ours sent.
+        """Refuse a caller that has neither the key nor a session.
 
         Raises:
-            AccessDenied
+            RequestRefused
         """
         self.check_host(connection)
         if self._key is not None and (given := connection.headers.get(KEY_HEADER)) is not None:
             await self.check_key(given)
-            return  # no page of another origin can set this header: it would need our leave by CORS
+            return  # a page of another origin cannot set this header unless CORS allows it
         if self._key is not None and not self.is_signed_in(connection):
-            raise AccessDenied(401, "unauthorized", "send the key as X-API-Key, or sign in")
+            raise RequestRefused(401, "unauthorized", "send the key in X-API-Key, or sign in")
 
     def check_api_write(self, connection: HTTPConnection) -> None:
-        """Refuse a write to the API that a browser sent without its page's token. Programs need none.
+        """Refuse a write to the API from a browser without its page's CSRF token. Programs need none.
 
         Raises:
-            AccessDenied
+            RequestRefused
         """
         if self._key is not None and KEY_HEADER in connection.headers:
             return
@@ -114,31 +112,31 @@ class Access:
             self.check_token(connection, connection.headers.get(CSRF_HEADER))
 
     def check_token(self, connection: HTTPConnection, token: str | None) -> None:
-        """Refuse what does not come from a page of this session.
+        """Refuse a request that does not come from a page of this session.
 
         Raises:
-            AccessDenied
+            RequestRefused
         """
-        # Said by the browser and not by the page; right through proxies too, unlike a comparison of Origin and Host.
+        # Set by the browser; no page can change it, and no proxy has to.
         if connection.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-            raise AccessDenied(403, "origin_not_allowed", "this comes from a page of another site")
+            raise RequestRefused(403, "origin_not_allowed", "the request comes from a page of another site")
         session = self.session_of(connection)
         if session is None or token is None or not hmac.compare_digest(token.encode(), session.csrf_token.encode()):
-            raise AccessDenied(403, "csrf_token_invalid", "the page is too old or not ours: load it again")
+            raise RequestRefused(403, "csrf_token_invalid", "the page is too old or not from here: reload it")
 
     def check_host(self, connection: HTTPConnection) -> None:
-        """On a developer's machine without a key, answer to names of this machine only.
+        """On a developer's machine without a key, refuse any host name but this machine's own.
 
-        A page of any site can give its own name our address (DNS rebinding), and would be our origin then.
+        Any site can make its own name resolve to our address (DNS rebinding), and would then be our origin.
 
         Raises:
-            AccessDenied
+            RequestRefused
         """
         if self._is_local and connection.url.hostname not in LOOPBACK_NAMES:
-            raise AccessDenied(403, "host_not_allowed", "without AUTOPILOT_API_KEY this answers at localhost only")
+            raise RequestRefused(403, "host_not_allowed", "without AUTOPILOT_API_KEY it is served at localhost only")
 
     def session_of(self, connection: HTTPConnection) -> Session | None:
-        """The session that the browser's cookie stands for, if it is one of ours and not over."""
+        """The session in the browser's cookie, or None if it is not ours or has ended."""
         cookie = connection.cookies.get(self.cookie_name, "")
         if len(cookie) == _NONCE_LENGTH and cookie.isalnum():
             return Session(cookie)
@@ -150,22 +148,22 @@ class Access:
         return session if session.expires_at is not None and self._clock.now() < session.expires_at else None
 
     def is_signed_in(self, connection: HTTPConnection) -> bool:
-        """Whether the browser's session signed in and is not over."""
+        """True if the browser has signed in and its session has not ended."""
         session = self.session_of(connection)
         return session is not None and session.expires_at is not None
 
     def begin_session(self, response: Response, session: Session) -> None:
-        """Give the browser a session that is not signed in."""
+        """Set the cookie of a session that has not signed in."""
         self._set_cookie(response, session.nonce)
 
     def sign_in(self, response: Response) -> None:
-        """Give the browser a new session that is signed in; what it held before is worth nothing."""
+        """Set the cookie of a new session that has signed in; the one before it is worth nothing."""
         expires_at = self._clock.now() + SESSION_LENGTH
         value = self._signer.sign(f"{random_id()}-{int(expires_at.timestamp())}").decode()
         self._set_cookie(response, value, int(SESSION_LENGTH.total_seconds()))
 
     def sign_out(self, response: Response) -> None:
-        """Take the session from the browser."""
+        """Remove the session's cookie."""
         response.delete_cookie(self.cookie_name, path="/", secure=self.needs_sign_in, httponly=True, samesite="strict")
 
     def _set_cookie(self, response: Response, value: str, max_age: int | None = None) -> None:

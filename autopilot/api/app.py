@@ -1,4 +1,4 @@
-"""The application: API v1 and the dashboard behind one door."""
+"""API v1 as an ASGI application, and what it shares with the dashboard: context, middleware, error answers."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,43 +8,43 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from autopilot import observability
-from autopilot.api.access import Access, AccessDenied
-from autopilot.api.actions import FunctionRefusal
-from autopilot.api.context import ApiContext, WorkflowCatalog
-from autopilot.api.door import Boundary, Door, SecurityHeaders
-from autopilot.api.errors import FilterInvalid, answer_exception, answer_invalid
+from autopilot.api.access import Access
+from autopilot.api.catalog import WorkflowCatalog
+from autopilot.api.context import ApiContext
+from autopilot.api.errors import answer_exception, answer_invalid
 from autopilot.api.events import Events
+from autopilot.api.identity_tokens import IdentityTokens
 from autopilot.api.log_lines import ReadLog
+from autopilot.api.middleware import AuthMiddleware, ErrorMiddleware, SecurityHeadersMiddleware
 from autopilot.api.reads import Reads
-from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
+from autopilot.api.workflow_client import WorkflowClient
 from autopilot.api.writes import Writes
 from autopilot.base_workflow import BaseWorkflow
-from autopilot.core import run_log as run_archive_module, run_log as run_log_module
+from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.core.store import Store
-from autopilot.dashboard.pages import Pages
 from autopilot.errors import AutopilotError
+from autopilot.function.trigger import RequestRefused
 from autopilot.settings import Settings
 from autopilot.version import VERSION
 
 API_PATH = "/api/v1"
-STATIC = Path(__file__).parents[1] / "dashboard" / "static"
+
+HANDLED_ERRORS: tuple[type[Exception], ...] = (AutopilotError, RequestRefused, HTTPException, Exception)
+"""What an application must have handlers for, so that every error is answered in its own form."""
 
 log = structlog.get_logger(__name__)
 
 
-def create_app(
+def create_context(
     workflows: Iterable[BaseWorkflow[Any, Any]],
     settings: Settings,
     *,
@@ -55,26 +55,26 @@ def create_app(
     shutdown: Shutdown = PROCESS_SHUTDOWN,
     read_log: ReadLog | None = None,
     bundle: Path = Path(),
-) -> ASGIApp:
-    """API v1 and the dashboard over these workflows.
+) -> ApiContext:
+    """The dependencies of the API and the dashboard.
 
     Args:
         workflows: one instance of each; none of them is run here.
         settings: of this process.
-        store: where the records are; default: the process's, looked up at each use.
-        client: the workflows' functions; default: at the addresses that the settings name.
-        clock: what is known of time.
-        new_id: gives random ids.
-        shutdown: tells when streams are to end.
-        read_log: what runs logged, for their pages; default: from the file that the settings name, if they do.
+        store: where the records are; default: the process's store, looked up at each use.
+        client: calls the workflows' functions; default: at the addresses in the settings.
+        clock: all times and time limits.
+        new_id: makes random ids.
+        shutdown: ends the streams when the process ends.
+        read_log: reads what a run logged; default: from the log file in the settings, if there is one.
         bundle: the folder of the workflows' code; default: the working directory.
     """
     clock = clock or SystemClock()
-    context = ApiContext(
+    return ApiContext(
         settings=settings,
         catalog=WorkflowCatalog(workflows),
         run_log=lambda: store or run_log_module.get_run_log_service(),
-        archive=lambda: store or run_archive_module.get_run_archive(),
+        archive=lambda: store or run_log_module.get_run_archive(),
         client=client
         or WorkflowClient(settings.function_urls, fetch_token=IdentityTokens() if settings.in_cloud else None),
         access=Access(settings, clock),
@@ -85,56 +85,38 @@ def create_app(
         or (None if settings.log_file is None else partial(observability.read_log, settings.log_file)),
         bundle=bundle.resolve(),
     )
-    door: ASGIApp = Door(_inside(context), context.access, api_path=API_PATH)
-    if settings.api_cors_origins:
-        door = CORSMiddleware(
-            door,
-            allow_origins=settings.api_cors_origins,
+
+
+def protected(app: ASGIApp, context: ApiContext) -> ASGIApp:
+    """``app`` behind authorization, CORS, security headers and the process boundary."""
+    app = AuthMiddleware(app, context.access, api_path=API_PATH)
+    if context.settings.api_cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=context.settings.api_cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key"],
             expose_headers=["Location"],
         )
-    return Boundary(SecurityHeaders(door, in_cloud=settings.in_cloud))
-
-
-def _inside(context: ApiContext) -> Starlette:
-    pages = Pages(context)
-    return Starlette(
-        routes=[
-            Mount(API_PATH, create_api(context)),
-            Mount("/static", StaticFiles(directory=STATIC)),
-            *pages.routes(),
-        ],
-        exception_handlers=dict.fromkeys(_HANDLED, pages.show_error),
-    )
+    return ErrorMiddleware(SecurityHeadersMiddleware(app, in_cloud=context.settings.in_cloud))
 
 
 def create_api(context: ApiContext) -> FastAPI:
-    """API v1, mounted under its path."""
+    """API v1, to be mounted at :data:`API_PATH`."""
     api = FastAPI(
         title="Autopilot",
         version=VERSION,
-        description="The records of durable workflows, and what can be done with them.",
+        description="The records of durable workflows, and actions on them.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     for part in (Reads(context), Writes(context), Events(context)):
         api.include_router(part.router())
-    for kind in _HANDLED:
+    for kind in HANDLED_ERRORS:
         api.add_exception_handler(kind, _answer_exception)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
     return api
-
-
-_HANDLED: tuple[type[Exception], ...] = (
-    AutopilotError,
-    AccessDenied,
-    FunctionRefusal,
-    FilterInvalid,
-    HTTPException,
-    Exception,
-)
 
 
 async def _answer_exception(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""``GET /events``: runs as they change, as server-sent events (html.spec.whatwg.org, section 9.2)."""
+"""The ``/events`` endpoint: changes of runs as server-sent events (html.spec.whatwg.org, section 9.2)."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -9,25 +9,29 @@ from starlette.responses import Response, StreamingResponse
 
 from autopilot.api.context import ApiContext
 from autopilot.api.errors import documented
-from autopilot.api.schemas import RunSummary, summary_of
+from autopilot.api.schemas import summary_of
 from autopilot.core.store import RunChange
 from autopilot.errors import StoreError
 
 POLL_SECONDS = 1.0
-"""How often the store is asked what changed."""
+"""The interval at which the store is asked for changes."""
 
 HEARTBEAT_SECONDS = 15.0
-"""How long a stream is silent at most: proxies cut what says nothing."""
+"""The longest silence of a stream: proxies close idle connections."""
 
 MAX_STREAM_SECONDS = 300.0
 MARGIN_SECONDS = 10.0
-"""How long before the function's own deadline a stream ends."""
+"""How long before the function's timeout a stream ends."""
 
 RECONNECT_MS = 1000
 
 
 class Events:
-    """Streams of changes. One ends by itself, and when the process is told to end; the browser begins the next."""
+    """Streams of changes.
+
+    A stream ends when its client goes away, when the process shuts down, and before the function's timeout. It has no
+    task of its own: Starlette cancels the generator. A browser reconnects by itself, from the last position it got.
+    """
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -35,10 +39,10 @@ class Events:
         self._seconds = max(POLL_SECONDS, min(MAX_STREAM_SECONDS, allowed - MARGIN_SECONDS))
 
     def router(self) -> APIRouter:
-        """The one call."""
+        """The route and its documented answers."""
         router = APIRouter()
         stream = {
-            "description": "Events `run`: `id` is the position to resume from, `data` a RunSummary.",
+            "description": "Events `run`: `id` is the position to resume from, `data` is a RunSummary.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
         answers: dict[int | str, dict[str, Any]] = {200: stream, **documented()}
@@ -56,13 +60,13 @@ class Events:
         self,
         workflow: Annotated[str | None, Query(description="Only this workflow's runs.")] = None,
         run: Annotated[str | None, Query(description="Only the run of this id.")] = None,
-        last_event_id: Annotated[str | None, Header(description="The position to go on from.")] = None,
+        last_event_id: Annotated[str | None, Header(description="The position to resume from.")] = None,
     ) -> Response:
-        """Runs as they change, from now on or from where the last stream ended."""
+        """Changes of runs, from now on or from where the last stream ended."""
         self._context.shutdown.install()  # not before: the server sets a handler of its own as it starts
         archive = self._context.archive()
         if last_event_id:
-            await archive.read_changes(last_event_id, limit=1)  # refused now rather than in the middle of a stream
+            await archive.read_changes(last_event_id, limit=1)  # an invalid one is refused before the stream begins
         position = last_event_id or await archive.get_last_position()
         return StreamingResponse(
             self._events(position, workflow, run),
@@ -79,11 +83,11 @@ class Events:
             try:
                 changes = await self._context.archive().read_changes(position)
             except StoreError:
-                return  # the next stream's beginning says what is the matter, as a 503
+                return  # the client reconnects and gets the reason, as a 503
             for change in changes:
                 position = change.position
                 if workflow in {None, change.run.workflow_id} and run in {None, change.run.id}:
-                    yield _event(change)
+                    yield self._event(change)
                     spoke_at = clock.monotonic()
             if clock.monotonic() - spoke_at >= HEARTBEAT_SECONDS:
                 yield b": still here\n\n"
@@ -91,7 +95,6 @@ class Events:
             if not changes:
                 await clock.sleep(POLL_SECONDS)
 
-
-def _event(change: RunChange) -> bytes:
-    summary: RunSummary = summary_of(change.run)
-    return b"id: %b\nevent: run\ndata: %b\n\n" % (change.position.encode(), to_json(summary))
+    def _event(self, change: RunChange) -> bytes:
+        summary = summary_of(change.run, defined=change.run.workflow_id in self._context.catalog)
+        return b"id: %b\nevent: run\ndata: %b\n\n" % (change.position.encode(), to_json(summary))

@@ -1,4 +1,4 @@
-"""What a run logged, line by line, for where its log is at hand: on a developer's machine."""
+"""The log lines of a run, where the log is a file on this machine."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -7,34 +7,34 @@ from datetime import datetime
 from typing import Any
 
 ReadLog = Callable[[str], Iterable[Mapping[str, Any]]]
-"""Gives the events that the run of this id logged, oldest first, as structlog made them; ``timestamp`` is ISO 8601."""
+"""Gives the events that the run with this id logged, oldest first, as structlog wrote them; ``timestamp`` is ISO 8601."""
 
-_SAID_ELSEWHERE = frozenset({"timestamp", "level", "event", "exception", "run_id", "workflow", "attempt"})
+_SHOWN_ELSEWHERE = frozenset({"timestamp", "level", "event", "exception", "run_id", "workflow", "attempt"})
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One event, as people read it."""
+    """One log event, ready to be shown."""
 
     at: datetime | None
-    """None: it does not say."""
+    """None: it has no valid timestamp."""
     level: str
     attempt: int | None
     event: str
     fields: list[tuple[str, str]]
-    """What else it says, less what every line of the run says."""
+    """Its other fields, without those that every line of the run has."""
     exception: str | None
 
 
 def log_line(event: Mapping[str, Any]) -> LogLine:
-    """The line that an event is."""
+    """Convert an event of structlog."""
     exception = event.get("exception")
     return LogLine(
         at=_time(event.get("timestamp")),
         level=str(event.get("level", "")),
         attempt=attempt if isinstance(attempt := event.get("attempt"), int) else None,
         event=str(event.get("event", "")),
-        fields=[(name, _text(value)) for name, value in event.items() if name not in _SAID_ELSEWHERE],
+        fields=[(name, _text(value)) for name, value in event.items() if name not in _SHOWN_ELSEWHERE],
         exception=None if exception is None else str(exception),
     )
 

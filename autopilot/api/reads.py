@@ -1,16 +1,24 @@
-"""The calls of API v1 that look."""
+"""Read endpoints of API v1."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AfterValidator, AwareDatetime
+from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
 from autopilot.api.context import ApiContext
-from autopilot.api.errors import FilterInvalid, documented
-from autopilot.api.overview import all_of, read_activity, read_workflow, window_length
-from autopilot.api.run_detail import run_detail, step_detail
+from autopilot.api.errors import documented
+from autopilot.api.queries import (
+    RunQuery,
+    find_workflow,
+    read_activity,
+    read_all,
+    read_page,
+    read_run,
+    read_step,
+    read_workflow,
+    window_length,
+)
 from autopilot.api.schemas import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,
@@ -21,80 +29,39 @@ from autopilot.api.schemas import (
     StepDetail,
     WorkflowDetail,
     WorkflowPage,
-    summary_of,
 )
 from autopilot.core.runs.activity import ACTIVITY_KEPT
-from autopilot.core.store import RunFilter
-from autopilot.errors import RunNotFound, StepNotFound, StoreError
+from autopilot.errors import StoreError
 from autopilot.function.answers import json_response
-from autopilot.models import RunStatus, TriggerType
 from autopilot.version import VERSION
 
-WINDOW = r"^([1-9][0-9]{0,2}d|[1-9][0-9]{0,3}h)$"
+
+def _check_is_kept(window: str) -> str:
+    if window_length(window) > ACTIVITY_KEPT:
+        raise ValueError(f"at most {ACTIVITY_KEPT.days}d")
+    return window
 
 
-def _to_utc(time: datetime) -> datetime:
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("it is out of range in UTC") from None
-
-
-QueryTime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Window = Annotated[str, Query(pattern=r"^([1-9][0-9]{0,2}d|[1-9][0-9]{0,3}h)$"), AfterValidator(_check_is_kept)]
 Name = Annotated[str, Path(description="The workflow's name.")]
 RunIdentifier = Annotated[str, Path(description="The run's id.")]
 
 
-class RunQuery:
-    """The filters of a list of runs, as FastAPI reads them from a URL."""
+class PageQuery(RunQuery):
+    """The filters and the page of a list of runs."""
 
-    def __init__(
-        self,
-        *,
-        status: Annotated[RunStatus | None, Query(description="Only runs in this status.")] = None,
-        trigger: Annotated[
-            TriggerType | None, Query(description="Only runs that this kind of thing asked for.")
-        ] = None,
-        since: Annotated[QueryTime | None, Query(description="Started at or after.")] = None,
-        until: Annotated[QueryTime | None, Query(description="Started before.")] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
-        start_after: Annotated[str | None, Query(description="``next_cursor`` of the page before.")] = None,
-    ) -> None:
-        self.status, self.trigger = status, trigger
-        self.since, self.until = since, until
-        self.limit, self.start_after = limit, start_after
-
-    def filter(self, workflow: str | None) -> RunFilter:
-        """What the store is asked for.
-
-        Raises:
-            FilterInvalid: ``until`` is not after ``since``.
-        """
-        if self.since is not None and self.until is not None and self.until <= self.since:
-            raise FilterInvalid("until", "it must be after since")
-        return RunFilter(
-            workflow_id=workflow,
-            status=self.status,
-            trigger_type=self.trigger,
-            since=self.since,
-            until=self.until,
-        )
-
-
-async def read_page(context: ApiContext, wanted: RunFilter, limit: int, start_after: str | None) -> RunPage:
-    """One page of runs."""
-    runs, cursor = await context.archive().find_runs(wanted, limit=limit, start_after=start_after)
-    return RunPage(runs=[summary_of(run) for run in runs], next_cursor=cursor)
+    limit: int = Field(default=PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
+    start_after: str | None = Field(default=None, description="``next_cursor`` of the page before.")
 
 
 class Reads:
-    """What can be looked at."""
+    """Read endpoints."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
     def router(self) -> APIRouter:
-        """The calls and their answers."""
+        """The routes and their documented answers."""
         router = APIRouter()
         run = "/workflows/{name}/runs/{run_id}"
         for path, endpoint, model, errors in (
@@ -109,12 +76,12 @@ class Reads:
             answers: dict[int | str, dict[str, Any]] = {200: {"model": model}, **documented(*errors)}
             router.add_api_route(path, endpoint, methods=["GET"], responses=answers, response_model=None)
         health: dict[int | str, dict[str, Any]] = {200: {"model": HealthReport}, **documented()}
-        health[503] = {"model": HealthReport, "description": "The store is away."}
+        health[503] = {"model": HealthReport, "description": "The store does not answer."}
         router.add_api_route("/health", self.get_health, methods=["GET"], responses=health, response_model=None)
         return router
 
     async def get_health(self) -> Response:
-        """Version, store, and whether the store answers."""
+        """Version, store, and the state of the store."""
         settings = self._context.settings
         report = HealthReport(status="ok", version=VERSION, environment=settings.environment, store=settings.store)
         try:
@@ -126,27 +93,26 @@ class Reads:
 
     async def list_workflows(self) -> Response:
         """Every workflow of the bundle."""
-        workflows = await all_of(read_workflow(self._context, entry) for entry in self._context.catalog)
+        workflows = await read_all(read_workflow(self._context, entry) for entry in self._context.catalog)
         return json_response(WorkflowPage(workflows=workflows))
 
     async def get_workflow(self, name: Name) -> Response:
-        """A workflow: its manifest, its payload's schema, its statistics."""
-        return json_response(await read_workflow(self._context, self._context.catalog[name]))
+        """A workflow with its manifest, payload schema and statistics."""
+        return json_response(await read_workflow(self._context, await find_workflow(self._context, name)))
 
-    async def get_stats(self, name: Name, window: Annotated[str, Query(pattern=WINDOW)] = "7d") -> Response:
-        """What ended when, and how long it took: by the hour up to 48 h, else by the day (UTC)."""
-        entry = self._context.catalog[name]
-        if window_length(window) > ACTIVITY_KEPT:
-            raise FilterInvalid("window", f"at most {ACTIVITY_KEPT.days}d")
-        return json_response(await read_activity(self._context, entry.manifest.name, window))
+    async def get_stats(self, name: Name, window: Window = "7d") -> Response:
+        """Runs that ended and their durations: by the hour up to 48 h, else by the day (UTC)."""
+        entry = await find_workflow(self._context, name)
+        return json_response(await read_activity(self._context, entry.name, window))
 
-    async def list_runs(self, query: Annotated[RunQuery, Depends()]) -> Response:
-        """The runs of all workflows, newest first."""
+    async def list_runs(self, query: Annotated[PageQuery, Query()]) -> Response:
+        """Runs of all workflows, newest first."""
         return json_response(await read_page(self._context, query.filter(None), query.limit, query.start_after))
 
-    async def list_runs_of_workflow(self, name: Name, query: Annotated[RunQuery, Depends()]) -> Response:
-        """The runs of one workflow, newest first."""
-        wanted = query.filter(self._context.catalog[name].manifest.name)
+    async def list_runs_of_workflow(self, name: Name, query: Annotated[PageQuery, Query()]) -> Response:
+        """Runs of one workflow, newest first."""
+        entry = await find_workflow(self._context, name)
+        wanted = query.filter(entry.name)
         return json_response(await read_page(self._context, wanted, query.limit, query.start_after))
 
     async def get_run(self, name: Name, run_id: RunIdentifier) -> Response:
@@ -155,31 +121,4 @@ class Reads:
 
     async def get_step(self, name: Name, run_id: RunIdentifier, key: Annotated[str, Query()]) -> Response:
         """One step of a run, with its whole result."""
-        return json_response(await find_step(self._context, name, run_id, key))
-
-
-async def read_run(context: ApiContext, workflow: str, run_id: str) -> RunDetail:
-    """A run with all that is recorded of it.
-
-    Raises:
-        WorkflowNotFound, RunNotFound
-    """
-    name = context.catalog[workflow].manifest.name
-    run = await context.run_log().get_run(name, run_id)
-    if run is None:
-        raise RunNotFound(name, run_id)
-    return run_detail(run, await context.archive().get_run_steps(name, run_id), context.settings)
-
-
-async def find_step(context: ApiContext, workflow: str, run_id: str, key: str) -> StepDetail:
-    """One step of a run, with its whole result.
-
-    Raises:
-        WorkflowNotFound, StepNotFound
-    """
-    name = context.catalog[workflow].manifest.name
-    steps = await context.archive().get_run_steps(name, run_id)
-    step = next((step for step in steps if step.key == key), None)
-    if step is None:
-        raise StepNotFound(run_id[:128], key)
-    return step_detail(step)
+        return json_response(await read_step(self._context, name, run_id, key))

@@ -1,4 +1,4 @@
-"""A run with all that is recorded of it: its steps, its attempts, where it failed, what can be done."""
+"""A run in detail: its steps, its attempts, where it failed, the actions that are possible."""
 
 import json
 from datetime import datetime, timedelta
@@ -10,29 +10,32 @@ from autopilot.models import RunAttempt, RunStatus, StepStatus, WorkflowRun
 from autopilot.settings import Settings
 
 RESULTS_LIMIT = 1024 * 1024
-"""How much of the results of a run's steps is given with the run, in characters of JSON."""
+"""How many characters of JSON of its steps' results a run comes with."""
 
 _LOG_MARGIN = timedelta(minutes=5)
-_REOPENABLE = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
 _UNSUCCESSFUL = frozenset({StepStatus.FAILED, StepStatus.INTERRUPTED})
 
 
-def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings) -> RunDetail:
-    """Everything there is to know of a run."""
+def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings, *, defined: bool = True) -> RunDetail:
+    """The run with its records; ``defined``: ``main.py`` still has its workflow, whose function acts."""
     query = log_query(run)
+    actions = actions_of(run)
+    disabled = [] if defined else [action for action in actions if action != "delete"]
     return RunDetail(
         run=run,
         attempts=attempts_of(run, steps),
         steps=_with_results(steps),
         failed_step=failed_step(run, steps),
-        actions=actions_of(run),
+        defined=defined,
+        actions=[action for action in actions if action not in disabled],
+        disabled_actions=dict.fromkeys(disabled, "main.py no longer defines the workflow: it has no function to call"),
         log_query=query,
         log_url=log_url(query, settings),
     )
 
 
 def step_detail(step: StepRecord, *, with_result: bool = True) -> StepDetail:
-    """A step as it is answered."""
+    """The step as the API answers it."""
     has_result = step.result is not None
     return StepDetail(
         key=step.key,
@@ -50,14 +53,14 @@ def step_detail(step: StepRecord, *, with_result: bool = True) -> StepDetail:
 
 
 def actions_of(run: WorkflowRun) -> list[str]:
-    """What can be asked of a run in its status."""
+    """The actions that the status of a run allows."""
     if not run.status.is_terminal:
         return ["rerun", "cancel"]
-    return [*(["retry"] if run.status in _REOPENABLE else []), "rerun", "delete"]
+    return [*(["retry"] if run.status.is_unsuccessful else []), "rerun", "delete"]
 
 
 def failed_step(run: WorkflowRun, steps: list[StepRecord]) -> str | None:
-    """The key of the step at which a run failed: of its last attempt, the innermost that failed last."""
+    """The key of the step at which a run failed: the innermost, and of those the last, of its last attempt."""
     if run.status is not RunStatus.FAILED:
         return None
     failed = [step for step in steps if step.status in _UNSUCCESSFUL and step.attempt == run.attempt]
@@ -66,10 +69,13 @@ def failed_step(run: WorkflowRun, steps: list[StepRecord]) -> str | None:
 
 
 def attempts_of(run: WorkflowRun, steps: list[StepRecord]) -> list[AttemptDetail]:
-    """The attempts that are recorded; of a run from before they were, one for all."""
+    """The recorded attempts; for a run from before they were recorded, one that stands for all."""
     if not run.attempts:
-        told = {"outcome": run.status.value, "ended_at": run.completed_at}
-        return [AttemptDetail(number=run.attempt, started_at=run.started_at, **told)]
+        return [
+            AttemptDetail(
+                number=run.attempt, started_at=run.started_at, ended_at=run.completed_at, outcome=run.status.value
+            )
+        ]
     last_seen: dict[int, datetime] = {}
     for step in steps:
         last_seen[step.attempt] = max(step.ended_at or step.started_at, last_seen.get(step.attempt, step.started_at))
@@ -89,7 +95,7 @@ def _attempt(attempt: RunAttempt, run: WorkflowRun, last_seen: datetime | None) 
 
 
 def log_query(run: WorkflowRun) -> str:
-    """What finds a run's lines in Cloud Logging."""
+    """The query for a run's lines in Cloud Logging."""
     lines = [f'jsonPayload.run_id="{run.id}"', f'timestamp>="{_stamp(run.started_at - _LOG_MARGIN)}"']
     if run.completed_at is not None:
         lines.append(f'timestamp<="{_stamp(run.completed_at + _LOG_MARGIN)}"')
@@ -97,11 +103,11 @@ def log_query(run: WorkflowRun) -> str:
 
 
 def log_url(query: str, settings: Settings) -> str | None:
-    """A link to Cloud Logging; None where logs go to a terminal."""
+    """A link to the query in Cloud Logging; None outside the cloud."""
     if not settings.in_cloud or settings.project is None:
         return None
-    asked = quote(query, safe="")
-    return f"https://console.cloud.google.com/logs/query;query={asked}?project={quote(settings.project, safe='')}"
+    encoded = quote(query, safe="")
+    return f"https://console.cloud.google.com/logs/query;query={encoded}?project={quote(settings.project, safe='')}"
 
 
 def _stamp(time: datetime) -> str:

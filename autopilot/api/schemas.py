@@ -1,4 +1,4 @@
-"""What API v1 answers, as types: the one source for the server, its OpenAPI document and its clients."""
+"""Models of API v1's answers, shared by the server, its OpenAPI document and its clients."""
 
 from datetime import timedelta
 from typing import Any, Literal
@@ -21,7 +21,7 @@ MAX_PAGE_SIZE = 200
 
 
 class _Answer(BaseModel):
-    # A client of an older version goes on when a newer server tells more.
+    # An older client ignores fields that a newer server adds.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -32,7 +32,7 @@ class ErrorBody(_Answer):
 
 
 class ErrorAnswer(_Answer):
-    """The one shape of errors."""
+    """The JSON shape of every error."""
 
     error: ErrorBody
 
@@ -46,7 +46,7 @@ class HealthReport(_Answer):
 
 
 class RunSummary(_Answer):
-    """A run in a list: everything but its payload and its result."""
+    """A run in a list, without its payload and result."""
 
     id: RunId
     workflow_id: WorkflowName
@@ -62,6 +62,7 @@ class RunSummary(_Answer):
     waiting_for: str | None = None
     version: str | None = None
     rerun_of: RunId | None = None
+    defined: bool = Field(default=True, description="False: main.py no longer defines its workflow.")
 
 
 class RunPage(_Answer):
@@ -72,14 +73,14 @@ class RunPage(_Answer):
 class StepDetail(_Answer):
     key: str
     status: StepStatus
-    attempt: int = Field(description="The run's attempt that recorded it.")
+    attempt: int = Field(description="The attempt that recorded it.")
     tries: int
     started_at: UtcDatetime
     ended_at: UtcDatetime | None = None
     duration_ms: int | None = None
     result: Any = None
     result_omitted: bool = Field(
-        default=False, description="The results of a run are given up to 1 MiB; this one is had by its own call."
+        default=False, description="A run comes with at most 1 MiB of results; read this one by its own call."
     )
     error: str | None = None
     error_type: str | None = None
@@ -91,20 +92,26 @@ class AttemptDetail(_Answer):
     number: int
     started_at: UtcDatetime
     ended_at: UtcDatetime | None = Field(
-        default=None, description="None: it is at work. Of one that was cut off, the last that was heard of it."
+        default=None, description="None: in progress. Of one that was cut off, its last recorded sign of life."
     )
-    outcome: str = Field(description="What it left the run as: a status, `released` for another, or `cut off`.")
-    revision: str | None = Field(default=None, description="Of the service that it ran in.")
-    reopened: bool = Field(default=False, description="A person's retry began it.")
+    outcome: str = Field(
+        description="The status it left the run in; `released`: it gave the run back to be continued; `cut off`: it died."
+    )
+    revision: str | None = Field(default=None, description="The revision of the service it ran in.")
+    reopened: bool = Field(default=False, description="It was started by a person's retry.")
 
 
 class RunDetail(_Answer):
     run: WorkflowRun
     attempts: list[AttemptDetail]
     steps: list[StepDetail]
-    failed_step: str | None = Field(description="The key of the step at which the run failed.")
-    actions: list[str] = Field(description="What can be asked of it now: retry, rerun, cancel, delete.")
-    log_query: str = Field(description="The query that finds its lines in Cloud Logging.")
+    failed_step: str | None = Field(description="The key of the step at which it failed.")
+    defined: bool = Field(default=True, description="False: main.py no longer defines its workflow.")
+    actions: list[str] = Field(description="Actions that are possible now: retry, rerun, cancel, delete.")
+    disabled_actions: dict[str, str] = Field(
+        default_factory=dict, description="Actions that the run's status allows but that are not possible, and why."
+    )
+    log_query: str = Field(description="The query for its lines in Cloud Logging.")
     log_url: str | None = Field(description="The same as a link; None outside the cloud.")
 
 
@@ -122,13 +129,14 @@ class WorkflowDetail(_Answer):
     version: str
     tags: tuple[str, ...]
     enabled: bool
-    total_runs: int = Field(description="Every run but the skipped ones.")
+    defined: bool = Field(default=True, description="False: main.py no longer defines it; its runs are still here.")
+    total_runs: int = Field(description="All runs but the skipped ones.")
     success_rate: float = Field(description="Percent, one decimal.")
     by_status: dict[str, int]
     last_run: RunSummary | None
-    next_tick: NextTick | None = Field(description="The next of all its schedules; None without any, or disabled.")
-    next_ticks: list[NextTick] = Field(description="Of each schedule, the soonest first.")
-    manifest: WorkflowManifest
+    next_tick: NextTick | None = Field(description="The next scheduled run; None without a schedule, or disabled.")
+    next_ticks: list[NextTick] = Field(description="The next run of each schedule, the soonest first.")
+    manifest: WorkflowManifest | None = Field(description="None: main.py no longer defines it.")
     payload_schema: dict[str, Any] = Field(description="JSON Schema.")
 
 
@@ -137,12 +145,12 @@ class WorkflowPage(_Answer):
 
 
 class Activity(_Answer):
-    """What ended in one hour or day."""
+    """Runs that ended in one hour or day."""
 
     start: UtcDatetime
     by_status: dict[str, int]
     duration_ms: dict[str, int] = Field(
-        description="``p50``, ``p95``, ``max`` of the runs that succeeded or failed; empty with none. Within 10 %."
+        description="``p50``, ``p95``, ``max`` of the runs that succeeded or failed; empty if there are none. Within 10 %."
     )
 
 
@@ -151,21 +159,22 @@ class ActivityReport(_Answer):
     size: Literal["hour", "day"]
     since: UtcDatetime
     until: UtcDatetime
-    buckets: list[Activity] = Field(description="Every hour or day of the window, in the order of time.")
+    buckets: list[Activity] = Field(description="Every hour or day of the window, in order.")
 
 
 class RunAccepted(_Answer):
-    """What came of an action."""
+    """The outcome of an action."""
 
     run_id: RunId
     workflow_id: WorkflowName
     location: str = Field(description="The run's path in this API.")
-    status: RunStatus | None = Field(description="None: the function had not answered yet when the wait was over.")
-    replayed: bool = Field(default=False, description="The run was over before: this is its record.")
+    status: RunStatus = Field(description="As the function answered, or as recorded when the wait was over.")
+    replayed: bool = Field(default=False, description="The run had ended before; this is its record.")
 
 
-def summary_of(run: WorkflowRun) -> RunSummary:
-    return RunSummary.model_construct(**{name: getattr(run, name) for name in RunSummary.model_fields})
+def summary_of(run: WorkflowRun, *, defined: bool = True) -> RunSummary:
+    fields = {name: getattr(run, name) for name in RunSummary.model_fields if name != "defined"}
+    return RunSummary.model_construct(**fields, defined=defined)
 
 
 def milliseconds(duration: timedelta) -> int:

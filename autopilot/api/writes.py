@@ -1,4 +1,4 @@
-"""The calls of API v1 that act."""
+"""Write endpoints of API v1."""
 
 import re
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from autopilot.function.answers import json_response
 from autopilot.function.trigger import read_body
 
 WAIT_SECONDS = 5.0
-"""How long a function's answer is waited for when the caller does not say."""
+"""How long a function's answer is waited for unless ``Prefer`` says otherwise."""
 
 MAX_WAIT_SECONDS = 300.0
 
@@ -24,12 +24,12 @@ _WAIT = re.compile(r"(?:.*[,;]\s*)?wait=(\d{1,4})\b.*")
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(pattern=r"^[\x20-\x7e]{1,255}$", description="A call that comes again with the same key is the same run."),
+    Header(pattern=r"^[\x20-\x7e]{1,255}$", description="A repeated call with the same key gets the same run."),
 ]
 
 
 def wait_of(prefer: Annotated[str | None, Header(description="``wait=<seconds>``, RFC 7240.")] = None) -> float:
-    """How long the caller would wait."""
+    """How long the caller wants to wait, in seconds."""
     match = _WAIT.fullmatch(prefer or "")
     return WAIT_SECONDS if match is None else min(MAX_WAIT_SECONDS, max(1.0, float(match[1])))
 
@@ -38,24 +38,24 @@ Wait = Annotated[float, Depends(wait_of)]
 
 
 class Writes:
-    """What can be done. It is handed to the workflow's own function."""
+    """Write endpoints. Each calls the workflow's own function, except delete."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._actions = RunActions(context)
 
     def router(self) -> APIRouter:
-        """The calls and their answers."""
+        """The routes and their documented answers."""
         router = APIRouter(dependencies=[Depends(self._check_token)])
         run = "/workflows/{name}/runs/{run_id}"
         accepted: dict[int | str, dict[str, Any]] = {
             200: {"model": RunAccepted, "description": "The run is over, however it ended."},
-            202: {"model": RunAccepted, "description": "The run goes on, at ``Location``."},
+            202: {"model": RunAccepted, "description": "The run is not over yet; see ``Location``."},
         }
         for path, endpoint, errors in (
-            ("/workflows/{name}/trigger", self.trigger, (400, 404, 413, 415, 502)),
+            ("/workflows/{name}/trigger", self.trigger, (400, 404, 409, 413, 415, 502)),
             (f"{run}/retry", self.retry, (404, 409, 502)),
-            (f"{run}/rerun", self.rerun, (400, 404, 413, 502)),
+            (f"{run}/rerun", self.rerun, (400, 404, 409, 413, 502)),
             (f"{run}/cancel", self.cancel, (404, 409, 502)),
         ):
             answers: dict[int | str, dict[str, Any]] = {**accepted, **documented(*errors)}
@@ -74,7 +74,7 @@ class Writes:
     async def trigger(
         self, request: Request, name: Name, wait: Wait, idempotency_key: IdempotencyKey = None
     ) -> Response:
-        """Start a run with the payload that is the body."""
+        """Start a run; the body is the payload."""
         payload = await read_body(request)
         return _answer(await self._actions.trigger(name, payload, key=idempotency_key, wait=wait))
 
@@ -100,12 +100,12 @@ class Writes:
 
 _TRIGGER_BODY = {
     "requestBody": {
-        "description": "The payload; nothing is an empty one.",
+        "description": "The payload; an empty body is an empty payload.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
 
 
 def _answer(accepted: RunAccepted) -> Response:
-    is_over = accepted.status is not None and accepted.status.is_terminal
+    is_over = accepted.status.is_terminal
     return json_response(accepted, 200 if is_over else 202, {} if is_over else {"Location": accepted.location})

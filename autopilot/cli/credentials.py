@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
+from math import inf
 from urllib.parse import urlsplit
 
-from autopilot.api.kept_token import KeptToken
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.clock import Clock, SystemClock
 from autopilot.loopback import LOOPBACK_NAMES
@@ -18,6 +19,9 @@ from autopilot.settings import load_settings
 _GOOGLE_DOMAINS = (".run.app", ".cloudfunctions.net")
 _API_PATH = "/api/v1"
 _GCLOUD_SECONDS = 60.0
+
+TOKEN_KEPT = timedelta(minutes=30)
+"""How long an identity token is reused, since gcloud takes a second: half of its validity."""
 
 
 def checked_url(url: str) -> str:
@@ -58,7 +62,9 @@ class ApiCredentials:
     ) -> None:
         self._key = key
         self._fetch_token = fetch_token
-        self._token = KeptToken(clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._token = ""
+        self._fetched_at = -inf
 
     def __call__(self) -> dict[str, str]:
         """The headers for a request that is sent now.
@@ -67,19 +73,22 @@ class ApiCredentials:
             CommandFailed: there is no identity token, and no key that could be enough.
         """
         headers = {} if self._key is None else {"X-API-Key": self._key}
-        if self._fetch_token is not None and (token := self._cached_token(self._fetch_token)):
+        if token := self._current_token():
             headers["Authorization"] = f"Bearer {token}"
         return headers
 
-    def _cached_token(self, fetch: Callable[[], str]) -> str:
-        if (token := self._token.get()) is not None:
-            return token
-        try:
-            return self._token.keep(fetch())
-        except CommandFailed:
-            if self._key is None:
-                raise
-            return self._token.keep("")  # an API with a key may be public
+    def _current_token(self) -> str:
+        """The identity token; empty if none is needed, or if the key has to be enough."""
+        now = self._clock.monotonic()
+        if self._fetch_token is not None and now - self._fetched_at >= TOKEN_KEPT.total_seconds():
+            try:
+                self._token = self._fetch_token()
+            except CommandFailed:
+                if self._key is None:
+                    raise
+                self._token = ""  # an API with a key may be public
+            self._fetched_at = now
+        return self._token
 
 
 def api_credentials(url: str) -> ApiCredentials:

@@ -5,8 +5,9 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from autopilot.api.access import Access
-from autopilot.api.actions import FunctionRefusal, RunActions
-from autopilot.api.context import ApiContext, WorkflowCatalog
+from autopilot.api.actions import RunActions
+from autopilot.api.catalog import WorkflowCatalog
+from autopilot.api.context import ApiContext
 from autopilot.api.run_detail import run_detail
 from autopilot.api.schemas import RunAccepted, RunDetail, RunPage, summary_of
 from autopilot.api.workflow_client import WorkflowClient
@@ -19,6 +20,7 @@ from autopilot.core.store import RunFilter
 from autopilot.development.function_server import FunctionServer
 from autopilot.development.local_store import kept_in
 from autopilot.errors import FunctionUnavailable, RunNotFound, StoreError
+from autopilot.function.trigger import RequestRefused
 from autopilot.models import is_workflow_name
 from autopilot.observability import log_file_of
 from autopilot.settings import Settings
@@ -89,7 +91,7 @@ class LocalRuns:
     async def _answer(self, workflow: str, action: Awaitable[RunAccepted]) -> RunAccepted:
         try:
             return await action
-        except FunctionRefusal as refusal:
+        except RequestRefused as refusal:
             raise CommandFailed(ExitCode.of_http_status(refusal.status), str(refusal)) from None
         except RunNotFound as error:
             raise CommandFailed(ExitCode.NOT_FOUND, str(error)) from None

@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autopilot.api.code_place import CodePlace
 from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
+from autopilot.api.tracebacks import SourceLocation
 from autopilot.cli.output import (
     error_text,
     facts_table,
@@ -96,7 +96,7 @@ def print_runs(console: Console, runs: list[RunSummary], *, more: bool) -> None:
 
 
 def print_detail(
-    console: Console, detail: RunDetail, *, now: datetime, options: str, has_log: bool, raised_at: CodePlace | None
+    console: Console, detail: RunDetail, *, now: datetime, options: str, has_log: bool, raised_at: SourceLocation | None
 ) -> None:
     """Print everything that is recorded of a run, its failure first, and the commands for what can be done.
 

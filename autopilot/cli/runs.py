@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autopilot.api.code_place import place_of_last_error
 from autopilot.api.schemas import RunPage
+from autopilot.api.tracebacks import locate_last_error
 from autopilot.cli.credentials import is_local
 from autopilot.cli.logs import local_events
 from autopilot.cli.options import (
@@ -76,5 +76,5 @@ def show(
         now=datetime.now(UTC),
         options=f" --url {url}" if url else "",
         has_log=is_deployed or bool(events),
-        raised_at=place_of_last_error(events, source.resolve().parent) if has_error else None,
+        raised_at=locate_last_error(events, source.resolve().parent) if has_error else None,
     )

@@ -1,9 +1,8 @@
-"""What every store promises: the run log, the journal and the archive, and the records that they exchange.
+"""The contracts of every store: run log, journal and archive, and the records that they exchange.
 
 A store is one database seen in three ways. The *run log* is the history of runs and their statistics. The *journal* is
-what an unfinished run resumes from. The *archive* answers what people ask about the runs of all workflows. The
-docstrings here are the specification: a store's own modules do not repeat them, and one suite of tests holds every
-store to them.
+the state from which an unfinished run resumes. The *archive* lists, reads and tidies the runs of all workflows. The
+docstrings here are the specification: the stores do not repeat them, and one suite of tests holds every store to them.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +33,8 @@ class RunLogService(Protocol):
 
         Raises:
             RunSuperseded: a newer attempt holds the run.
-            PayloadTooLarge, ResultTooLarge: the run is over a limit of :mod:`autopilot.core.runs.limits`; nothing was sent.
+            PayloadTooLarge, ResultTooLarge, ResultInvalid: the run does not fit the limits of
+                :mod:`autopilot.core.runs.limits`; nothing was sent.
         """
         ...
 
@@ -77,18 +77,18 @@ class RunLogService(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStart:
-    """A run that is to exist from now on, held by its first attempt."""
+    """A run to create, held by its first attempt."""
 
     run: WorkflowRun
     """The run as it begins: attempt 1; usually ``running``, or already terminal when it is only recorded."""
     owner: str
     """A random mark of this attempt: a commit whose answer was lost is ours only if the stored owner is."""
     incarnation: str
-    """A random mark of this run: what is kept beside it is never read by another run of the same id."""
+    """A random mark of this run: another run of the same id never reads what is kept beside this one."""
     lease_duration: timedelta
-    """How long the attempt holds the run, by the store's time; just over the deadline of the invocation."""
+    """The time for which the attempt holds the run, by the store's clock; just over the invocation's deadline."""
     counter_shards: int = 0
-    """Over how many documents the workflow's counters are spread; 0 is one."""
+    """The number of documents that share the workflow's counters; 0 is one document."""
 
     @property
     def lease(self) -> "Lease":
@@ -104,21 +104,21 @@ class RunStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOutcome:
-    """What came of a :class:`RunStart`."""
+    """The outcome of a :class:`RunStart`."""
 
     run: WorkflowRun
-    """The run as it is stored: the one that was to start, or the one that was there before."""
+    """The run as it is stored: the new one, or the one that was there before."""
     created: bool
-    """Whether this start created it."""
+    """True: this start created it."""
     is_due: bool = False
-    """By the store's time nobody holds the run that was there before, and it is not over: it can be claimed."""
+    """The run that was there before can be claimed: it is not over, and by the store's time nobody holds it."""
     version: object = field(default=None, compare=False, repr=False)
-    """The stored record this was read from. Opaque; a claim that is given it need not read again."""
+    """The stored record this was read from. Opaque; it saves a claim a read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """An attempt's hold on a run: what every write of that attempt is checked against."""
+    """An attempt's hold on a run. Every write of the attempt is checked against it."""
 
     workflow_id: str
     run_id: str
@@ -129,7 +129,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimOutcome:
-    """What came of a claim."""
+    """The outcome of a claim."""
 
     run: WorkflowRun
     """The run as it is stored now."""
@@ -141,7 +141,7 @@ class ClaimOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """What is known of a step."""
+    """The record of a step."""
 
     key: str
     """The step's full key: its name and key, within its scope. Unique in the run."""
@@ -149,9 +149,9 @@ class StepRecord:
     attempt: int
     """The run's attempt that wrote this."""
     tries: int
-    """How often its body was begun, in all attempts that recorded it."""
+    """The number of times its body was begun, in all attempts that recorded it."""
     started_at: datetime
-    """When its body was begun the last time."""
+    """The last time at which its body was begun."""
     ended_at: datetime | None = None
     result: str | None = None
     """JSON text; of a success."""
@@ -184,7 +184,7 @@ class RunJournal(Protocol):
         ``created`` and counts nothing twice.
 
         Raises:
-            PayloadTooLarge: nothing was sent.
+            PayloadTooLarge, ResultTooLarge, ResultInvalid: as in :meth:`RunLogService.save_run`.
         """
         ...
 
@@ -200,7 +200,7 @@ class RunJournal(Protocol):
         version: object = None,
         revision: str | None = None,
     ) -> ClaimOutcome | None:
-        """Take a run over as its next attempt, if :func:`~autopilot.core.runs.transitions.may_claim` allows it.
+        """Take over a run as its next attempt, if :func:`~autopilot.core.runs.transitions.may_claim` allows it.
 
         Of several claims at once exactly one succeeds. In the same atomic commit the run becomes ``running`` with the
         next attempt's number, its lease begins, and the attempt before is fenced off. A claim whose answer was lost
@@ -209,9 +209,9 @@ class RunJournal(Protocol):
         Args:
             owner: a random mark of the new attempt.
             incarnation: a random mark for a run that has none.
-            lease: how long the new attempt holds the run, by the store's time.
+            lease_duration: the time for which the new attempt holds the run, by the store's clock.
             reopen: also take a run that failed or was cancelled: a person's retry.
-            version: what a start or claim found; saves a read while it is still true.
+            version: the one that a start found; it saves a read while it is still true.
             revision: of the service that the new attempt runs in.
 
         Returns:
@@ -220,23 +220,20 @@ class RunJournal(Protocol):
         ...
 
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
-        """Everything recorded of the steps of the held run, in no particular order; one query.
+        """The recorded steps of the held run, in no particular order; one query.
 
-        A predecessor that had the same run id has none of its steps here.
+        Never those of a predecessor that had the same run id.
         """
         ...
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
-        """Write down a step in one commit, and return what is recorded of it now.
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
+        """Record a step in one commit, and return the record that is stored now.
 
-        A success is final: the first one stays, and is returned to whoever records the step later. Any other record
-        is replaced. A commit whose answer was lost is looked up and not taken for somebody else's.
+        A success is final: the first one stays, and every later call returns it. Any other record is replaced. A
+        commit whose answer was lost is looked up and not taken for somebody else's.
 
         Args:
-            expires_at: when the record may be removed; later than the run can be in need of it.
-            known: what the caller knows to be recorded. None: nothing is, as far as it knows.
+            expires_at: the time from which the record may be removed, later than the run can need it.
 
         Raises:
             RunSuperseded: a newer attempt has claimed the run; nothing was changed.
@@ -246,7 +243,7 @@ class RunJournal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs are asked for. None does not restrict."""
+    """A selection of runs. None does not restrict it."""
 
     workflow_id: str | None = None
     status: RunStatus | None = None
@@ -258,7 +255,7 @@ class RunFilter:
 
 
 class BucketSize(StrEnum):
-    """What a bucket of activity spans: from the full hour, or from midnight UTC."""
+    """The span of a bucket of activity: from the full hour, or from midnight UTC."""
 
     HOUR = "hour"
     DAY = "day"
@@ -266,7 +263,7 @@ class BucketSize(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityBucket:
-    """What ended in one hour or day."""
+    """The runs that ended in one hour or day."""
 
     start: datetime
     by_status: dict[str, int]
@@ -274,51 +271,48 @@ class ActivityBucket:
     duration_ms: dict[str, int]
     """Percentiles of the durations of those that succeeded or failed: ``p50``, ``p95``, ``max``; empty with none.
 
-    From logarithmic buckets: an answer is at most 10 % off."""
+    From logarithmic intervals: each is at most 10 % off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunChange:
-    """A run as it was left by a write."""
+    """A run after its last write."""
 
     position: str
-    """Where it stands in the order of changes; opaque. Feeding it back gives what came after."""
+    """Its position in the order of changes; opaque. :meth:`RunArchive.read_changes` continues after it."""
     run: WorkflowRun
 
 
 class RunArchive(Protocol):
-    """The records of all workflows, to look at and to tidy. Deadlines and errors are those of the run log.
-
-    A workflow id or run id that is malformed is simply unknown. Times are aware.
-    """
+    """The records of all workflows. Deadlines, errors and malformed ids are as in the run log; times are aware."""
 
     async def find_runs(
         self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        """One page of the runs that ``wanted`` describes, and the cursor of the next.
+        """One page of the runs that ``wanted`` selects, and the cursor of the next.
 
-        Order, cursors and errors as :meth:`~autopilot.core.run_log.RunLogService.list_runs`, and a cursor belongs to
-        one ``wanted``. Which of two workflows' runs of one microsecond comes first is the store's choice, always the
-        same. The store filters: a page is short only at the end, and costs its own runs, however many there are.
+        Order, cursors and errors are as in :meth:`RunLogService.list_runs`, and a cursor belongs to one ``wanted``.
+        Runs of one microsecond in different workflows have an order of the store's choice, always the same. The
+        database filters: a page is short only at the end, and costs its own runs, however many there are.
         """
         ...
 
     async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
-        """Everything recorded of a run's steps, by ``started_at``, then key; nothing for an unknown run.
+        """The recorded steps of a run, by ``started_at``, then key; none for an unknown run.
 
-        A predecessor that had the same run id has none of its steps here.
+        Never those of a predecessor that had the same run id.
         """
         ...
 
     async def get_activity(
         self, workflow_id: str, *, since: datetime, until: datetime, size: BucketSize
     ) -> list[ActivityBucket]:
-        """What ended in every bucket that has a part in the time from ``since`` to before ``until``.
+        """The activity in every bucket that overlaps the time from ``since`` to before ``until``.
 
-        Buckets are whole, in the order of time, and left out when they are empty. They are kept up to date in the same
-        atomic commits as the runs, so that reading them costs their hours, never the runs. A run counts in the hour of
-        its ``completed_at``; one that is reopened counts no more until it ends again. Removing runs changes nothing.
-        What is older than :data:`~autopilot.core.runs.activity.ACTIVITY_KEPT` may be gone.
+        Buckets are whole, in the order of time, and left out when they are empty. They change in the same atomic
+        commits as the runs, so that reading them costs their hours, never the runs. A run counts in the hour of its
+        ``completed_at``; one that is reopened does not count until it ends again. Removing runs changes nothing.
+        Activity older than :data:`~autopilot.core.runs.activity.ACTIVITY_KEPT` may be gone.
         """
         ...
 
@@ -326,14 +320,14 @@ class RunArchive(Protocol):
         """Remove a run that is over, and its steps; lifetime statistics and activity stay.
 
         The run goes first, in one commit that fails if it was reopened meanwhile. A crash after that leaves steps
-        that nobody can read and that expire by themselves; never a run that could be reopened without its steps.
+        that no call returns and that expire; never a run that could be reopened without its steps.
 
         Returns:
             The run that was removed; None if there is none.
 
         Raises:
-            RunStateConflict: it is not over. Or it was cancelled, and the lease of the attempt that held it is not
-                over: an attempt that still works would save its end as a new run.
+            RunStateConflict: it is not over. Or it was cancelled, and the lease of the attempt that held it has not
+                ended: an attempt that still works would save its end as a new run.
         """
         ...
 
@@ -342,11 +336,12 @@ class RunArchive(Protocol):
     ) -> WorkflowRun | None:
         """Cancel a run: it becomes ``cancelled`` in one atomic commit that also fences off the attempt that holds it.
 
-        The attempt notices at its next step, or when it saves its end: nothing that it writes from here on counts.
+        The attempt notices at its next step, or when it saves its end: nothing that it writes from now on counts.
 
         Args:
-            owner: a random mark of this call: a commit whose answer was lost is recognised by it.
-            retention: how long the run is kept from now on. None keeps it.
+            owner: a random mark of this call: a commit whose answer was lost is recognised by it, and a call that is
+                repeated with it returns the same run.
+            retention: the time for which the run is kept from now on. None keeps it for good.
 
         Returns:
             The cancelled run, with the next attempt's number; None if there is none.
@@ -357,26 +352,26 @@ class RunArchive(Protocol):
         ...
 
     async def get_last_position(self) -> str:
-        """The position from which :meth:`read_changes` gives what happens from now on."""
+        """The position from which :meth:`read_changes` returns what changes from now on."""
         ...
 
     async def read_changes(self, after: str, *, limit: int = 100) -> list[RunChange]:
         """The runs that were written after a position, in the order of their last write; each run at most once.
 
-        A change can be told a little later than it was made. Runs that were removed are not told of.
+        A change may be reported a little later than it was made. Removed runs are not reported.
 
         Args:
             after: the position of a change, or :meth:`get_last_position`.
             limit: 1 to 1,000 changes.
 
         Raises:
-            CursorInvalid: the position is none of this store's.
+            CursorInvalid: it is not a position of this store.
             ValueError: ``limit`` is out of range.
         """
         ...
 
     async def check_connection(self) -> None:
-        """Return when the store answers.
+        """Return once the store answers.
 
         Raises:
             StoreError: it does not.
@@ -385,8 +380,8 @@ class RunArchive(Protocol):
 
 
 class Store(RunLogService, RunJournal, RunArchive, Protocol):
-    """A database that keeps run documents, seen as run log, as journal and as archive."""
+    """One database as run log, journal and archive."""
 
     def close(self) -> None:
-        """Release threads, files and connections without waiting for a network. The next call opens them again."""
+        """Release threads, files and connections, without waiting for a network. The next call opens them again."""
         ...

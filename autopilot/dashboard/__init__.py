@@ -1,1 +1,1 @@
-"""The dashboard: pages rendered on the server, over the same reads and actions as API v1."""
+"""The dashboard: pages rendered on the server, over the reads and actions of :mod:`autopilot.api`."""

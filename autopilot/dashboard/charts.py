@@ -1,4 +1,9 @@
-"""The geometry of the dashboard's pictures. What is drawn with it stands in ``templates/_charts.html``."""
+"""Geometry of the dashboard's charts, which ``templates/_charts.html`` draws as SVG.
+
+Drawn on the server and not by a library in the browser: the content security policy allows neither inline styles nor
+scripts from another host, a page loads no 100 KiB to draw some bars, and a page without JavaScript has its charts.
+In SVG ``y`` grows downwards: a greater value has a lesser ``y``.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +14,19 @@ from autopilot.dashboard.formatting import duration
 from autopilot.models import RunStatus, WorkflowRun
 
 WIDTH, HEIGHT = 720.0, 150.0
-"""Of a chart's drawing area; it is scaled to the page."""
+"""The size of a chart's drawing area; it is scaled to the page."""
 
 STRIP_RUNS = 30
 STRIP_HEIGHT = 34.0
 STRIP_STEP = 10.0
 
-_ORDER = (RunStatus.SUCCESS, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.FAILED)
-"""Of the parts of a bar, from the bottom."""
+_STACKED = (RunStatus.SUCCESS, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.FAILED)
+"""The parts of a bar, from the bottom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What runs of one status are of a bar."""
+    """The runs of one status in a bar."""
 
     status: str
     y: float
@@ -30,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One hour or day."""
+    """The runs that ended in one hour or day."""
 
     x: float
     width: float
@@ -40,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A line of the scale, or a word below it."""
+    """A labelled line of the scale, or a label of the time axis."""
 
     at: float
     text: str
@@ -48,7 +53,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeChart:
-    """How many runs ended how."""
+    """Number of runs by outcome over time."""
 
     bars: list[Bar]
     scale: list[Mark]
@@ -62,7 +67,7 @@ class OutcomeChart:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """The durations of one hour or day."""
+    """The percentiles of one hour or day."""
 
     x: float
     p50: float
@@ -72,13 +77,13 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class DurationChart:
-    """How long runs took."""
+    """Durations of runs over time."""
 
     dots: list[Dot]
     p50: str
-    """The path of the middle."""
+    """Path of the medians."""
     band: str
-    """The path around everything between the middle and the slow end."""
+    """Path around the area between p50 and p95."""
     scale: list[Mark]
     times: list[Mark]
     summary: str
@@ -90,7 +95,7 @@ class DurationChart:
 
 @dataclass(frozen=True, slots=True)
 class StripBar:
-    """One of the last runs."""
+    """One run. The slower it was, the higher its bar, on a logarithmic scale."""
 
     run: WorkflowRun
     x: float
@@ -100,7 +105,7 @@ class StripBar:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The last runs, the newest on the right."""
+    """The latest runs, the newest on the right."""
 
     bars: list[StripBar]
     summary: str
@@ -108,7 +113,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A small line without a scale."""
+    """A small line of medians, without a scale."""
 
     path: str
     last: tuple[float, float] | None
@@ -126,15 +131,17 @@ def outcome_chart(report: ActivityReport) -> OutcomeChart:
         for number, bucket in enumerate(report.buckets)
         if totals[number]
     ]
-    counted = {status: sum(bucket.by_status.get(status, 0) for bucket in report.buckets) for status in _ORDER}
-    told = ", ".join(f"{number} {status.value}" for status, number in counted.items() if number)
+    counted = {status: sum(bucket.by_status.get(status, 0) for bucket in report.buckets) for status in _STACKED}
+    outcomes = ", ".join(f"{number} {status.value}" for status, number in counted.items() if number)
     scale = [Mark(HEIGHT - HEIGHT * share, f"{top * share:g}") for share in (0.5, 1.0)]
-    return OutcomeChart(bars, scale, _times(report), f"Runs that ended in the last {report.window}: {told or 'none'}.")
+    return OutcomeChart(
+        bars, scale, _times(report), f"Runs that ended in the last {report.window}: {outcomes or 'none'}."
+    )
 
 
 def _parts(bucket: Activity, top: float) -> list[Part]:
     parts, bottom = [], HEIGHT
-    for status in _ORDER:
+    for status in _STACKED:
         if number := bucket.by_status.get(status.value, 0):
             height = max(2.0, HEIGHT * number / top)
             bottom -= height
@@ -144,9 +151,9 @@ def _parts(bucket: Activity, top: float) -> list[Part]:
 
 def _title(bucket: Activity, report: ActivityReport) -> str:
     time = f"{bucket.start:%a %d %b}" + (f", {bucket.start:%H:%M} UTC" if report.size == "hour" else "")
-    told = ", ".join(f"{number} {status}" for status, number in bucket.by_status.items())
+    outcomes = ", ".join(f"{number} {status}" for status, number in bucket.by_status.items())
     slow = f"; p50 {duration(bucket.duration_ms['p50'])}" if bucket.duration_ms else ""
-    return f"{time}: {told}{slow}"
+    return f"{time}: {outcomes}{slow}"
 
 
 def _times(report: ActivityReport) -> list[Mark]:
@@ -176,10 +183,10 @@ def duration_chart(report: ActivityReport) -> DurationChart:
     ]
     upper = [(dot.x, dot.p95) for dot in dots]
     lower = [(dot.x, dot.p50) for dot in reversed(dots)]
-    summary = "No run succeeded or failed in this time."
+    summary = "No durations."
     if timed:
         last = timed[-1][1].duration_ms
-        summary = f"Latest: half of the runs took up to {duration(last['p50'])}, 95 % up to {duration(last['p95'])}."
+        summary = f"Latest: p50 {duration(last['p50'])}, p95 {duration(last['p95'])}."
     return DurationChart(
         dots=dots,
         p50=path([(dot.x, dot.p50) for dot in dots]),
@@ -191,7 +198,7 @@ def duration_chart(report: ActivityReport) -> DurationChart:
 
 
 def strip(runs: Sequence[WorkflowRun]) -> Strip:
-    """The picture of the last runs, which come newest first."""
+    """The bars of the latest runs, which come newest first."""
     shown = list(reversed(runs[:STRIP_RUNS]))
     slowest = max((run.duration_ms or 0 for run in shown), default=0)
     first = STRIP_RUNS - len(shown)
@@ -201,12 +208,12 @@ def strip(runs: Sequence[WorkflowRun]) -> Strip:
         height = STRIP_HEIGHT * (0.35 + 0.65 * share)
         bars.append(StripBar(run, (first + number) * STRIP_STEP + 1, STRIP_HEIGHT - height, height))
     counted = {status: sum(run.status is status for run in shown) for status in RunStatus}
-    told = ", ".join(f"{number} {status.value}" for status, number in counted.items() if number)
-    return Strip(bars, f"Last {len(shown)} runs: {told}." if shown else "No runs yet.")
+    statuses = ", ".join(f"{number} {status.value}" for status, number in counted.items() if number)
+    return Strip(bars, f"Last {len(shown)} runs: {statuses}." if shown else "No runs yet.")
 
 
 def trend(report: ActivityReport, *, width: float = 120.0, height: float = 34.0) -> Trend:
-    """How the middle of the durations went."""
+    """The line of the medians, up to the latest."""
     values = [(number, bucket.duration_ms["p50"]) for number, bucket in enumerate(report.buckets) if bucket.duration_ms]
     if not values:
         return Trend("", None, "", "No durations yet.")
@@ -214,16 +221,16 @@ def trend(report: ActivityReport, *, width: float = 120.0, height: float = 34.0)
     across = max(1, len(report.buckets) - 1)
     points = [(4 + (width - 8) * number / across, height - 4 - (height - 8) * value / top) for number, value in values]
     latest = duration(values[-1][1])
-    return Trend(path(points), points[-1], latest, f"Half of the runs took up to {latest} on the last day with runs.")
+    return Trend(path(points), points[-1], latest, f"p50 {latest} on the last day with runs.")
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
-    """Straight lines from point to point, for the ``d`` of an SVG path."""
+    """The ``d`` of an SVG path through these points."""
     return "".join(f"{'L' if number else 'M'}{x:.1f} {y:.1f}" for number, (x, y) in enumerate(points))
 
 
 def nice_top(value: float) -> float:
-    """The least of 1, 2, 4, 5, 10, 20, 40, ... that is not under ``value``."""
+    """The least of 1, 2, 4, 5, 10, 20, 40, ... that is not less than ``value``."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

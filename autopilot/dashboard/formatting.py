@@ -1,4 +1,4 @@
-"""Values as people read them."""
+"""Formatting of values for people."""
 
 import json
 from datetime import datetime
@@ -8,38 +8,38 @@ from autopilot.text import duration_text, visible_json
 
 
 def duration(milliseconds: float | None) -> str:
-    """How long something took, or a dash."""
+    """A duration such as ``2.4 s``; a dash for None."""
     if milliseconds is None:
-        return "–"  # noqa: RUF001 - a dash for a value that is not there
+        return "–"  # noqa: RUF001 - an en dash stands for no value
     return duration_text(milliseconds)
 
 
 def exact(time: datetime) -> str:
-    """The whole time, for the hover."""
+    """A full date and time, for tooltips."""
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def clock_time(time: datetime) -> str:
-    """A time in a place where the day is known."""
+    """A time of day to the millisecond, where the day is known."""
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03}"
 
 
 def count(number: int) -> str:
-    """``1 204``, with thin spaces between the thousands."""
+    """A number such as ``1 204``, with thin spaces between the thousands."""
     return f"{number:,}".replace(",", "\u2009")
 
 
 def size(text: str) -> str:
-    """How large a text is in UTF-8."""
+    """The size of a text in UTF-8, such as ``1.5 KiB``."""
     length = len(text.encode())
     return f"{length} B" if length < 1024 else f"{length / 1024:.1f} KiB"
 
 
 def pretty_json(value: Any) -> str:
-    """JSON for people: indented, in letters of every script, and nothing in it unseen."""
+    """Indented JSON that keeps letters of every script and escapes invisible characters."""
     return visible_json(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def plural(number: int, one: str, many: str = "") -> str:
-    """``1 run``, ``2 runs``."""
+    """A number with its noun: ``1 run``, ``2 runs``."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"

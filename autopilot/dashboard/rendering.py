@@ -1,4 +1,4 @@
-"""Templates, and what every page knows."""
+"""Rendering of templates, with the values that every page uses."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from autopilot.api.access import CSRF_FIELD, Session
 from autopilot.api.context import ApiContext
-from autopilot.api.door import route_path, to_root
+from autopilot.api.paths import route_path, to_root
 from autopilot.core.clock import random_id
 from autopilot.dashboard import formatting
 from autopilot.text import relative_text, visible
@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent
 
 
 class Renderer:
-    """Makes pages of templates. Everything that is not ours is escaped: Jinja's autoescape is on."""
+    """Renders templates to pages. Jinja's autoescape is on."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -43,7 +43,7 @@ class Renderer:
         }
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
-        """A page; a browser that comes for the first time gets a session with it."""
+        """A page. A browser without a session gets one with it."""
         access = self._context.access
         known = access.session_of(request)
         session = known or Session(random_id())
@@ -64,12 +64,12 @@ class Renderer:
 
 
 def redirect(request: Request, path: str) -> RedirectResponse:
-    """Go on at ``path`` with a GET: an address that holds wherever the application is mounted."""
+    """Redirect to ``path`` with a GET, by an address that is right wherever the application is mounted."""
     return RedirectResponse(to_root(route_path(request.scope)) + path.lstrip("/"), 303)
 
 
 def local_path(path: str) -> str:
-    """``path`` if it is one of ours, else the first page: nobody is sent elsewhere from here."""
+    """``path`` if it is local, else ``/``: no redirect leads to another site."""
     is_ours = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
     return path if is_ours else "/"
 

@@ -1,4 +1,4 @@
-"""A run as a picture in time: its attempts and steps on one scale, long waits cut short."""
+"""The timeline of a run: its attempts and steps on one time scale, with long waits cut short."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from autopilot.models import RunStatus, StepStatus, WorkflowRun
 STEPS_PER_PAGE = 200
 
 _BREAK_WIDTH = 0.04
-"""What a cut takes of the picture."""
+"""The share of the width that a cut takes."""
 
 _MAX_BREAKS = 6
 _DENSITY_BARS = 160
@@ -23,7 +23,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A time in which nothing happened, cut out of the picture."""
+    """A cut in the scale: a long time in which nothing happened."""
 
     x: float
     width: float
@@ -32,7 +32,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when to when, in percent of the picture."""
+    """A time span, in percent of the width."""
 
     x: float
     width: float
@@ -46,7 +46,7 @@ class Row:
     span: Span
     depth: int
     name: str
-    """The key within the step or item that it is part of."""
+    """The last part of its key, within the step or item that it belongs to."""
     is_cause: bool
 
 
@@ -59,8 +59,8 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
-    """The time since the last step was recorded, in which an attempt is at something that is not yet."""
+class InProgress:
+    """The time since the last recorded step of a running attempt."""
 
     span: Span
     length: str
@@ -68,15 +68,15 @@ class AtWork:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What the run page draws."""
+    """Everything that the run page draws."""
 
     attempts: list[AttemptRow]
     rows: list[Row]
-    at_work: AtWork | None
+    in_progress: InProgress | None
     breaks: list[Break]
     ticks: list[tuple[float, str]]
     density: list[tuple[float, float, float, bool]]
-    """Of all steps, page or not: x, width, height, and whether one failed. Empty when one page shows them all."""
+    """Bars that count the steps on all pages by start: x, width, height, has failures. Empty if there is one page."""
     total: int
     page: int
     pages: int
@@ -85,7 +85,7 @@ class Timeline:
 
 
 class TimeScale:
-    """From times to places, 0 to 1. Where nothing happens for long, the scale is cut."""
+    """Maps times to positions from 0 to 1. Long times in which nothing happens are cut short."""
 
     def __init__(self, spans: Iterable[tuple[datetime, datetime]]) -> None:
         merged = _merged(spans)
@@ -99,7 +99,7 @@ class TimeScale:
         self._per_second = (1 - _BREAK_WIDTH * len(self._cuts)) / max(kept.total_seconds(), 1e-6)
 
     def __call__(self, time: datetime) -> float:
-        """Where ``time`` is; within a cut, in proportion."""
+        """The position of ``time``; within a cut, in proportion."""
         place, since = 0.0, self.start
         for begin, end in self._cuts:
             if time <= begin:
@@ -113,14 +113,14 @@ class TimeScale:
         return min(1.0, max(0.0, place + (time - since).total_seconds() * self._per_second))
 
     def span(self, start: datetime, end: datetime) -> Span:
-        """The place of a time from ``start`` to ``end``; wide enough to be seen."""
+        """The span from ``start`` to ``end``, wide enough to be seen."""
         x, width = 100 * self(start), 100 * (self(max(start, end)) - self(start))
         width = max(_LEAST_WIDTH, width)
         return Span(round(min(x, 100 - width), 3), round(width, 3))
 
     @property
     def breaks(self) -> list[Break]:
-        """Where the scale is cut."""
+        """The cuts, in the order of time."""
         return [
             Break(round(100 * self(begin), 3), 100 * _BREAK_WIDTH, duration(milliseconds(end - begin)))
             for begin, end in self._cuts
@@ -128,7 +128,7 @@ class TimeScale:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Some places and how long after the start they are."""
+        """Labels of the axis: positions in percent, and the time since the start."""
         if self._cuts:
             return [(0.0, "0"), (100.0, duration((self.end - self.start) / _MILLISECOND))]
         whole = self.end - self.start
@@ -136,7 +136,7 @@ class TimeScale:
 
 
 def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed: bool) -> Timeline:
-    """The picture of a run. ``page`` None is the first, or the one with the step at which the run failed."""
+    """The timeline of a run. ``page`` None is the page with the step at which the run failed, or else the first."""
     run, steps = detail.run, detail.steps
     end = run.completed_at or max(now, run.started_at)
     ends = {step.key: _end_of(step, end) for step in steps}
@@ -166,7 +166,7 @@ def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed:
             )
             for step in shown[first : first + STEPS_PER_PAGE]
         ],
-        at_work=_at_work(run, ends.values(), scale, end) if page == pages else None,
+        in_progress=_in_progress(run, ends.values(), scale, end) if page == pages else None,
         breaks=scale.breaks,
         ticks=scale.ticks,
         density=_density(steps, scale) if pages > 1 else [],
@@ -178,11 +178,11 @@ def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed:
     )
 
 
-def _at_work(run: WorkflowRun, ends: Iterable[datetime], scale: TimeScale, now: datetime) -> AtWork | None:
+def _in_progress(run: WorkflowRun, ends: Iterable[datetime], scale: TimeScale, now: datetime) -> InProgress | None:
     if run.status is not RunStatus.RUNNING:
         return None
     since = max(ends, default=run.started_at)
-    return AtWork(scale.span(since, now), duration(milliseconds(now - since)))
+    return InProgress(scale.span(since, now), duration(milliseconds(now - since)))
 
 
 def _end_of(step: StepDetail, end: datetime) -> datetime:

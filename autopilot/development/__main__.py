@@ -15,10 +15,11 @@ import uvicorn
 from rich.console import Console
 from rich.text import Text
 
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.bundle import Bundle, import_main, read_bundle
 from autopilot.core.clock import SystemClock
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
+from autopilot.dashboard.app import create_app
 from autopilot.development.first_screen import print_errors, print_first_screen
 from autopilot.development.local_app import LocalApp, LocalFunction, local_functions
 from autopilot.development.local_store import kept_in, require_local_store
@@ -78,12 +79,12 @@ async def _serve(
     names = {function.workflow.workflow_id: function.name for function in functions}
     # The API calls the functions at their addresses here, as it does in the cloud.
     urls = {workflow: f"{url}/{name}" for workflow, name in names.items()}
-    api = create_app(
+    api = create_context(
         [function.workflow for function in functions],
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(functions, api, listener.getsockname()[1])
+    app = LocalApp(functions, create_app(api), listener.getsockname()[1])
     config = uvicorn.Config(
         app,
         lifespan="off",

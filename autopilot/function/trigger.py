@@ -27,12 +27,13 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 class RequestRefused(Exception):
-    """A request that no run comes from: ``status`` is its HTTP answer, ``code`` names the reason for programs."""
+    """A request is refused: ``status`` is its HTTP answer, ``code`` names the reason for programs."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.details = details
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,49 +1,58 @@
-"""What a run looks like in any of the stores: JSON text within the limits, and back again."""
+"""Runs and steps as plain fields, the same in every store: JSON as text, errors within their limit, enums as text."""
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import fields as fields_of
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from autopilot.core.runs.limits import cut_error, payload_text, result_text
-from autopilot.models import RunAttempt, WorkflowRun
+from autopilot.core.store import StepRecord
+from autopilot.models import RunAttempt, StepStatus, WorkflowRun
+
+Fields = dict[str, Any]
+"""Fields by name; times are aware datetimes, and None is a field without a value."""
 
 _ATTEMPTS = TypeAdapter(tuple[RunAttempt, ...])
 
-
-class RunTexts(NamedTuple):
-    """The fields of a run that are not stored as they are."""
-
-    payload: str
-    """``trigger_data`` as JSON."""
-    result: str | None
-    """``result`` as JSON; None for no result."""
-    error: str | None
-    """``error`` within its limit."""
-    attempts: str | None
-    """``attempts`` as JSON; None for none."""
+STEP_FIELDS = tuple(field.name for field in fields_of(StepRecord))
 
 
-def encode_texts(run: WorkflowRun) -> RunTexts:
-    """The texts of a run, each within its limit. Called before anything is sent.
+def encode_run(run: WorkflowRun) -> Fields:
+    """The fields of a run, each within its limit: all of them, so that they leave nothing of an earlier record.
 
     Raises:
         PayloadTooLarge, ResultTooLarge: over the limit.
         ResultInvalid: the result is not JSON.
     """
-    return RunTexts(
-        payload=payload_text(run.trigger_data),
-        result=None if run.result is None else result_text(run.result),
-        error=None if run.error is None else cut_error(run.error),
-        attempts=_ATTEMPTS.dump_json(run.attempts, exclude_none=True).decode() if run.attempts else None,
-    )
+    return dict(run) | {
+        "status": run.status.value,
+        "trigger_type": run.trigger_type.value,
+        "trigger_data": payload_text(run.trigger_data),
+        "result": None if run.result is None else result_text(run.result),
+        "error": None if run.error is None else cut_error(run.error),
+        "attempts": _ATTEMPTS.dump_json(run.attempts, exclude_none=True).decode() if run.attempts else None,
+    }
 
 
-def decode_attempts(text: str | None) -> tuple[RunAttempt, ...]:
-    """The attempts of their JSON text; none for no text."""
-    return () if text is None else _ATTEMPTS.validate_json(text)
+def decode_run(fields: Mapping[str, Any]) -> WorkflowRun:
+    """The run that :func:`encode_run` encoded; a field that is absent or None has no value."""
+    values = {name: value for name, value in fields.items() if value is not None}
+    values["trigger_data"] = json.loads(fields["trigger_data"])
+    if "result" in values:
+        values["result"] = json.loads(values["result"])
+    if "attempts" in values:
+        values["attempts"] = _ATTEMPTS.validate_json(values["attempts"])
+    return WorkflowRun.model_validate(values)
 
 
-def decode_json(text: str | None) -> Any:
-    """The value of a JSON text; None for no text."""
-    return None if text is None else json.loads(text)
+def encode_step(step: StepRecord) -> Fields:
+    """The fields of a step."""
+    return {name: getattr(step, name) for name in STEP_FIELDS} | {"status": step.status.value}
+
+
+def decode_step(fields: Mapping[str, Any]) -> StepRecord:
+    """The step that :func:`encode_step` encoded; other fields are left out."""
+    values = {name: fields[name] for name in STEP_FIELDS if name in fields}
+    return StepRecord(**values | {"status": StepStatus(fields["status"])})

@@ -164,10 +164,8 @@ class ObservedStore:
         self._instance.require_alive()
         return await self._store.read_steps(lease)
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
-        recording = self._store.record_step(lease, step, expires_at=expires_at, known=known)
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
+        recording = self._store.record_step(lease, step, expires_at=expires_at)
         return await self._commit(
             f"step {step.key} {step.status}", recording, lambda recorded: self._recorded(lease, step, recorded)
         )

@@ -270,3 +270,48 @@ async def test_no_origin_is_let_in_unless_it_is_listed(private: httpx.AsyncClien
     assert "access-control-allow-credentials" not in allowed
     refused = (await listing.get("/api/v1/runs", headers={"Origin": "https://evil.example"})).headers
     assert "access-control-allow-origin" not in refused
+
+
+# What docs/api.md lets a page of another origin send, written down here once more.
+CORS_REQUEST_HEADERS = ("Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
+CORS_METHODS = {"GET", "POST", "DELETE"}
+
+
+@pytest.fixture
+def listed(api_over: ApiOver) -> httpx.AsyncClient:
+    """An API that a page of https://ops.example may call with the key."""
+    client = api_over(AUTOPILOT_API_CORS_ORIGINS="https://ops.example", AUTOPILOT_API_KEY=KEY)
+    client.headers["Origin"] = "https://ops.example"
+    return client
+
+
+@pytest.mark.parametrize("header", CORS_REQUEST_HEADERS)
+async def test_a_page_of_a_listed_origin_may_send_each_header_of_the_api(
+    listed: httpx.AsyncClient, header: str
+) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": header.lower()}
+
+    answer = await listed.options(TRIGGER, headers=asked)
+
+    assert answer.status_code == 200
+    assert header in answer.headers["access-control-allow-headers"].split(", ")
+
+
+async def test_a_page_of_a_listed_origin_may_use_the_methods_of_the_api_and_no_other(listed: httpx.AsyncClient) -> None:
+    answer = await listed.options(TRIGGER, headers={"Access-Control-Request-Method": "POST"})
+    refused = await listed.options(TRIGGER, headers={"Access-Control-Request-Method": "PUT"})
+
+    assert set(answer.headers["access-control-allow-methods"].split(", ")) == CORS_METHODS
+    assert refused.status_code == 400
+
+
+async def test_a_page_of_a_listed_origin_may_not_send_other_headers(listed: httpx.AsyncClient) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-csrf-token"}
+
+    assert (await listed.options(TRIGGER, headers=asked)).status_code == 400
+
+
+async def test_a_page_of_a_listed_origin_can_read_where_its_run_is(listed: httpx.AsyncClient) -> None:
+    answer = await listed.post(TRIGGER, headers={"X-API-Key": KEY})
+
+    assert answer.headers["access-control-expose-headers"] == "Location"

@@ -40,6 +40,8 @@ async def test_unknown_names_are_404(api: httpx.AsyncClient, method: str, path: 
         ("since=2026-03-01T12:00:00", "request_invalid"),  # whose noon?
         ("since=0001-01-01T00:00:00%2B14:00", "request_invalid"),
         ("since=2026-03-02T00:00:00Z&until=2026-03-01T00:00:00Z", "request_invalid"),
+        ("since=2026-03-02T00:00:00Z&until=2026-03-02T00:00:00Z", "request_invalid"),
+        ("since=2026-03-02T01:00:00%2B01:00&until=2026-03-02T00:00:00Z", "request_invalid"),
         ("limit=0", "request_invalid"),
         ("limit=201", "request_invalid"),
         ("limit=many", "request_invalid"),

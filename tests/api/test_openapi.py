@@ -15,8 +15,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.api.workflow_client import WorkflowClient
+from autopilot.dashboard.app import create_app
 from autopilot.settings import load_settings
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
@@ -36,7 +37,8 @@ def document() -> schemathesis.schemas.BaseSchema:
     client = WorkflowClient(
         {each.manifest.name: f"http://{each.manifest.name}" for each in SERVED}, transport=transport
     )
-    app: Any = create_app([each() for each in SERVED], load_settings({}), client=client, clock=ManualClock())
+    context = create_context([each() for each in SERVED], load_settings({}), client=client, clock=ManualClock())
+    app: Any = create_app(context)
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"Host": "localhost"})
 
 

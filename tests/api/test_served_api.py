@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ api = api_entry_point()
 """
 
 GREETING = """
+import asyncio
+from pathlib import Path
+
 from autopilot import BaseWorkflow, WorkflowManifest
 
 
@@ -23,6 +27,8 @@ class Greeting(BaseWorkflow):
     manifest = WorkflowManifest(name="greeting")
 
     async def execute(self, ctx, payload):
+        while (gate := payload.get("gate")) and not Path(gate).exists():
+            await asyncio.sleep(0.01)
         return await ctx.step("say", self._say)
 
     async def _say(self):
@@ -40,13 +46,30 @@ def test_a_run_is_triggered_through_the_api_and_seen_in_the_page(tmp_path: Path,
     greeting = FunctionServer("greeting", source=source, env=env, asgi=asgi)
     urls = {"AUTOPILOT_FUNCTION_URLS": json.dumps({"greeting": greeting.url})}
 
+    gate = tmp_path / "gate"
+
     with greeting, FunctionServer("api", source=source, env=env | urls, asgi=asgi) as api:
+        trigger = f"{api.url}/api/v1/workflows/greeting/trigger"
+        held = httpx.post(trigger, json={"gate": str(gate)}, headers={"Prefer": "wait=1"}, timeout=20)
+        gate.touch()
+        # Nobody is connected to the function any more: it finishes by itself.
+        ended = until_over(f"{api.url}{held.headers['location']}")
         accepted = httpx.post(f"{api.url}/api/v1/workflows/greeting/trigger", json={}, timeout=20).json()
         run = httpx.get(f"{api.url}{accepted['location']}", timeout=10).json()
         page = httpx.get(f"{api.url}/workflows/greeting/runs/{accepted['run_id']}", timeout=10)
         style = httpx.get(f"{api.url}/static/dashboard.css", timeout=10)
 
+    assert (held.status_code, held.json()["status"], ended["status"]) == (202, "running", "success")
+    assert (ended["attempt"], ended["result"]) == (1, "hello")
     assert (accepted["status"], run["run"]["result"], run["steps"][0]["key"]) == ("success", "hello", "say")
     assert "hello" in page.text
     assert style.headers["content-type"].startswith("text/css")
     assert "Traceback" not in api.log_text()
+
+
+def until_over(url: str) -> dict[str, Any]:
+    """The run, as soon as it is over."""
+    while True:
+        run: dict[str, Any] = httpx.get(url, timeout=10).json()["run"]
+        if run["completed_at"] is not None:
+            return run

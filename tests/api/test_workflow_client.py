@@ -1,15 +1,18 @@
 """How the API calls the workflows' functions."""
 
 import asyncio
-from datetime import timedelta
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
+from google.auth.compute_engine import IDTokenCredentials
 
-from autopilot.api.kept_token import TOKEN_KEPT
-from autopilot.api.workflow_client import IdentityTokens, WorkflowClient
+from autopilot.api.identity_tokens import Credentials, IdentityTokens, IdentityUnavailable
+from autopilot.api.workflow_client import WorkflowClient
 from autopilot.errors import FunctionUnavailable
-from autopilot.testing import ManualClock
 
 URL = "https://digest.example"
 
@@ -34,7 +37,7 @@ async def test_a_function_in_the_cloud_is_shown_an_identity_token_for_its_addres
         return httpx.Response(200, json={})
 
     client = WorkflowClient({"digest": URL}, fetch_token=token_for, transport=httpx.MockTransport(see))
-    await client.post("digest", "/runs/a/retry", wait=1)
+    await client.post("digest", "/runs/a/retry")
 
     assert [(str(request.url), request.headers["authorization"]) for request in seen] == [
         (f"{URL}/runs/a/retry", f"Bearer token for {URL}")
@@ -50,23 +53,56 @@ async def test_no_token_leaves_by_a_plain_connection() -> None:
         {"digest": "http://127.0.0.1:1"}, fetch_token=token_for, transport=httpx.MockTransport(check)
     )
 
-    assert await client.post("digest", "/", wait=1) is not None
+    assert await client.post("digest", "/") is not None
 
 
-async def test_a_token_is_used_again_until_it_is_old() -> None:
-    fetched: list[str] = []
-    clock = ManualClock()
+class MetadataServer:
+    """Google's, as google-auth asks it: gives tokens that are valid for ``lifetime``."""
 
-    def fetch(audience: str) -> str:
-        fetched.append(audience)
-        return f"{audience} {len(fetched)}"
+    def __init__(self, lifetime: timedelta) -> None:
+        self.lifetime = lifetime
+        self.given = 0
+        self.status = 200
 
-    tokens = IdentityTokens(fetch, clock)
+    def __call__(self, url: str, **_: object) -> SimpleNamespace:
+        if "/identity" not in url:
+            account = json.dumps({"email": "api@project"}).encode()
+            return SimpleNamespace(status=200, headers={"content-type": "application/json"}, data=account)
+        self.given += 1
+        claims = {"exp": int((datetime.now(UTC) + self.lifetime).timestamp()), "iat": 0, "number": self.given}
+        token = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()) for part in ({}, claims, {}))
+        return SimpleNamespace(status=self.status, headers={"content-type": "application/text"}, data=token)
 
-    first, again = await tokens("a"), await tokens("a")
-    clock.advance(TOKEN_KEPT + timedelta(seconds=1))
+    def credentials_for(self, audience: str) -> Credentials:
+        credentials: Credentials = IDTokenCredentials(  # type: ignore[no-untyped-call]
+            self, audience, use_metadata_identity_endpoint=True, bind_id_token=False
+        )
+        return credentials
 
-    assert (first, again, await tokens("a"), await tokens("b")) == ("a 1", "a 1", "a 2", "b 3")
+
+async def test_a_token_is_used_again_while_google_auth_says_that_it_is_valid() -> None:
+    server = MetadataServer(timedelta(hours=1))
+    tokens = IdentityTokens(server.credentials_for, server)
+
+    first, again, other = await tokens("a"), await tokens("a"), await tokens("b")
+
+    assert first == again != other
+    assert server.given == 2
+
+
+async def test_a_token_that_is_about_to_expire_is_fetched_again() -> None:
+    server = MetadataServer(timedelta(seconds=20))
+    tokens = IdentityTokens(server.credentials_for, server)
+
+    assert await tokens("a") != await tokens("a")
+
+
+async def test_an_identity_that_google_refuses_is_an_error_that_says_so() -> None:
+    server = MetadataServer(timedelta(hours=1))
+    server.status = 404
+
+    with pytest.raises(IdentityUnavailable, match="404"):
+        await IdentityTokens(server.credentials_for, server)("a")
 
 
 @pytest.mark.parametrize(
@@ -83,24 +119,31 @@ async def test_a_function_that_cannot_be_called_is_named_with_the_reason(
     client = WorkflowClient({"digest": URL}, transport=transport)
 
     with pytest.raises(FunctionUnavailable, match=f"the function of workflow digest: .*{reason}"):
-        await client.post("digest", "/", wait=1)
+        await client.post("digest", "/")
 
 
 async def test_a_workflow_without_an_address_is_named() -> None:
     with pytest.raises(FunctionUnavailable, match="AUTOPILOT_FUNCTION_URLS does not name it"):
-        await WorkflowClient({}).post("digest", "/", wait=1)
+        await WorkflowClient({}).post("digest", "/")
 
 
-async def test_a_call_that_is_not_answered_in_time_is_left_open() -> None:
-    may_answer, answered = asyncio.Event(), asyncio.Event()
+async def test_a_cancelled_call_is_over_at_once() -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
 
-    async def answer_later(request: httpx.Request) -> httpx.Response:
-        await may_answer.wait()
-        answered.set()
-        return httpx.Response(200, json={})
+    async def never_answer(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
 
-    client = WorkflowClient({"digest": URL}, transport=httpx.MockTransport(answer_later))
+    client = WorkflowClient({"digest": URL}, transport=httpx.MockTransport(never_answer))
+    call = asyncio.create_task(client.post("digest", "/"))
+    await asked.wait()
 
-    assert await client.post("digest", "/", wait=0) is None
-    may_answer.set()
-    await answered.wait()
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()

@@ -7,16 +7,16 @@ from typing import Any
 import httpx
 import pytest
 
-from autopilot.api.app import create_app
-from autopilot.api.kept_token import TOKEN_KEPT
+from autopilot.api.app import create_context
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.api_runs import ApiRuns
-from autopilot.cli.credentials import ApiCredentials
+from autopilot.cli.credentials import TOKEN_KEPT, ApiCredentials
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.run_source import collect_runs, locate_run
 from autopilot.context import RunContext
 from autopilot.core.store import RunFilter, Store
+from autopilot.dashboard.app import create_app
 from autopilot.models import RunStatus, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_settings
 from autopilot.testing import ManualClock
@@ -54,7 +54,9 @@ def transport(default_store: Store, functions: Functions, monkeypatch: pytest.Mo
     """An API with a key, over an empty history."""
     monkeypatch.setenv("AUTOPILOT_API_KEY", KEY)
     client = WorkflowClient({"digest": "http://digest"}, transport=httpx.MockTransport(functions))
-    return httpx.ASGITransport(create_app([Digest()], load_settings(), client=client, clock=ManualClock()))
+    return httpx.ASGITransport(
+        create_app(create_context([Digest()], load_settings(), client=client, clock=ManualClock()))
+    )
 
 
 @pytest.fixture

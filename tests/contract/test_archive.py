@@ -41,7 +41,7 @@ async def step_keys(store: Store, lease: Lease) -> list[str]:
 # Steps
 
 
-async def test_the_steps_of_a_run_are_told_by_their_start_and_then_by_their_key(
+async def test_the_steps_of_a_run_are_listed_by_their_start_and_then_by_their_key(
     store: Store, make_run: MakeRun
 ) -> None:
     lease = await started(store, make_run())
@@ -183,6 +183,29 @@ async def test_a_run_that_is_not_over_can_be_cancelled(
     assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
 
 
+async def test_a_cancelled_run_is_kept_for_good_unless_it_is_said_how_long(store: Store, make_run: MakeRun) -> None:
+    run = make_run(status=RunStatus.RUNNING, expires_at=LONG_HENCE)
+    await store.save_run(run)
+
+    cancelled = await store.request_cancel("digest", run.id, owner="person")
+
+    assert cancelled is not None
+    assert cancelled.expires_at is None
+    assert await store.get_run("digest", run.id) == cancelled
+
+
+async def test_a_cancellation_that_is_repeated_is_its_own(store: Store, make_run: MakeRun) -> None:
+    lease = await started(store, make_run())
+
+    first = await store.request_cancel("digest", lease.run_id, owner="person")
+    again = await store.request_cancel("digest", lease.run_id, owner="person")
+
+    assert again == first
+    with pytest.raises(RunStateConflict):
+        await store.request_cancel("digest", lease.run_id, owner="somebody else")
+    assert (await store.get_stats("digest"))["by_status"] == {"cancelled": 1}
+
+
 @pytest.mark.parametrize("status", TERMINAL)
 async def test_a_run_that_is_over_cannot_be_cancelled(store: Store, make_run: MakeRun, status: RunStatus) -> None:
     run = make_run(status=status)
@@ -236,44 +259,44 @@ async def test_a_cancelled_run_is_claimed_by_a_retry_only_and_keeps_its_steps(st
 # Changes
 
 
-async def told(store: Store, after: str, limit: int = 100) -> tuple[list[tuple[str, str]], str]:
+async def changes_after(store: Store, after: str, limit: int = 100) -> tuple[list[tuple[str, str]], str]:
     changes = await store.read_changes(after, limit=limit)
     return [(change.run.id, change.run.status.value) for change in changes], changes[-1].position if changes else after
 
 
-async def test_changes_are_told_from_a_position_on_in_their_order(store: Store, make_run: MakeRun) -> None:
+async def test_changes_are_read_from_a_position_on_in_their_order(store: Store, make_run: MakeRun) -> None:
     await store.save_run(make_run(id="before"))
     position = await store.get_last_position()
-    assert await told(store, position) == ([], position)
+    assert await changes_after(store, position) == ([], position)
 
     run = make_run(id="one", workflow_id="a", status=RunStatus.RUNNING)
     await store.save_run(run)
     await store.save_run(make_run(id="two", workflow_id="b"))
-    news, position = await told(store, position)
+    news, position = await changes_after(store, position)
     assert news == [("one", "running"), ("two", "success")]
 
     await store.save_run(changed(run, status=RunStatus.FAILED))
-    news, position = await told(store, position)
+    news, position = await changes_after(store, position)
     assert news == [("one", "failed")]
-    assert await told(store, position) == ([], position)
+    assert await changes_after(store, position) == ([], position)
 
 
 async def test_every_kind_of_write_is_a_change(store: Store, make_run: MakeRun) -> None:
     position = await store.get_last_position()
     lease = await started(store, make_run())
-    news, position = await told(store, position)
+    news, position = await changes_after(store, position)
     assert news == [(lease.run_id, "running")]
 
     await taken_over(store, lease)
-    news, position = await told(store, position)
+    news, position = await changes_after(store, position)
     assert news == [(lease.run_id, "running")]
 
     await store.request_cancel("digest", lease.run_id, owner="person")
-    news, position = await told(store, position)
+    news, position = await changes_after(store, position)
     assert news == [(lease.run_id, "cancelled")]
 
     await taken_over(store, lease, "retry", reopen=True)
-    assert (await told(store, position))[0] == [(lease.run_id, "running")]
+    assert (await changes_after(store, position))[0] == [(lease.run_id, "running")]
 
 
 async def test_a_write_that_changes_nothing_is_no_change(store: Store, make_run: MakeRun) -> None:
@@ -284,10 +307,10 @@ async def test_a_write_that_changes_nothing_is_no_change(store: Store, make_run:
     await store.save_run(run)
     await store.start_run(start_of(run))
 
-    assert await told(store, position) == ([], position)
+    assert await changes_after(store, position) == ([], position)
 
 
-async def test_changes_are_told_in_pages_and_each_run_once(store: Store, make_run: MakeRun) -> None:
+async def test_changes_are_read_in_pages_and_each_run_once(store: Store, make_run: MakeRun) -> None:
     position = await store.get_last_position()
     runs = [make_run(status=RunStatus.RUNNING) for _ in range(7)]
     for run in runs:
@@ -296,7 +319,7 @@ async def test_changes_are_told_in_pages_and_each_run_once(store: Store, make_ru
         await store.save_run(changed(run, status=RunStatus.SUCCESS))
     met: list[tuple[str, str]] = []
     while True:
-        news, position = await told(store, position, limit=2)
+        news, position = await changes_after(store, position, limit=2)
         met += news
         if not news:
             break
@@ -304,7 +327,7 @@ async def test_changes_are_told_in_pages_and_each_run_once(store: Store, make_ru
     assert met == [(run.id, "running") for run in runs[2:]] + [(run.id, "success") for run in runs[:2]]
 
 
-async def test_a_removed_run_is_not_told_of_and_hides_nothing(store: Store, make_run: MakeRun) -> None:
+async def test_a_removed_run_is_not_reported_and_hides_nothing(store: Store, make_run: MakeRun) -> None:
     position = await store.get_last_position()
     gone = make_run()
     await store.save_run(gone)
@@ -312,16 +335,16 @@ async def test_a_removed_run_is_not_told_of_and_hides_nothing(store: Store, make
     await store.delete_run("digest", gone.id)
     await store.save_run(make_run(id="next"))
 
-    assert (await told(store, position))[0] == [("next", "success")]
-    assert (await told(store, latest))[0] == [("next", "success")]
+    assert (await changes_after(store, position))[0] == [("next", "success")]
+    assert (await changes_after(store, latest))[0] == [("next", "success")]
 
 
-async def test_the_first_change_of_all_is_told(store: Store, make_run: MakeRun) -> None:
+async def test_the_first_change_of_all_is_reported(store: Store, make_run: MakeRun) -> None:
     position = await store.get_last_position()
 
     await store.save_run(make_run(id="first"))
 
-    assert (await told(store, position))[0] == [("first", "success")]
+    assert (await changes_after(store, position))[0] == [("first", "success")]
 
 
 @pytest.mark.parametrize("position", ("", "x", "-1", "1.5", "٣", "9" * 40, "\ud800", "0~../x", "999999999999999999"))

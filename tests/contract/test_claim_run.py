@@ -176,6 +176,18 @@ async def test_a_claim_that_is_repeated_is_its_own(store: Store, make_run: MakeR
     assert await counts(store) == {"running": 1}
 
 
+async def test_a_claim_that_is_repeated_after_its_attempt_has_ended_holds_nothing(
+    store: Store, make_run: MakeRun
+) -> None:
+    run = make_run()
+    await started(store, run)
+    taken = await claimed(store, run)
+    ended = changed(taken.run, status=RunStatus.SUCCESS, due_at=None)
+    await store.save_run(ended)
+
+    assert await claimed(store, run) == ClaimOutcome(run=ended, before=RunStatus.SUCCESS, lease=None)
+
+
 @pytest.mark.parametrize("status", (RunStatus.FAILED, RunStatus.CANCELLED))
 async def test_a_person_can_reopen_a_run_that_failed_or_was_cancelled(
     store: Store, make_run: MakeRun, clock: ManualClock, status: RunStatus

@@ -1,5 +1,6 @@
 """What every run log promises of reading: single runs, lists, the latest, the paused, the statistics."""
 
+import asyncio
 import base64
 import json
 from collections import Counter
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from autopilot.core.store import Store
+from autopilot.core.store import BucketSize, RunFilter, Store
 from autopilot.errors import CursorInvalid
 from autopilot.models import RunAttempt, RunStatus, TriggerType, WorkflowRun
 from autopilot.testing import ManualClock
+from tests.journal import LEASE, LONG_AGO, LONG_HENCE
 from tests.runs import MakeRun
 
 BEGAN = datetime(2026, 3, 1, 12, 0, 0, 654321, tzinfo=UTC)
@@ -163,6 +165,13 @@ async def test_a_malformed_id_is_unknown(store: Store, make_run: MakeRun, hostil
     assert await store.list_runs(hostile) == ([], None)
     assert await store.get_latest_run(hostile) is None
     assert await store.get_stats(hostile) == {"total": 0, "successful": 0, "by_status": {}}
+    assert await store.find_runs(RunFilter(workflow_id=hostile)) == ([], None)
+    assert await store.get_activity(hostile, since=LONG_AGO, until=LONG_HENCE, size=BucketSize.DAY) == []
+    for workflow_id, run_id in (("digest", hostile), (hostile, "run-0001")):
+        assert await store.claim_run(workflow_id, run_id, owner="o", incarnation="n", lease_duration=LEASE) is None
+        assert await store.get_run_steps(workflow_id, run_id) == []
+        assert await store.request_cancel(workflow_id, run_id, owner="o") is None
+        assert await store.delete_run(workflow_id, run_id) is None
 
 
 async def test_an_unknown_workflow_has_no_runs_and_zeros(store: Store) -> None:
@@ -196,6 +205,17 @@ async def test_the_cursor_is_none_exactly_when_nothing_follows(store: Store, mak
 
     assert len(last) == 2
     assert end is None
+
+
+async def test_a_page_has_fifty_runs_and_a_read_a_hundred_changes_unless_it_is_said_how_many(
+    store: Store, make_run: MakeRun
+) -> None:
+    position = await store.get_last_position()
+    await asyncio.gather(*(store.save_run(make_run()) for _ in range(101)))
+
+    assert len((await store.list_runs("digest"))[0]) == 50
+    assert len((await store.find_runs(RunFilter()))[0]) == 50
+    assert len(await store.read_changes(position)) == 100
 
 
 async def test_runs_that_come_later_do_not_disturb_a_walk(store: Store, make_run: MakeRun) -> None:
@@ -301,6 +321,14 @@ async def test_paused_runs_of_every_workflow_are_found_newest_first(store: Store
     await store.save_run(paused[0].model_copy(update={"status": RunStatus.SUCCESS}))
 
     assert await store.get_paused_runs() == paused[1:]
+
+
+async def test_a_store_that_was_closed_opens_again(store: Store, make_run: MakeRun) -> None:
+    for run in (make_run(), make_run()):
+        await store.save_run(run)
+        assert await store.get_run("digest", run.id) == run
+        store.close()
+        store.close()
 
 
 async def test_statistics_are_those_of_the_runs_that_were_saved(store: Store, make_run: MakeRun) -> None:

@@ -13,7 +13,7 @@ _ENDINGS = [RunStatus.SUCCESS] * 40 + [RunStatus.FAILED] * 4 + [RunStatus.CANCEL
 
 
 async def write_past(store: Store, *, days: int = 30, per_day: int = 6) -> None:
-    """Runs of ``invoice`` and ``hostile`` over the last days."""
+    """Runs of ``invoice`` and ``hostile`` over the last days, and two of ``retired``, which no code is left of."""
     chance = random.Random(7)
     now = SystemClock().now()
     for number in range(days * per_day):
@@ -21,6 +21,8 @@ async def write_past(store: Store, *, days: int = 30, per_day: int = 6) -> None:
         await store.save_run(_run("invoice", number, started_at, chance))
         if number % 5 == 0:
             await store.save_run(_run("hostile", number, started_at, chance))
+    for number in range(2):
+        await store.save_run(_run("retired", number, now - timedelta(minutes=20 * number), chance))
 
 
 def a_log(run_id: str) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from autopilot.api.app import create_app
+from autopilot.api.app import create_context
 from autopilot.api.workflow_client import WorkflowClient
+from autopilot.dashboard.app import create_app
 from autopilot.development.function_server import unused_port
 from autopilot.settings import load_settings
 from tests.dashboard.past import a_log
@@ -42,7 +43,8 @@ class Site:
         client = WorkflowClient(
             {name: f"http://{host_of(name)}" for name in paths}, transport=FunctionsTransport(paths)
         )
-        return create_app([each() for each in WORKFLOWS], load_settings(), client=client, read_log=a_log)
+        workflows = [each() for each in WORKFLOWS]
+        return create_app(create_context(workflows, load_settings(), client=client, read_log=a_log))
 
     @contextmanager
     def served(self) -> Iterator["Site"]:

@@ -32,14 +32,14 @@ def test_a_run_is_watched_live_from_start_to_finish(page: Page, site: Site) -> N
     expect(page.get_by_role("heading", level=1)).to_have_text("Running")
     timeline = page.get_by_role("region", name="Timeline")
     expect(timeline.get_by_text("leave the valley", exact=True)).to_be_visible()
-    expect(timeline.get_by_text("at work, not recorded yet")).to_be_visible()
+    expect(timeline.get_by_text("In progress")).to_be_visible()
     expect(timeline.get_by_text("reach the plain", exact=True)).to_have_count(0)
 
     site.set(Convoy.may_go_on)
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Success")
     expect(timeline.get_by_text("reach the plain", exact=True)).to_be_visible()
-    expect(timeline.get_by_text("at work, not recorded yet")).to_have_count(0)
+    expect(timeline.get_by_text("In progress")).to_have_count(0)
     expect(page.get_by_role("region", name="Result")).to_contain_text("arrived")
     expect(page.locator("#announcer")).to_have_text("Run success")
 
@@ -48,7 +48,7 @@ def test_a_failed_run_is_understood_retried_in_the_page_and_completes(page: Page
     Invoice.ledger_is_down = True
     run_id = start(site, "invoice", {"customer": "Ada"})
     page.goto("/")
-    page.get_by_role("region", name="Needs a look").get_by_role("link").first.click()
+    page.get_by_role("region", name="Needs attention").get_by_role("link").first.click()
     assert page.url.endswith(run_id)
     failure = page.get_by_role("region", name="Failed at step book in ledger")
     expect(failure).to_contain_text("refused the connection")
@@ -74,7 +74,7 @@ def test_faults_stand_at_their_fields_and_the_rest_stays_filled_in(page: Page, w
     page.get_by_label("Notes").evaluate("area => area.setCustomValidity('')")
     page.get_by_label("Copies To").fill("a@example.com\nb@example.com")
     page.get_by_role("button", name="Start the run").click()
-    expect(page.get_by_text("This is no JSON")).to_be_visible()
+    expect(page.get_by_text("Not valid JSON")).to_be_visible()
     expect(page.get_by_label("Customer")).to_have_value("Ada")
     witness.complaints.clear()  # a 422 is told on the console
 
@@ -123,7 +123,7 @@ def test_a_run_that_is_removed_while_it_is_looked_at_says_so(page: Page, site: S
     httpx.delete(f"{site.url}/api/v1/workflows/convoy/runs/{run_id}").raise_for_status()
     page.evaluate("refresh()")
 
-    expect(page.get_by_role("alert")).to_contain_text("This run was removed")
+    expect(page.get_by_role("alert")).to_contain_text("This run was deleted")
     witness.complaints.clear()  # a 404 is told on the console
 
 
@@ -145,7 +145,7 @@ def test_of_two_people_who_retry_a_run_the_second_is_told(page: Page, site: Site
 def test_a_new_run_appears_on_the_first_page_by_itself(page: Page, site: Site) -> None:
     page.goto("/")
     card = page.get_by_role("article", name="convoy")
-    expect(card).to_contain_text("no runs yet")
+    expect(card).to_contain_text("No runs yet")
     expect(page.locator("#live")).to_have_text("live")
 
     start(site, "convoy", {})

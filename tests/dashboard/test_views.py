@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from autopilot.core.run_log import process_store
+from autopilot.core.runs.identity import run_id_of
 from tests.dashboard.conftest import Witness, serious_findings
 from tests.dashboard.past import write_past
 from tests.dashboard.site import Site
@@ -40,11 +41,12 @@ def views(site: Site) -> dict[str, str]:
         "run-failed": f"/workflows/invoice/runs/{failed}",
         "run-running": f"/workflows/convoy/runs/{running}",
         "run-hostile": f"/workflows/hostile/runs/{hostile}",
-        "run-starting": "/workflows/convoy/runs/soon?did=trigger",
         "step": f"/workflows/invoice/runs/{succeeded}/step?key=find%20customer",
         "trigger": "/workflows/invoice/trigger",
         "trigger-json": "/workflows/invoice/trigger?as=json",
         "missing": "/workflows/nope",
+        "undefined-workflow": "/workflows/retired",
+        "undefined-run": f"/workflows/retired/runs/{run_id_of('retired', '0')}",
     }
 
 

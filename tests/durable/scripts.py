@@ -77,12 +77,9 @@ class FaultyStore(SQLiteStore):
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
         return await self._call("read_steps", lambda: super(FaultyStore, self).read_steps(lease))
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
         return await self._call(
-            "record_step",
-            lambda: super(FaultyStore, self).record_step(lease, step, expires_at=expires_at, known=known),
+            "record_step", lambda: super(FaultyStore, self).record_step(lease, step, expires_at=expires_at)
         )
 
     async def save_run(self, run: WorkflowRun) -> None:

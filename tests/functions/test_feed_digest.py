@@ -277,7 +277,7 @@ class TestBrokenFeeds:
             ),
             (
                 Reply(200, b"<rss version='2.0'><channel><item><title>&#99999999999;"),
-                "it is a broken RSS or Atom feed (OverflowError in it)",
+                "it is a broken RSS or Atom feed: nothing could be read of it",
             ),
             (Reply(200, b" " * 5_000_000), "it is over 4,194,304 bytes"),
             (Reply(302, headers={"location": "/rss"}), "it redirects more than 5 times"),

@@ -12,26 +12,29 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autopilot.core.clock import to_microseconds
 from autopilot.core.runs.activity import ACTIVITY_KEPT
 from autopilot.core.runs.cursor import RunPosition
-from autopilot.core.store import BucketSize, RunFilter, RunStart, StartOutcome, Store
+from autopilot.core.store import BucketSize, Lease, RunFilter, RunStart, StartOutcome, Store
 from autopilot.errors import CursorInvalid, StoreUnavailable, StoreVersionUnsupported
 from autopilot.models import RunStatus, TriggerType
 from autopilot.storage.sqlite import rows, schema
 from autopilot.storage.sqlite.activity import (
-    CHANGE_TALLY,
+    ADD_TO_ACTIVITY,
     DELETE_OLD_ACTIVITY,
+    GET_ACTIVITY,
     GET_DURATIONS,
-    GET_TALLIES,
     HAS_OLD_ACTIVITY,
 )
+from autopilot.storage.sqlite.connection import Database
 from autopilot.storage.sqlite.schema import SCHEMA_VERSION
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
+from tests.journal import LONG_HENCE, OVER, a_step, changed, claimed, start_of
 from tests.runs import MakeRun
 
 OpenStore = Callable[[Path], SQLiteStore]
@@ -45,16 +48,42 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_store(clock: ManualClock) -> Iterator[OpenStore]:
-    """Opens stores that give up soon, and closes them."""
+    """Opens stores that wait for a lock only shortly, and closes them."""
     stores: list[SQLiteStore] = []
 
     def open_(path: Path) -> SQLiteStore:
-        stores.append(SQLiteStore(path, clock=clock, deadline=timedelta(milliseconds=200)))
+        stores.append(SQLiteStore(path, clock=clock, deadline=timedelta(milliseconds=200), deadline_clock=clock))
         return stores[-1]
 
     yield open_
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def database(path: Path, clock: ManualClock) -> Iterator[Database]:
+    """A file whose calls have 200 ms, by the test's clock."""
+    with closing(Database(str(path), 0.2, lambda _: None, clock)) as opened:
+        yield opened
+
+
+class Holding:
+    """A call that holds the thread of a database until it is let go."""
+
+    def __init__(self, database: Database) -> None:
+        self._begun, self._go_on = threading.Event(), threading.Event()
+        self.call = asyncio.create_task(database.read("holding the thread", self._hold))
+
+    def _hold(self, _: sqlite3.Connection) -> bool:
+        self._begun.set()
+        return self._go_on.wait(30)
+
+    async def begun(self) -> None:
+        """Return when it has the thread; by then every task that was ready has made its call."""
+        assert await asyncio.to_thread(self._begun.wait, 30)
+
+    def let_go(self) -> None:
+        self._go_on.set()
 
 
 async def total(store: Store) -> int:
@@ -96,9 +125,7 @@ async def test_nothing_is_made_before_the_first_use(path: Path, open_store: Open
     assert path.exists()
 
 
-async def test_commits_are_on_the_disk_when_they_are_acknowledged(path: Path, open_store: OpenStore) -> None:
-    database = open_store(path)._database
-
+async def test_commits_are_on_the_disk_when_they_are_acknowledged(database: Database) -> None:
     def pragma(name: str) -> Callable[[sqlite3.Connection], object]:
         return lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0]
 
@@ -159,41 +186,47 @@ async def test_a_locked_database_is_unavailable_until_the_lock_is_gone(
     assert await total(store) == 2
 
 
-async def test_calls_that_wait_their_turn_keep_their_own_deadline(
-    path: Path, open_store: OpenStore, make_run: MakeRun
-) -> None:
-    store = open_store(path)
-    await store.save_run(make_run())
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+async def test_calls_that_wait_their_turn_keep_their_own_deadline(path: Path, make_run: MakeRun) -> None:
+    store = SQLiteStore(path, deadline=timedelta(milliseconds=200))
+    await store.get_paused_runs()
+    with closing(store), closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         async with asyncio.timeout(2):  # and not ten deadlines one after the other, which are more
             failures = await asyncio.gather(*(store.save_run(make_run()) for _ in range(20)), return_exceptions=True)
 
-    assert all(isinstance(failure, StoreUnavailable) for failure in failures)
-    assert await total(store) == 1
+        assert all(isinstance(failure, StoreUnavailable) for failure in failures)
 
 
-async def test_a_call_whose_turn_comes_after_its_deadline_is_not_made(
-    path: Path, open_store: OpenStore, make_run: MakeRun
-) -> None:
-    store = open_store(path)
-    go_on = threading.Event()
-    first = asyncio.create_task(store._database.read("holding the thread", lambda _: go_on.wait(10)))
-    late = asyncio.create_task(store.save_run(make_run()))
-    await asyncio.wait((late,), timeout=0.3)  # the deadline is 0.2 s
-    go_on.set()
+async def test_a_call_whose_turn_comes_after_its_deadline_is_not_made(database: Database, clock: ManualClock) -> None:
+    made: list[sqlite3.Connection] = []
+    first = Holding(database)
+    late = asyncio.create_task(database.write("coming late", made.append))
+    await first.begun()
+    clock.advance(timedelta(milliseconds=201))
+    first.let_go()
 
     with pytest.raises(StoreUnavailable, match="the calls before it took too long"):
         await late
 
-    assert await first
-    assert await total(store) == 0
+    assert await first.call
+    assert made == []
 
 
-async def test_after_an_error_of_the_database_the_next_call_has_a_new_connection(
-    path: Path, open_store: OpenStore
-) -> None:
-    database = open_store(path)._database
+async def test_a_call_that_the_disk_does_not_answer_is_given_up(database: Database, clock: ManualClock) -> None:
+    first = Holding(database)
+    await first.begun()
+    clock.advance(timedelta(seconds=6))
+    first.call.cancel()  # it looks at its clock again
+
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await first.call
+
+    first.let_go()
+    assert isinstance(cancelled.value.__cause__, StoreUnavailable)
+    assert "whether it was done is unknown" in str(cancelled.value.__cause__)
+
+
+async def test_after_an_error_of_the_database_the_next_call_has_a_new_connection(database: Database) -> None:
     await database.read("marking the connection", lambda connection: connection.execute("CREATE TEMP TABLE mark (x)"))
 
     with pytest.raises(StoreUnavailable, match="no such table: nowhere"):
@@ -405,12 +438,19 @@ def find_runs_queries() -> list[str]:
     ]
 
 
-async def test_every_list_of_runs_is_entered_at_its_place_in_an_index_and_read_from_there(
-    path: Path, open_store: OpenStore
+@pytest.fixture
+def empty_file() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        schema.migrate(connection, "a new file")
+        yield connection
+
+
+def test_every_list_of_runs_is_entered_at_its_place_in_an_index_and_read_from_there(
+    empty_file: sqlite3.Connection,
 ) -> None:
     queries = find_runs_queries()
 
-    plans = await explain(open_store(path), queries)
+    plans = explain(empty_file, queries)
 
     for statement in queries:
         (plan,) = plans[statement]
@@ -422,11 +462,9 @@ async def test_every_list_of_runs_is_entered_at_its_place_in_an_index_and_read_f
         assert len(re.findall("[<>]", plan)) == bounds, f"{statement}: {plan}"
 
 
-async def test_every_other_statement_that_reads_is_served_by_an_index(path: Path, open_store: OpenStore) -> None:
+def test_every_other_statement_that_reads_is_served_by_an_index(empty_file: sqlite3.Connection) -> None:
     statements = [
         rows.GET_RUN,
-        rows.GET_LATEST_RUN,
-        rows.GET_PAUSED_RUNS,
         rows.GET_COUNTS,
         rows.GET_CHANGES,
         rows.HAS_EXPIRED,
@@ -434,13 +472,13 @@ async def test_every_other_statement_that_reads_is_served_by_an_index(path: Path
         rows.DELETE_RUN,
         rows.DELETE_STEPS,
         GET_DURATIONS,
-        *CHANGE_TALLY.values(),
+        *ADD_TO_ACTIVITY.values(),
         HAS_OLD_ACTIVITY,
         DELETE_OLD_ACTIVITY,
     ]
 
-    plans = await explain(open_store(path), [*statements, GET_TALLIES])
-    assert "(workflow_id=? AND size=? AND start>? AND start<?)" in plans[GET_TALLIES][0]
+    plans = explain(empty_file, [*statements, GET_ACTIVITY])
+    assert "(workflow_id=? AND size=? AND start>? AND start<?)" in plans[GET_ACTIVITY][0]
 
     for statement, plan in plans.items():
         assert all("INDEX" in step or "PRIMARY KEY" in step or "LIST SUBQUERY" in step for step in plan), (
@@ -449,19 +487,63 @@ async def test_every_other_statement_that_reads_is_served_by_an_index(path: Path
         assert not any("TEMP B-TREE" in step for step in plan), f"{statement}: {plan}"
 
 
-async def explain(store: SQLiteStore, statements: list[str]) -> dict[str, list[str]]:
+def explain(database: sqlite3.Connection, statements: list[str]) -> dict[str, list[str]]:
     """The steps of the plan of each statement."""
+    return {
+        statement: [
+            step[3] for step in database.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
+        ]
+        for statement in statements
+    }
 
-    def plans(connection: sqlite3.Connection) -> dict[str, list[str]]:
-        return {
-            statement: [
-                step[3]
-                for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
-            ]
-            for statement in statements
-        }
 
-    return await store._database.read("explaining", plans)
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that connections made from here on have executed, but for the setting of their patience."""
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(lambda text: None if "busy_timeout" in text else statements.append(text))
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    return statements
+
+
+async def test_every_call_takes_few_statements(
+    path: Path, open_store: OpenStore, make_run: MakeRun, executed: list[str]
+) -> None:
+    run = make_run(status=RunStatus.RUNNING)
+    start = start_of(run, lease_duration=OVER)
+    store = open_store(path)
+    await store.check_connection()
+    ended = changed(run, status=RunStatus.FAILED, completed_at=run.started_at, attempt=2)
+    lease = Lease(workflow_id="digest", run_id=run.id, attempt=2, owner="second", incarnation=start.incarnation)
+    for call, statements in (
+        (lambda: store.start_run(start), 5),
+        (lambda: store.start_run(start), 4),
+        (lambda: claimed(store, run), 5),
+        (lambda: store.record_step(lease, a_step(), expires_at=LONG_HENCE), 4),
+        (lambda: store.read_steps(lease), 1),
+        (lambda: store.save_run(ended), 13),
+        (lambda: store.save_run(ended), 3),
+        (lambda: store.get_run("digest", run.id), 1),
+        (lambda: store.get_stats("digest"), 1),
+        (lambda: store.get_latest_run("digest"), 1),
+        (store.get_paused_runs, 1),
+        (lambda: store.find_runs(RunFilter()), 1),
+        (lambda: store.get_run_steps("digest", run.id), 1),
+        (lambda: store.get_activity("digest", **EVER, size=BucketSize.DAY), 1),
+        (lambda: store.read_changes("0"), 2),
+        (lambda: claimed(store, run, "retry", reopen=True, lease_duration=OVER), 11),
+        (lambda: store.request_cancel("digest", run.id, owner="person"), 11),
+        (lambda: store.delete_run("digest", run.id), 5),
+    ):
+        executed.clear()
+        await call()
+        assert len(executed) == statements, executed
 
 
 async def test_opening_removes_activity_that_is_too_old_to_be_kept(

@@ -87,7 +87,7 @@ async def test_processes_that_write_at_once_are_counted_exactly(
             async def write():
                 for number in range(25):
                     begun = run(f"{sys.argv[2]}-{number}", RunStatus.RUNNING)
-                    start = RunStart(run=begun, owner="me", incarnation="n", lease=timedelta(minutes=1))
+                    start = RunStart(run=begun, owner="me", incarnation="n", lease_duration=timedelta(minutes=1))
                     started = (await store.start_run(start)).run
                     await store.save_run(started.model_copy(update={"status": RunStatus.SUCCESS}))
                     await store.save_run(run(f"shared-{number}"))

@@ -1,12 +1,12 @@
-"""What ended when: runs counted by the hour and by the day in which they ended, how they ended and how long they took.
+"""The activity of a workflow: its finished runs, counted by hour and by day, by status and by duration.
 
-A store keeps a :class:`Tally` of each hour and of each day and changes it in the commits that change the runs, so that
-a chart costs its hours or its days and never its runs. Durations are counted by their four leading bits::
+A store keeps :class:`ActivityCounts` of each hour and of each day and changes them in the commits that change the runs,
+so that a chart costs its hours or days and never its runs. Durations are counted by their four leading bits::
 
     interval        0 1 2 ... 15   16     17     ...  23     24     25     ...  31     32     ...
     milliseconds    0 1 2 ... 15   16,17  18,19  ...  30,31  32-35  36-39  ...  60-63  64-71  ...
 
-Eight intervals to each doubling: the middle of one is at most 6.25 % from whatever it stands for.
+Eight intervals to each doubling: the middle of an interval is at most 6.25 % off.
 """
 
 from bisect import bisect_left
@@ -29,34 +29,34 @@ _PERCENTILES = {"p50": 50, "p95": 95, "max": 100}
 
 @dataclass(frozen=True, slots=True)
 class ActivityEntry:
-    """What one run adds to the activity of its workflow."""
+    """The contribution of one finished run."""
 
     hour: datetime
     status: RunStatus
     interval: int | None
-    """The interval that its duration is in. None: a run whose duration says nothing."""
+    """The interval of its duration. None: its duration is not counted."""
 
 
 @dataclass(slots=True)
-class Tally:
-    """What ended in one hour or day."""
+class ActivityCounts:
+    """The runs that ended in one hour or day, counted."""
 
     by_status: Counter[str] = field(default_factory=Counter)
     durations: list[int] = field(default_factory=list)
-    """How many durations are in each interval, up to the last with any."""
+    """Durations in each interval, up to the last interval that has any."""
 
     def count_durations(self, interval: int, runs: int) -> None:
-        """Count the durations of ``runs`` more runs in an interval."""
+        """Add the durations of ``runs`` runs to an interval."""
         self.durations += [0] * (interval + 1 - len(self.durations))
         self.durations[interval] += runs
 
     def bucket(self, start: datetime) -> ActivityBucket | None:
-        """The hour or day that begins at ``start``; None: nothing ended in it."""
+        """The bucket of the hour or day that begins at ``start``; None: nothing ended in it."""
         by_status = dict(+self.by_status)
         return ActivityBucket(start=start, by_status=by_status, duration_ms=self._percentiles()) if by_status else None
 
     def _percentiles(self) -> dict[str, int]:
-        """Of each percentile the middle of the interval in which it lies: the nearest rank."""
+        """Each percentile, by nearest rank, as the middle of its interval."""
         passed = list(accumulate(self.durations))
         if not passed or not passed[-1]:
             return {}
@@ -65,7 +65,7 @@ class Tally:
 
 
 def activity_of(run: WorkflowRun | None) -> ActivityEntry | None:
-    """What a run counts as; None while it is not over."""
+    """The entry of a run; None while it is not over."""
     if run is None or not run.status.is_terminal:
         return None
     duration = run.duration_ms if run.status in _TIMED else None
@@ -77,22 +77,22 @@ def activity_of(run: WorkflowRun | None) -> ActivityEntry | None:
 
 
 def activity_changes(before: ActivityEntry | None, after: ActivityEntry | None) -> dict[ActivityEntry, int]:
-    """What the counts change by when a run that counted as ``before`` counts as ``after``; None: not at all."""
+    """The changes of the counts when a run's entry changes from ``before`` to ``after``; None is no entry."""
     if before == after:
         return {}
     return {entry: by for entry, by in ((before, -1), (after, 1)) if entry is not None}
 
 
 def bucket_start(time: datetime, size: BucketSize) -> datetime:
-    """When the bucket that ``time`` is in begins."""
+    """The start of the bucket that contains ``time``."""
     hour = time.replace(minute=0, second=0, microsecond=0)
     return hour.replace(hour=0) if size is BucketSize.DAY else hour
 
 
 def bucket_range(since: datetime, until: datetime, size: BucketSize) -> tuple[datetime, datetime] | None:
-    """When the first and the last of the buckets begin that have a part in the time from ``since`` to before ``until``.
+    """The starts of the first and the last bucket that overlap the time from ``since`` to before ``until``.
 
-    None: there are none.
+    None: there is no such bucket.
     """
     if since >= until:
         return None
@@ -100,13 +100,13 @@ def bucket_range(since: datetime, until: datetime, size: BucketSize) -> tuple[da
 
 
 def interval_of(duration_ms: int) -> int:
-    """The interval that a duration is in."""
+    """The interval of a duration."""
     doublings = max(0, duration_ms.bit_length() - _LEADING_BITS)
     return doublings * _TO_A_DOUBLING + (duration_ms >> doublings)
 
 
 def least_of(interval: int) -> int:
-    """The least duration that is in an interval, in milliseconds."""
+    """The least duration of an interval, in milliseconds."""
     doublings = _doublings_of(interval)
     return (interval - doublings * _TO_A_DOUBLING) << doublings
 

@@ -1,4 +1,4 @@
-"""Page cursors: the place in a list of runs, opaque to callers and bound to its list."""
+"""Page cursors: a position in a list of runs, opaque to callers and bound to its list."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ _MAX_LENGTH = 1024
 
 @dataclass(frozen=True, slots=True)
 class RunPosition:
-    """The place just behind a run in the order of a list: by ``started_at``, then by its ids, all descending."""
+    """The position just after a run in the order of a list: by ``started_at``, then by its ids, all descending."""
 
     started_at: datetime
     workflow_id: str
@@ -25,16 +25,16 @@ class RunPosition:
 
 
 def encode_cursor(last: WorkflowRun, wanted: RunFilter) -> str:
-    """The cursor for what follows ``last`` in the list of the runs that ``wanted`` describes."""
+    """The cursor of the runs after ``last`` in the list that ``wanted`` selects."""
     fields = [_list_of(wanted), to_microseconds(last.started_at), last.workflow_id, last.id]
     return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str, wanted: RunFilter) -> RunPosition:
-    """The place that ``cursor`` stands for.
+    """The position of ``cursor``.
 
     Raises:
-        CursorInvalid: it is none of ours, or of another list.
+        CursorInvalid: it is not a cursor, or it belongs to another list.
     """
     if len(cursor) > _MAX_LENGTH:
         raise CursorInvalid("it is too long")

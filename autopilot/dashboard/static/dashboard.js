@@ -1,4 +1,4 @@
-// Live updates, dialogs, small comforts. The pages are made by the server and work without most of this.
+// Live updates, dialogs, copy buttons. The server renders the pages; they work without most of this.
 "use strict";
 
 const root = document.body.dataset.root;
@@ -13,8 +13,8 @@ function relative(time) {
   const distance = Math.abs(seconds);
   if (distance < 5) return "just now";
   const [unit, length] = UNITS.find(([, each]) => distance >= each);
-  const told = `${Math.floor(distance / length)} ${unit}`;
-  return seconds > 0 ? `${told} ago` : `in ${told}`;
+  const distanceText = `${Math.floor(distance / length)} ${unit}`;
+  return seconds > 0 ? `${distanceText} ago` : `in ${distanceText}`;
 }
 
 function refreshTimes() {
@@ -26,7 +26,7 @@ function refreshTimes() {
 
 setInterval(() => { if (!document.hidden) refreshTimes(); }, 10000);
 
-// Live updates: the page is asked for again, and the parts of it that differ are put in place ---------------------------
+// Live updates: fetch the page again and replace the parts that differ -------------------------------------------------
 
 const live = document.getElementById("live");
 let refreshing = null;
@@ -50,7 +50,7 @@ function replacePart(before, after) {
   if (focused) focused(fresh)?.focus({preventScroll: true});
 }
 
-// The same element in a new version of its part: by id, address or dialog, and else by where it stood.
+// Find the same element in a new version of its part: by id, address or dialog.
 function locate(part, element) {
   const details = element.closest("details");
   if (element.tagName === "SUMMARY" && details?.id) return (fresh) => fresh.querySelector(`#${CSS.escape(details.id)} > summary`);
@@ -64,7 +64,7 @@ function locate(part, element) {
 async function refresh() {
   if (document.querySelector("dialog[open]")) { again = true; return; }
   if (refreshing) { again = true; return; }
-  // After a form that was refused the address is the form's, and not that of the page it shows.
+  // After a refused form the address is the form's, not that of the page it shows.
   refreshing = fetch(document.body.dataset.here ?? location.href.split("#")[0], {headers: {Accept: "text/html"}, credentials: "same-origin"});
   try {
     const answer = await refreshing;
@@ -95,12 +95,12 @@ async function refresh() {
 function gone() {
   stop();
   setLive("off", "gone");
-  announcer.textContent = "This run was removed.";
+  announcer.textContent = "This run was deleted.";
   const notice = document.createElement("div");
   notice.className = "notice bad";
   notice.setAttribute("role", "alert");
   const text = document.createElement("p");
-  text.textContent = "This run was removed. What is shown here is the last that was known.";
+  text.textContent = "This run was deleted. This page shows its last state.";
   notice.append(text);
   document.querySelector(".page-head").after(notice);
   for (const button of document.querySelectorAll(".actions .button")) button.remove();
@@ -121,10 +121,10 @@ function start() {
   source.addEventListener("run", soon);
   source.addEventListener("error", () => {
     setLive("wait", "reconnecting");
-    // A stream that was refused is not tried again by the browser.
+    // The browser does not retry a stream that was refused.
     if (source?.readyState === EventSource.CLOSED) { stop(); setTimeout(() => { if (!document.hidden) { start(); refresh(); } }, 5000); }
   });
-  // Steps do not touch the run: while it is at work, look for new ones.
+  // A step does not change the run, so no event announces it: poll while the run is running.
   follow = setInterval(() => { if ("follow" in document.body.dataset) refresh(); }, 2000);
 }
 
@@ -136,7 +136,7 @@ function stop() {
 
 if ("events" in document.body.dataset && !("quiet" in document.body.dataset)) {
   if (!document.hidden) start();
-  // A page that nobody sees costs nothing: no stream keeps an instance awake for it.
+  // A hidden page holds no stream, so that it keeps no instance awake.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) { stop(); setLive("off", ""); } else { start(); refresh(); }
   });
@@ -144,14 +144,13 @@ if ("events" in document.body.dataset && !("quiet" in document.body.dataset)) {
 }
 
 if ("retry" in document.body.dataset) {
-  const seconds = Number(document.body.dataset.retry) || 5;
   setInterval(async () => {
     if (document.hidden) return;
     try {
       const answer = await fetch(location.href, {credentials: "same-origin"});
-      if (answer.status !== 503 && answer.status !== 202) location.reload();
-    } catch { /* still away: the next look is soon enough */ }
-  }, seconds * 1000);
+      if (answer.status !== 503) location.reload();
+    } catch { /* still away: the next try is soon enough */ }
+  }, 5000);
 }
 
 // Dialogs, copying, forms ------------------------------------------------------------------------------------------
@@ -190,7 +189,7 @@ addEventListener("pageshow", (event) => {
 for (const area of document.querySelectorAll("textarea[data-json]")) {
   area.addEventListener("input", () => {
     let problem = "";
-    try { if (area.value.trim()) JSON.parse(area.value); } catch (error) { problem = `This is no JSON: ${error.message}`; }
+    try { if (area.value.trim()) JSON.parse(area.value); } catch (error) { problem = `Not valid JSON: ${error.message}`; }
     area.setCustomValidity(problem);
   });
 }

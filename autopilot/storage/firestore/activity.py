@@ -1,4 +1,4 @@
-"""The activity of workflows in Firestore: one document for each day, with the tallies of the day and of its hours.
+"""The activity of workflows in Firestore: one document for each day, with the counts of the day and of its hours.
 
 ::
 
@@ -15,25 +15,33 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.cloud.firestore_v1 import AsyncQuery, DocumentSnapshot, Increment, Maximum
+from google.cloud.firestore_v1 import DocumentSnapshot, Increment, Maximum
 
-from autopilot.core.runs.activity import ACTIVITY_KEPT, ActivityEntry, Tally, bucket_start, interval_of, least_of
-from autopilot.core.store import ActivityBucket, BucketSize
-from autopilot.storage.firestore.documents import SCHEMA_VERSION, Fields, known_fields, plain
+from autopilot.core.runs.activity import (
+    ACTIVITY_KEPT,
+    ActivityCounts,
+    ActivityEntry,
+    bucket_start,
+    interval_of,
+    least_of,
+)
+from autopilot.core.store import BucketSize
+from autopilot.storage.encoding import Fields
+from autopilot.storage.firestore.documents import SCHEMA_VERSION, known_fields
 
 _DAY = timedelta(days=1)
 
 
 def activity_id(day: datetime, counter: str = "") -> str:
-    """The id of the document that counts what ended on a day, of the runs that ``counter`` counts.
+    """The id of the document that counts the runs of ``counter`` that ended on a day.
 
-    Without ``counter`` it is the least that an id of that day can be.
+    Without ``counter`` it is the least id that a document of that day can have.
     """
     return f"{day.year:04}{day:%m%d}~{counter}"
 
 
 def encode_activity(changes: Mapping[ActivityEntry, int]) -> dict[datetime, Fields]:
-    """What the activity documents are merged with, by their days: never back to an older schema."""
+    """The fields to merge into the activity documents, by day; they never lower a document's schema version."""
     days: defaultdict[datetime, list[tuple[ActivityEntry, int]]] = defaultdict(list)
     for entry, by in changes.items():
         days[bucket_start(entry.hour, BucketSize.DAY)].append((entry, by))
@@ -42,17 +50,14 @@ def encode_activity(changes: Mapping[ActivityEntry, int]) -> dict[datetime, Fiel
             "date": day,
             "total": _increments(changed),
             "hours": {
-                f"{hour:%H}": _increments(_of_hour(changed, hour)) for hour in {each.hour for each, _ in changed}
+                f"{hour:%H}": _increments((entry, by) for entry, by in changed if entry.hour == hour)
+                for hour in {entry.hour for entry, _ in changed}
             },
             "expires_at": day + _DAY + ACTIVITY_KEPT,
             "schema": Maximum(SCHEMA_VERSION),
         }
         for day, changed in days.items()
     }
-
-
-def _of_hour(changed: Iterable[tuple[ActivityEntry, int]], hour: datetime) -> Iterator[tuple[ActivityEntry, int]]:
-    return ((entry, by) for entry, by in changed if entry.hour == hour)
 
 
 def _increments(changed: Iterable[tuple[ActivityEntry, int]]) -> Fields:
@@ -68,38 +73,32 @@ def _increments(changed: Iterable[tuple[ActivityEntry, int]]) -> Fields:
     }
 
 
-def without_unread_fields(query: AsyncQuery, size: BucketSize) -> AsyncQuery:
-    """The query, for no more of each document than the tallies of this size."""
-    return query.select(["date", "schema", "total" if size is BucketSize.DAY else "hours"])
-
-
-def buckets_of(snapshots: Iterable[DocumentSnapshot[Any]], size: BucketSize) -> list[ActivityBucket]:
-    """What activity documents have counted, in the order of time.
+def read_activity(
+    snapshots: Iterable[DocumentSnapshot[Any]], size: BucketSize
+) -> list[tuple[datetime, ActivityCounts]]:
+    """The counts of activity documents, by the start of their hours or days, in the order of time.
 
     Raises:
         StoreVersionUnsupported: a newer Autopilot counted in one of them.
     """
-    tallies: defaultdict[datetime, Tally] = defaultdict(Tally)
+    found: defaultdict[datetime, ActivityCounts] = defaultdict(ActivityCounts)
     for snapshot in snapshots:
-        fields = known_fields(snapshot) or {}
-        for start, counted in _counted(fields, size):
-            _add(tallies[start], counted)
-    found = (tallies[start].bucket(start) for start in sorted(tallies))
-    return [bucket for bucket in found if bucket is not None]
+        for start, counted in _counted(known_fields(snapshot) or {}, size):
+            _add(found[start], counted)
+    return sorted(found.items(), key=lambda each: each[0])
 
 
 def _counted(fields: Fields, size: BucketSize) -> Iterator[tuple[datetime, Fields]]:
-    date = plain(fields["date"])
     if size is BucketSize.DAY:
-        yield date, fields["total"]
+        yield fields["date"], fields["total"]
         return
     for hour, counted in fields["hours"].items():
-        yield date + timedelta(hours=int(hour)), counted
+        yield fields["date"] + timedelta(hours=int(hour)), counted
 
 
-def _add(tally: Tally, counted: Fields) -> None:
-    # What was removed as too old can leave less than nothing.
+def _add(counts: ActivityCounts, counted: Fields) -> None:
+    # A document that had expired, and was begun again to subtract a reopened run, counts below zero.
     for status, runs in counted["by_status"].items():
-        tally.by_status[status] += max(0, runs)
+        counts.by_status[status] += max(0, runs)
     for duration, runs in counted["durations"].items():
-        tally.count_durations(interval_of(int(duration)), max(0, runs))
+        counts.count_durations(interval_of(int(duration)), max(0, runs))

@@ -16,7 +16,7 @@ class ForkedAfterConnecting(Exception):
 
 
 class LoopClients:
-    """The client of whichever event loop is running, made at its first use. Safe to use from several threads."""
+    """Makes the client of each event loop at its first use. Thread-safe."""
 
     def __init__(self, connect: Callable[[], AsyncClient]) -> None:
         self._connect = connect

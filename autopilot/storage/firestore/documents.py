@@ -1,19 +1,19 @@
-"""The layout in Firestore: what documents there are, and how a run becomes one.
+"""The layout in Firestore: its documents, and the encoding of a run as one of them.
 
 ::
 
     runs/{workflow}~{run id}                  a run: all its fields, and what its journal needs
-    runs/{workflow}~{run id}/steps/{id}       its steps and fences: see firestore_steps
+    runs/{workflow}~{run id}/steps/{id}       its steps and fences: see the module steps
     workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
-    workflows/{workflow}/activity/{day}~{k}   what ended on that day, yyyymmdd, of those runs: see firestore_activity
+    workflows/{workflow}/activity/{day}~{k}   what ended on that day, yyyymmdd, of those runs: see the module activity
 
 A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
 
 Beside the run's own fields its document has ``incarnation``, ``counter``, and of the attempt that holds it ``owner``,
 ``claimed_from`` (the status in which it found the run; absent for the first), ``lease_ms`` and ``claimed_at``. The
-lease ends by the server's time, ``lease_ms`` after ``claimed_at``; ``due_at`` is when that is by the clock of the
-process that wrote it, for whoever looks for what is due. ``changed_at`` is the server's time of the last write.
+lease ends by the server's time, ``lease_ms`` after ``claimed_at``; ``due_at`` is the same end by the clock of the
+process that wrote it, for queries of what is due. ``changed_at`` is the server's time of the last write.
 """
 
 import zlib
@@ -23,10 +23,11 @@ from typing import Any
 
 from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, DocumentSnapshot, Increment, Maximum
 
-from autopilot.core.runs.transitions import is_due
 from autopilot.errors import StoreVersionUnsupported
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage.encoding import decode_attempts, decode_json, encode_texts
+from autopilot.storage import encoding
+from autopilot.storage.base import RunWrite, StoredRun
+from autopilot.storage.encoding import Fields
 
 STORE = "firestore"
 """The store's name in errors."""
@@ -59,9 +60,6 @@ COLLECTIONS = (
     Collection(name=ACTIVITY, expires_by="expires_at"),
 )
 
-Fields = dict[str, Any]
-"""Fields of a document. None is a field that is absent."""
-
 _MILLISECOND = timedelta(milliseconds=1)
 
 # Names that differ from the model's: they are what indexes, consoles and other readers see.
@@ -69,37 +67,16 @@ _RENAMED = {"id": "run", "workflow_id": "workflow", "trigger_data": "payload"}
 _FIELDS = {name: _RENAMED.get(name, name) for name in WorkflowRun.model_fields}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRun:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDocument(StoredRun):
     """A run's document as it was read."""
 
-    run: WorkflowRun
-    owner: str | None
-    incarnation: str | None
-    lease_ends_at: datetime | None
-    """By the server's time; None: the run never had one."""
-    claimed_from: RunStatus | None
     counter: str
     """The counter document that counts this run."""
     changed_at: datetime | None
-    """The server's time of the last write; None: it was not kept yet."""
+    """The server's time of the last write; None: an older Autopilot wrote it."""
     update_time: datetime
     """The version of the document: what a guarded write names."""
-    read_time: datetime
-    """The server's time of the reading."""
-
-    @property
-    def is_expired(self) -> bool:
-        """Whether the run counts as absent: Firestore removes what has expired up to a day late."""
-        return self.run.expires_at is not None and self.run.expires_at <= self.read_time
-
-    @property
-    def is_due(self) -> bool:
-        """Whether nobody holds the run and it is not over."""
-        run = self.run
-        if run.status is RunStatus.RUNNING and run.due_at is not None and self.lease_ends_at is not None:
-            run = run.model_copy(update={"due_at": self.lease_ends_at})
-        return is_due(run, self.read_time)
 
 
 def document_id(workflow_id: str, run_id: str) -> str:
@@ -108,34 +85,24 @@ def document_id(workflow_id: str, run_id: str) -> str:
 
 
 def counter_of(run_id: str, counter_shards: int) -> str:
-    """The id of the counter document that is to count a run: the same one each time its status changes."""
+    """The id of the counter document for a run: the same one each time its status changes."""
     return str(zlib.crc32(run_id.encode()) % counter_shards) if counter_shards else ONLY_COUNTER
 
 
 def encode_run(run: WorkflowRun) -> Fields:
-    """The fields that say what a run is: all of them, so that they leave nothing of an earlier record.
+    """The document's fields of a run: all of them, so that they leave nothing of an earlier record.
 
     Raises:
         PayloadTooLarge, ResultTooLarge, ResultInvalid: the run does not fit.
     """
-    texts = encode_texts(run)
-    fields = {stored: getattr(run, name) for name, stored in _FIELDS.items()}
-    return fields | {
-        "status": run.status.value,
-        "trigger_type": run.trigger_type.value,
-        "payload": texts.payload,
-        "result": texts.result,
-        "error": texts.error,
-        "attempts": texts.attempts,
-    }
+    return {_FIELDS[name]: value for name, value in encoding.encode_run(run).items()}
 
 
-def encode_claim(
-    *, owner: str, incarnation: str | None, lease_duration: timedelta, claimed_from: RunStatus | None = None
-) -> Fields:
+def encode_claim(write: RunWrite, *, claimed_from: RunStatus | None = None) -> Fields:
     """The fields by which an attempt holds a run from this commit on."""
     found = None if claimed_from is None else claimed_from.value
-    return {"owner": owner, "incarnation": incarnation, "claimed_from": found} | encode_lease(lease_duration)
+    marks = {"owner": write.owner, "incarnation": write.incarnation, "claimed_from": found}
+    return marks | encode_lease(write.lease_duration)
 
 
 def encode_lease(lease_duration: timedelta) -> Fields:
@@ -144,7 +111,7 @@ def encode_lease(lease_duration: timedelta) -> Fields:
 
 
 def encode_counts(changes: dict[RunStatus, int]) -> Fields:
-    """What a counter document is merged with: it never goes back to an older schema."""
+    """The fields to merge into a counter document; they never lower its schema version."""
     counts = {status.value: Increment(by) for status, by in changes.items()}
     return {"counts": counts, "schema": Maximum(SCHEMA_VERSION)}
 
@@ -155,23 +122,12 @@ def new_document(fields: Fields) -> Fields:
 
 
 def changed_document(fields: Fields) -> Fields:
-    """The fields to change in a document that exists; those that are not named stay as they are."""
+    """The fields to change in a document that exists; the others stay as they are."""
     changed = {name: DELETE_FIELD if value is None else value for name, value in fields.items()}
     return changed | {"schema": SCHEMA_VERSION}
 
 
-def decode_run(fields: Fields) -> WorkflowRun:
-    """The run that a document's fields say."""
-    values = {name: plain(fields[stored]) for name, stored in _FIELDS.items() if fields.get(stored) is not None}
-    texts = {
-        "trigger_data": decode_json(fields["payload"]),
-        "result": decode_json(fields.get("result")),
-        "attempts": decode_attempts(fields.get("attempts")),
-    }
-    return WorkflowRun.model_validate(values | texts)
-
-
-def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:
+def read_run(snapshot: DocumentSnapshot[Any]) -> RunDocument | None:
     """The run of a document; None if there is no such document.
 
     Raises:
@@ -180,17 +136,17 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> StoredRun | None:
     fields = known_fields(snapshot)
     if fields is None:
         return None
-    claimed_at, claimed_from = plain(fields.get("claimed_at")), fields.get("claimed_from")
-    return StoredRun(
-        run=decode_run(fields),
+    claimed_at, claimed_from = fields.get("claimed_at"), fields.get("claimed_from")
+    return RunDocument(
+        run=encoding.decode_run({name: fields.get(stored) for name, stored in _FIELDS.items()}),
         owner=fields.get("owner"),
         incarnation=fields.get("incarnation"),
         lease_ends_at=None if claimed_at is None else claimed_at + fields["lease_ms"] * _MILLISECOND,
         claimed_from=None if claimed_from is None else RunStatus(claimed_from),
         counter=fields.get("counter", ONLY_COUNTER),
-        changed_at=plain(fields.get("changed_at")),
+        changed_at=fields.get("changed_at"),
         update_time=snapshot.update_time,
-        read_time=snapshot.read_time,
+        read_at=plain_time(snapshot.read_time),
     )
 
 
@@ -205,17 +161,19 @@ def read_counts(snapshot: DocumentSnapshot[Any]) -> dict[str, int]:
 
 
 def known_fields(snapshot: DocumentSnapshot[Any]) -> Fields | None:
-    """The fields of a document; None if there is no such document.
+    """The fields of a document, with plain times; None if there is no such document.
 
     Raises:
         StoreVersionUnsupported: a newer Autopilot wrote it.
     """
     fields: Fields | None = snapshot.to_dict()
-    if fields is not None and (found := fields.get("schema", SCHEMA_VERSION)) > SCHEMA_VERSION:
+    if fields is None:
+        return None
+    if (found := fields.get("schema", SCHEMA_VERSION)) > SCHEMA_VERSION:
         raise StoreVersionUnsupported(STORE, found, SCHEMA_VERSION)
-    return fields
+    return {name: plain_time(value) if isinstance(value, datetime) else value for name, value in fields.items()}
 
 
-def plain(value: Any) -> Any:
-    """A field's value, with a time as anyone's: Firestore's own subclass of datetime prints and pickles otherwise."""
-    return datetime.combine(value.date(), value.time(), UTC) if isinstance(value, datetime) else value
+def plain_time(time: datetime) -> datetime:
+    """Convert Firestore's subclass of datetime, which prints and pickles differently, to a plain UTC datetime."""
+    return datetime.combine(time.date(), time.time(), UTC)

@@ -1,7 +1,7 @@
-"""What the database must be told so that the store's queries work, derived from the queries and the layout.
+"""The indexes and settings that the database needs for the store's queries, derived from the queries and the layout.
 
-Firestore finds documents through indexes only. Left alone, it keeps two for each field of each document, which every
-write pays for. Here nothing is indexed but what a query of the store reads::
+Firestore finds documents through indexes only. By default it keeps two for each field of each document, at the cost of
+every write. Here only what a query of the store reads is indexed::
 
     equal: workflow, status      order: started_at DESC, __name__ DESC
     ─────────────────────────    ─────────────────────────────────────
@@ -33,14 +33,14 @@ class CompositeIndex:
 
     @property
     def name(self) -> str:
-        """What tells it from others: ``runs--workflow--started_at-desc``."""
+        """Its unique name: ``runs--workflow--started_at-desc``."""
         parts = [field if direction == "ASCENDING" else f"{field}-desc" for field, direction in self.fields]
         return "--".join([self.collection, *parts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSetting:
-    """How one field of a collection group is indexed on its own, and whether its time is the end of its document."""
+    """The index settings of one field of a collection group, and whether documents expire by it."""
 
     collection: str
     field: str
@@ -49,7 +49,7 @@ class FieldSetting:
 
     @property
     def name(self) -> str:
-        """What tells it from others: ``runs.expires_at``."""
+        """Its unique name: ``runs.expires_at``."""
         return f"{self.collection}.{self.field}"
 
 
@@ -62,7 +62,7 @@ def composite_indexes(queries: Iterable[StoreQuery] = STORE_QUERIES) -> list[Com
 def field_settings(
     collections: Sequence[Collection] = COLLECTIONS, queries: Sequence[StoreQuery] = STORE_QUERIES
 ) -> list[FieldSetting]:
-    """The settings of single fields: no index, but those that a query of one field reads, and expiry where it is."""
+    """The settings of single fields: indexes only where a query of one field reads them, and expiry."""
     settings = {}
     for collection in collections:
         wanted: dict[str, set[Direction]] = {ANY_FIELD: set()}

@@ -1,4 +1,4 @@
-"""What this process remembers of the run documents it wrote, so that the next write needs no reading."""
+"""A bounded memory of the run documents that this process wrote, so that its next write needs no reading."""
 
 import hashlib
 import threading
@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from autopilot.core.runs.activity import ActivityEntry, activity_of
 from autopilot.models import RunStatus, WorkflowRun
-from autopilot.storage.firestore.documents import Fields, StoredRun, encode_run
+from autopilot.storage.encoding import Fields
+from autopilot.storage.firestore.documents import RunDocument, encode_run
 
 _CAPACITY = 512
 _LONG_TEXT = 128
@@ -17,7 +18,7 @@ _LONG_TEXT = 128
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a run is counted as."""
+    """The status and the activity that a run is counted as."""
 
     status: RunStatus
     activity: ActivityEntry | None
@@ -45,11 +46,11 @@ class Remembered:
         return cls(run.attempt, run.started_at, Counted.of(run), counter, update_time, marks)
 
     @classmethod
-    def of_stored(cls, stored: StoredRun) -> Self:
+    def of_stored(cls, stored: RunDocument) -> Self:
         return cls.of(stored.run, encode_run(stored.run), stored.counter, stored.update_time)
 
     def differing(self, fields: Fields) -> Fields:
-        """Those of ``fields`` that the document has otherwise."""
+        """The subset of ``fields`` whose stored value differs."""
         return {name: value for name, value in fields.items() if _mark(value) != self.marks[name]}
 
 
@@ -66,9 +67,9 @@ class RunMemory:
         self._lock = threading.Lock()
 
     def take(self, document: str) -> Remembered | None:
-        """What is remembered of a document, and forgotten with this.
+        """Return what is remembered of a document, and forget it.
 
-        Whatever happens to the write that builds on it, a cancellation included, only :meth:`put` makes it known again.
+        So nothing is remembered of a write that failed or was cancelled: only :meth:`put` makes it known again.
         """
         with self._lock:
             return self._remembered.pop(document, None)

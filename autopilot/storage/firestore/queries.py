@@ -1,8 +1,8 @@
 """Every query that the Firestore store can issue, as data: the indexes it needs are derived from this list.
 
 A query that names more than one field needs a composite index; Firestore refuses it without one, and the emulator
-does not. Ids alone need none: so are the steps of a run and a workflow's activity read, and its counters as a whole
-collection.
+does not. A query of ids alone needs none: steps and activity are read that way, and the counters of a workflow as a
+whole collection.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from google.cloud.firestore_v1 import (
 )
 
 from autopilot.core.runs.cursor import RunPosition
-from autopilot.core.store import RunFilter
-from autopilot.storage.firestore.documents import ACTIVITY, RUNS, STEPS, document_id
+from autopilot.core.store import BucketSize, RunFilter
+from autopilot.storage.firestore.activity import activity_id
+from autopilot.storage.firestore.documents import ACTIVITY, RUNS, STEPS, WORKFLOWS, document_id
 
 Direction = Literal["ASCENDING", "DESCENDING"]
 
@@ -28,7 +29,7 @@ _NEWEST_FIRST: tuple[tuple[str, Direction], ...] = (("started_at", "DESCENDING")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreQuery:
-    """A shape of query: which fields it compares and in which order it reads. The values come with the call."""
+    """The shape of a query: the fields that it compares and its order. The values come with the call."""
 
     collection: str
     equal: tuple[str, ...]
@@ -74,7 +75,7 @@ STORE_QUERIES = (*_RUN_LISTS.values(), RUN_CHANGES, LAST_RUN_CHANGE, STEPS_OF_RU
 
 
 def bind_query(parent: AsyncClient | AsyncDocumentReference, query: StoreQuery, *values: str) -> AsyncQuery:
-    """The query on the collection of ``parent``, with the values that its fields are compared with."""
+    """The query on the collection of ``parent``, with the values for its compared fields."""
     bound = AsyncQuery(parent.collection(query.collection))
     for field, value in zip(query.equal, values, strict=True):
         bound = bound.where(filter=FieldFilter(field, "==", value))
@@ -83,8 +84,8 @@ def bind_query(parent: AsyncClient | AsyncDocumentReference, query: StoreQuery, 
     return bound
 
 
-def bind_runs(client: AsyncClient, wanted: RunFilter, *, after: RunPosition | None = None) -> AsyncQuery:
-    """The runs that ``wanted`` describes, newest first, or the part of them that follows ``after``."""
+def bind_runs(client: AsyncClient, wanted: RunFilter, *, after: RunPosition | None, limit: int | None) -> AsyncQuery:
+    """The query for runs, newest first; only what follows ``after``, if it is given."""
     values = {"workflow": wanted.workflow_id, "status": wanted.status, "trigger_type": wanted.trigger_type}
     compared = {field: str(value) for field, value in values.items() if value is not None}
     query = bind_query(client, _RUN_LISTS[tuple(compared)], *compared.values())
@@ -92,10 +93,10 @@ def bind_runs(client: AsyncClient, wanted: RunFilter, *, after: RunPosition | No
         query = query.where(filter=FieldFilter("started_at", ">=", wanted.since))
     if wanted.until is not None:
         query = query.where(filter=FieldFilter("started_at", "<", wanted.until))
-    if after is None:
-        return query
-    document = client.collection(RUNS).document(document_id(after.workflow_id, after.run_id))
-    return query.start_after([after.started_at, document])
+    if after is not None:
+        document = client.collection(RUNS).document(document_id(after.workflow_id, after.run_id))
+        query = query.start_after([after.started_at, document])
+    return query if limit is None else query.limit(limit)
 
 
 def bind_changes(client: AsyncClient, *, changed_at: datetime, document: str | None) -> AsyncQuery:
@@ -110,6 +111,21 @@ def bind_changes(client: AsyncClient, *, changed_at: datetime, document: str | N
     return query.start_after([changed_at, client.collection(RUNS).document(document)])
 
 
-def within_ids(query: AsyncQuery, collection: AsyncCollectionReference, first: str, end: str) -> AsyncQuery:
+def bind_steps(run: AsyncDocumentReference, prefix: str) -> AsyncQuery:
+    """The documents beside a run's steps whose ids begin with ``prefix``, which ends with ``~``."""
+    return _within_ids(bind_query(run, STEPS_OF_RUN), run.collection(STEPS), prefix, f"{prefix}~")
+
+
+def bind_activity(
+    client: AsyncClient, workflow_id: str, first: datetime, last: datetime, size: BucketSize
+) -> AsyncQuery:
+    """A workflow's activity from one day to another, with no more of each document than the counts of ``size``."""
+    workflow = client.collection(WORKFLOWS).document(workflow_id)
+    query = bind_query(workflow, ACTIVITY_OF_WORKFLOW)
+    query = query.select(["date", "schema", "total" if size is BucketSize.DAY else "hours"])
+    return _within_ids(query, workflow.collection(ACTIVITY), activity_id(first), f"{activity_id(last)}~")
+
+
+def _within_ids(query: AsyncQuery, collection: AsyncCollectionReference, first: str, end: str) -> AsyncQuery:
     """The part of a query in the order of ids that begins at ``first`` and ends before ``end``."""
     return query.start_at([collection.document(first)]).end_before([collection.document(end)])

@@ -6,28 +6,32 @@ by anyone counts once, and no transaction is needed: a counter is never read to 
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncClient, AsyncQuery
+from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncClient, AsyncDocumentReference, AsyncQuery
 
+from autopilot.core.clock import Clock
 from autopilot.core.runs.activity import activity_changes, activity_of
-from autopilot.core.runs.transitions import count_changes
-from autopilot.models import WorkflowRun
+from autopilot.core.runs.transitions import count_changes, follows
+from autopilot.models import RunStatus, WorkflowRun
+from autopilot.storage.base import RunWrite
+from autopilot.storage.encoding import Fields
 from autopilot.storage.firestore.activity import activity_id, encode_activity
-from autopilot.storage.firestore.calls import Calls, guarded
-from autopilot.storage.firestore.clients import LoopClients
+from autopilot.storage.firestore.calls import Calls
 from autopilot.storage.firestore.documents import (
     ACTIVITY,
     COUNTERS,
+    ONLY_COUNTER,
     RUNS,
     STEPS,
     WORKFLOWS,
-    Fields,
-    StoredRun,
+    RunDocument,
     changed_document,
+    counter_of,
     document_id,
     encode_claim,
     encode_counts,
+    encode_lease,
     encode_run,
     new_document,
     read_run,
@@ -37,33 +41,101 @@ from autopilot.storage.firestore.steps import encode_fence, fence_id
 
 
 class RunDocuments:
-    """The runs of one database, and what this process remembers of those that it wrote."""
+    """The runs of one database, and what this process remembers of those that it wrote.
 
-    def __init__(self, clients: LoopClients, calls: Calls) -> None:
-        self._clients = clients
+    Each method is an attempt of :meth:`Calls.settle <autopilot.storage.firestore.calls.Calls.settle>`. Writes raise
+    :class:`~autopilot.storage.firestore.calls.GuardFailed` when the document is not the one they were decided on.
+    """
+
+    def __init__(self, calls: Calls, clock: Clock) -> None:
         self._calls = calls
-        self.memory = RunMemory()
+        self._clock = clock
+        self._memory = RunMemory()
 
-    async def read(self, document: str) -> StoredRun | None:
+    def remember(self, stored: RunDocument) -> None:
+        """Remember a document that this process wrote, so that its next write needs no reading."""
+        self._memory.put(_id_of(stored.run), Remembered.of_stored(stored))
+
+    def forget(self) -> None:
+        """Forget all documents."""
+        self._memory.clear()
+
+    async def read(self, workflow_id: str, run_id: str) -> RunDocument | None:
         """A run's document as it is now."""
-        reference = self._clients.current().collection(RUNS).document(document)
-        return read_run(await reference.get(retry=None, timeout=self._calls.rpc_seconds))
+        return read_run(await self._calls.get(self._reference(document_id(workflow_id, run_id))))
 
-    async def find(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[StoredRun]:
+    async def find(self, query: Callable[[AsyncClient], AsyncQuery]) -> list[RunDocument]:
         """The runs that ``query`` finds, in its order."""
+        found = await self._calls.read(query(self._calls.client))
+        return [stored for snapshot in found if (stored := read_run(snapshot)) is not None]
 
-        async def find(_: int) -> list[StoredRun]:
-            found = query(self._clients.current()).stream(retry=None, timeout=self._calls.rpc_seconds)
-            return [stored async for snapshot in found if (stored := read_run(snapshot)) is not None]
+    async def save(self, run: WorkflowRun) -> None:
+        """See :meth:`~autopilot.core.store.RunLogService.save_run`."""
+        fields = encode_run(run)
+        known = self._memory.take(_id_of(run))
+        if known is None and (stored := await self.read(run.workflow_id, run.id)) is not None:
+            known = Remembered.of_stored(stored)
+        if known is None:
+            first = fields | {"counter": ONLY_COUNTER}
+            await self._commit(run, fields, first, over=None, counter=ONLY_COUNTER, counted=None)
+        elif (write := known.differing(fields)) and follows(
+            run, started_at=known.started_at, attempt=known.attempt, status=known.counted.status
+        ):
+            if run.status is RunStatus.RUNNING and write.get("due_at") is not None:
+                write |= encode_lease(write["due_at"] - self._clock.now())
+            await self._commit(run, fields, write, over=known.update_time, counter=known.counter, counted=known.counted)
+        else:
+            self._memory.put(_id_of(run), known)
 
-        return await self._calls.settle(doing, find)
+    async def create(self, write: RunWrite, *, over: RunDocument | None) -> None:
+        """Write a new run, in place of the expired one that is stored, if any.
 
-    async def write(
+        That one stays counted, as if Firestore had removed it in time.
+        """
+        fields = encode_run(write.run)
+        counter = counter_of(write.run.id, write.counter_shards)
+        await self._commit(
+            write.run,
+            fields,
+            fields | encode_claim(write) | {"counter": counter},
+            over=None if over is None else over.update_time,
+            counter=counter,
+            counted=None,
+        )
+
+    async def supersede(self, write: RunWrite, stored: RunDocument) -> None:
+        """Write a run over the one that is stored, as its next attempt, and fence off the attempt before."""
+        fields = encode_run(write.run)
+        known = Remembered.of_stored(stored)
+        fence = None
+        if write.incarnation is not None:  # without one there are no steps to fence off
+            by_attempt = encode_fence(by_attempt=write.run.attempt, owner=write.owner, now=self._clock.now())
+            fence = fence_id(write.incarnation, stored.run.attempt), by_attempt
+        await self._commit(
+            write.run,
+            fields,
+            known.differing(fields) | encode_claim(write, claimed_from=stored.run.status),
+            over=stored.update_time,
+            counter=stored.counter,
+            counted=known.counted,
+            fence=fence,
+        )
+
+    async def remove(self, stored: RunDocument) -> None:
+        """Remove a run's document if it is still as it was read; the run stays counted."""
+        document = _id_of(stored.run)
+        batch = self._calls.client.batch()
+        guard = self._calls.client.write_option(last_update_time=stored.update_time)
+        batch.delete(self._reference(document), guard)
+        self._memory.take(document)
+        await self._calls.commit(batch)
+
+    async def _commit(
         self,
         run: WorkflowRun,
         fields: Fields,
-        *,
         write: Fields,
+        *,
         over: datetime | None,
         counter: str,
         counted: Counted | None,
@@ -73,18 +145,14 @@ class RunDocuments:
 
         Args:
             fields: those of the run.
-            write: what of them and beside them is sent; in a document that exists the rest stays as it is.
+            write: those to send; in a document that exists the others stay as they are.
             over: the version of the document that is written over; None: there must be none.
-            counted: what the run is counted as so far.
-            fence: the id and the fields of the fence that is put up with this.
-
-        Raises:
-            GuardFailed: the document is another than the one that this was decided on.
+            counted: what the run is counted as so far; None: it is not.
+            fence: the id and the fields of the fence to add.
         """
-        client = self._clients.current()
+        client = self._calls.client
         batch = client.batch()
-        document = document_id(run.workflow_id, run.id)
-        reference = client.collection(RUNS).document(document)
+        reference = self._reference(_id_of(run))
         write = write | {"changed_at": SERVER_TIMESTAMP}
         if over is None:
             batch.create(reference, new_document(write))
@@ -100,58 +168,12 @@ class RunDocuments:
         for day, activity in encode_activity(ended).items():
             days = client.collection(WORKFLOWS, run.workflow_id, ACTIVITY)
             batch.set(days.document(activity_id(day, counter)), activity, merge=True)
-        async with guarded():
-            results = await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
-        self.memory.put(document, Remembered.of(run, fields, counter, results[0].update_time))
+        results = await self._calls.commit(batch)
+        self._memory.put(_id_of(run), Remembered.of(run, fields, counter, results[0].update_time))
 
-    async def supersede(
-        self,
-        stored: StoredRun,
-        run: WorkflowRun,
-        *,
-        owner: str,
-        incarnation: str | None,
-        lease_duration: timedelta,
-        now: datetime,
-    ) -> None:
-        """Write a run over the one that is stored, as its next attempt, and fence the attempt before off.
+    def _reference(self, document: str) -> AsyncDocumentReference:
+        return self._calls.client.collection(RUNS).document(document)
 
-        Args:
-            incarnation: that of the run. None: it has none, and so no steps to fence off.
 
-        Raises:
-            GuardFailed: as :meth:`write`.
-        """
-        fields = encode_run(run)
-        claim = encode_claim(
-            owner=owner, incarnation=incarnation, lease_duration=lease_duration, claimed_from=stored.run.status
-        )
-        fence = None
-        if incarnation is not None:
-            by_attempt = encode_fence(by_attempt=run.attempt, owner=owner, now=now)
-            fence = fence_id(incarnation, stored.run.attempt), by_attempt
-        known = Remembered.of_stored(stored)
-        await self.write(
-            run,
-            fields,
-            write=known.differing(fields) | claim,
-            over=stored.update_time,
-            counter=stored.counter,
-            counted=known.counted,
-            fence=fence,
-        )
-
-    async def remove(self, stored: StoredRun) -> None:
-        """Remove the document of a run, as it was read; what it is counted as stays.
-
-        Raises:
-            GuardFailed: it has changed, or is gone.
-        """
-        client = self._clients.current()
-        document = document_id(stored.run.workflow_id, stored.run.id)
-        batch = client.batch()
-        reference = client.collection(RUNS).document(document)
-        batch.delete(reference, client.write_option(last_update_time=stored.update_time))
-        self.memory.take(document)
-        async with guarded():
-            await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
+def _id_of(run: WorkflowRun) -> str:
+    return document_id(run.workflow_id, run.id)

@@ -1,42 +1,37 @@
-"""What is kept of a run's steps in Firestore, and the fences that keep superseded attempts from adding to it.
+"""The documents of a run's steps, and the fences that keep superseded attempts from adding to them.
 
 In the collection ``steps`` of the run's document, under ids that begin with the run's incarnation::
 
-    {incarnation}~step~{digest of the key}~begun    the last that is known of a step without a result; replaced at will
+    {incarnation}~step~{digest of the key}~begun    the last record of a step without a result; replaced at will
     {incarnation}~step~{digest of the key}~done     its success; created once and never changed
     {incarnation}~fence~{attempt}                   a newer attempt has claimed the run: this one writes no more
 
 A fence is written in the commit of the claim, and each commit of a step requires that its attempt's fence is absent:
-so the two cannot both go through in the wrong order. A success has a document of its own so that the server keeps it,
-too, with a precondition that needs no reading: whoever comes later cannot create it again, and what is not a success
-requires that it is absent.
+so the two cannot both go through in the wrong order. A success has a document of its own, so that a precondition that
+needs no reading keeps it: it cannot be created again, and any other record of the step requires that it is absent.
 
-Everything here carries ``expires_at``, the field of one TTL policy for the collection group ``steps``. No field but
-the id is ever searched for.
+Every document has ``expires_at``, the field of one TTL policy for the collection group ``steps``. Only ids are queried.
 """
 
 import hashlib
-from dataclasses import fields as fields_of
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncClient, AsyncDocumentReference, DocumentSnapshot
+from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncDocumentReference, DocumentSnapshot
 
 from autopilot.core.store import Lease, StepRecord
 from autopilot.errors import RunSuperseded
 from autopilot.models import StepStatus
-from autopilot.storage.firestore.calls import Calls, guarded
-from autopilot.storage.firestore.clients import LoopClients
-from autopilot.storage.firestore.documents import RUNS, STEPS, Fields, document_id, known_fields, new_document, plain
-from autopilot.storage.firestore.queries import STEPS_OF_RUN, bind_query, within_ids
+from autopilot.storage.encoding import Fields, decode_step, encode_step
+from autopilot.storage.firestore.calls import Calls
+from autopilot.storage.firestore.documents import RUNS, STEPS, document_id, known_fields, new_document
+from autopilot.storage.firestore.queries import bind_steps
 
 _FENCE_KEPT = timedelta(days=400)
 """Longer than a run can last (``max_age``: 366 days at most). An attempt that its host held back for longer finds no
-fence, and nobody left who would read what it writes."""
+fence, and nothing reads what it writes then."""
 
 _REMOVED_AT_ONCE = 400
-
-_FIELDS = tuple(field.name for field in fields_of(StepRecord))
 
 
 def fence_id(incarnation: str, attempt: int) -> str:
@@ -51,45 +46,32 @@ def encode_fence(*, by_attempt: int, owner: str, now: datetime) -> Fields:
 
 
 def _step_id(incarnation: str, key: str, *, done: bool) -> str:
-    # A digest: a key may be longer than an id, and has characters that an id cannot have. Of two documents of one
-    # step the one that is done comes last.
+    # A digest: a key may be longer than an id, and has characters that an id cannot have. Of the two documents of one
+    # step the one that is done sorts last.
     digest = hashlib.sha256(key.encode()).hexdigest()[:40]
     return f"{incarnation}~step~{digest}~{'done' if done else 'begun'}"
 
 
-def _encode_step(step: StepRecord, owner: str, expires_at: datetime) -> Fields:
-    told = {name: getattr(step, name) for name in _FIELDS}
-    return new_document(told | {"status": step.status.value, "owner": owner, "expires_at": expires_at})
-
-
 def _read_step(snapshot: DocumentSnapshot[Any]) -> StepRecord | None:
     fields = known_fields(snapshot)
-    if fields is None:
-        return None
-    told = {name: plain(fields[name]) for name in _FIELDS if name in fields}
-    return StepRecord(**told | {"status": StepStatus(fields["status"])})
+    return None if fields is None else decode_step(fields)
 
 
 class StepDocuments:
     """The steps of the runs of one database."""
 
-    def __init__(self, clients: LoopClients, calls: Calls) -> None:
-        self._clients = clients
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def read(self, workflow_id: str, run_id: str, incarnation: str) -> list[StepRecord]:
-        """Everything recorded of the steps of a run, in no particular order."""
+        """All steps of a run's incarnation, in no particular order."""
         return await self._calls.settle(
             f"reading steps of run {run_id}", lambda _: self._read(workflow_id, run_id, incarnation)
         )
 
     async def _read(self, workflow_id: str, run_id: str, incarnation: str) -> list[StepRecord]:
-        run = _run_of(self._clients.current(), workflow_id, run_id)
-        query = within_ids(
-            bind_query(run, STEPS_OF_RUN), run.collection(STEPS), f"{incarnation}~step~", f"{incarnation}~step~~"
-        )
-        found = query.stream(retry=None, timeout=self._calls.rpc_seconds)
-        records = [record async for snapshot in found if (record := _read_step(snapshot)) is not None]
+        found = await self._calls.read(bind_steps(self._run(workflow_id, run_id), f"{incarnation}~step~"))
+        records = [record for snapshot in found if (record := _read_step(snapshot)) is not None]
         return list({record.key: record for record in records}.values())
 
     async def remove(self, workflow_id: str, run_id: str, incarnation: str) -> None:
@@ -99,57 +81,50 @@ class StepDocuments:
         )
 
     async def _remove(self, workflow_id: str, run_id: str, incarnation: str) -> None:
-        client = self._clients.current()
-        run = _run_of(client, workflow_id, run_id)
-        query = within_ids(bind_query(run, STEPS_OF_RUN), run.collection(STEPS), f"{incarnation}~", f"{incarnation}~~")
-        query = query.select(["__name__"]).limit(_REMOVED_AT_ONCE)
+        steps = bind_steps(self._run(workflow_id, run_id), f"{incarnation}~")
         removed = _REMOVED_AT_ONCE
         while removed == _REMOVED_AT_ONCE:
-            batch = client.batch()
-            async for snapshot in query.stream(retry=None, timeout=self._calls.rpc_seconds):
+            batch = self._calls.client.batch()
+            for snapshot in await self._calls.read(steps.select(["__name__"]).limit(_REMOVED_AT_ONCE)):
                 batch.delete(snapshot.reference)
             removed = len(batch)
             if removed:
-                await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
+                await self._calls.commit(batch)
 
     async def record(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
         """See :meth:`~autopilot.core.store.RunJournal.record_step`."""
-        fields = _encode_step(step, lease.owner, expires_at)
+        fields = new_document(encode_step(step) | {"owner": lease.owner, "expires_at": expires_at})
         return await self._calls.settle(
             f"recording step {step.key} of run {lease.run_id}",
             lambda tries: self._try_record(lease, step, fields, look=tries > 0),
         )
 
     async def _try_record(self, lease: Lease, step: StepRecord, fields: Fields, *, look: bool) -> StepRecord:
-        client = self._clients.current()
-        steps = _run_of(client, lease.workflow_id, lease.run_id).collection(STEPS)
+        steps = self._run(lease.workflow_id, lease.run_id).collection(STEPS)
         done = steps.document(_step_id(lease.incarnation, step.key, done=True))
         fence = steps.document(fence_id(lease.incarnation, lease.attempt))
         if look and (recorded := await self._look(lease, done, fence)) is not None:
             return recorded
-        absent = client.write_option(exists=False)
-        batch = client.batch()
+        absent = self._calls.client.write_option(exists=False)
+        batch = self._calls.client.batch()
         if step.status is StepStatus.SUCCESS:
             batch.create(done, fields)
         else:
             batch.set(steps.document(_step_id(lease.incarnation, step.key, done=False)), fields)
             batch.delete(done, absent)
         batch.delete(fence, absent)
-        async with guarded():
-            await batch.commit(retry=None, timeout=self._calls.rpc_seconds)
+        await self._calls.commit(batch)
         return step
 
     async def _look(
         self, lease: Lease, done: AsyncDocumentReference, fence: AsyncDocumentReference
     ) -> StepRecord | None:
-        """The success that is recorded of a step, after a commit that did not go through or whose answer was lost."""
-        found = self._clients.current().get_all([done, fence], retry=None, timeout=self._calls.rpc_seconds)
-        there = {snapshot.id: snapshot async for snapshot in found}
-        fenced_off = known_fields(there[fence.id])
+        """The recorded success of a step, after a commit that did not go through or whose answer was lost."""
+        found = await self._calls.get_all([done, fence])
+        fenced_off = known_fields(found[fence.id])
         if fenced_off is not None:
             raise RunSuperseded(lease.run_id, lease.attempt, fenced_off["by_attempt"])
-        return _read_step(there[done.id])
+        return _read_step(found[done.id])
 
-
-def _run_of(client: AsyncClient, workflow_id: str, run_id: str) -> AsyncDocumentReference:
-    return client.collection(RUNS).document(document_id(workflow_id, run_id))
+    def _run(self, workflow_id: str, run_id: str) -> AsyncDocumentReference:
+        return self._calls.client.collection(RUNS).document(document_id(workflow_id, run_id))

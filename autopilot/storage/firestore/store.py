@@ -1,45 +1,53 @@
-"""Runs in Firestore, by its asyncio client.
-
-How a run's document is written, with everything that must go with it, is in firestore_runs; what is kept of steps, and
-the fences that keep a superseded attempt from adding to them, in firestore_steps; what people ask in firestore_archive.
-"""
+"""Runs in Firestore, by its asyncio client: the primitives of a store on the documents of runs and steps."""
 
 import random as system_random
 from collections import Counter
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
-from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
 
-from autopilot.core.clock import Clock, SystemClock
-from autopilot.core.runs.transitions import claimed, follows, may_claim, stats_of
-from autopilot.core.store import ClaimOutcome, Lease, RunFilter, RunStart, StartOutcome, StepRecord
-from autopilot.models import RunStats, RunStatus, WorkflowRun, is_run_id, is_workflow_name
+from autopilot.core.clock import Clock, SystemClock, from_microseconds, to_microseconds
+from autopilot.core.runs.activity import ActivityCounts
+from autopilot.core.runs.cursor import RunPosition
+from autopilot.core.store import BucketSize, Lease, RunChange, RunFilter, StepRecord
+from autopilot.errors import CursorInvalid
+from autopilot.models import WorkflowRun, is_run_id, is_workflow_name
 from autopilot.settings import Settings
-from autopilot.storage.firestore.archive import FirestoreArchive
+from autopilot.storage.base import BaseStore, Decide, StoredRun, T
+from autopilot.storage.firestore.activity import read_activity
 from autopilot.storage.firestore.calls import Calls
-from autopilot.storage.firestore.clients import LoopClients
-from autopilot.storage.firestore.documents import (
-    COUNTERS,
-    ONLY_COUNTER,
-    WORKFLOWS,
-    Fields,
-    StoredRun,
-    counter_of,
-    document_id,
-    encode_claim,
-    encode_lease,
-    encode_run,
-    read_counts,
+from autopilot.storage.firestore.documents import COUNTERS, WORKFLOWS, RunDocument, document_id, read_counts
+from autopilot.storage.firestore.queries import (
+    LAST_RUN_CHANGE,
+    bind_activity,
+    bind_changes,
+    bind_query,
+    bind_runs,
 )
-from autopilot.storage.firestore.memory import Remembered
-from autopilot.storage.firestore.queries import RUNS_IN_STATUS, RUNS_OF_WORKFLOW, bind_query
 from autopilot.storage.firestore.runs import RunDocuments
 from autopilot.storage.firestore.steps import StepDocuments
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-class FirestoreStore(FirestoreArchive):
-    """Run log, journal and archive in one Firestore database. Nothing is opened before the first call."""
+
+class FirestoreStore(BaseStore):
+    """Run log, journal and archive in one Firestore database. Nothing is opened before the first call.
+
+    The order of changes is that of the server's times at which it took the writes, and of ids where those are equal.
+    A write that waits for others (those of a counter come one after the other) can be taken before a write and be seen
+    after it. So a change is reported once it is ``settled`` old: by then whatever was taken before it is seen, too.
+
+    Args:
+        project: None is what the environment says.
+        clock: the store's time where it is not the server's, and the pauses between attempts.
+        deadline: of one call, with all its attempts.
+        deadline_clock: measures deadlines; the machine's by default, since a network is waited for.
+        random: numbers from 0 to 1, for the pauses between attempts.
+        connect: makes the client of an event loop, instead of ``project`` and ``database``.
+        settled: the age from which on changes are reported.
+    """
 
     def __init__(
         self,
@@ -48,184 +56,151 @@ class FirestoreStore(FirestoreArchive):
         database: str = "(default)",
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
         deadline: timedelta = timedelta(seconds=10),
+        deadline_clock: Clock = SystemClock(),  # noqa: B008
         random: Callable[[], float] = system_random.random,
         connect: Callable[[], AsyncClient] | None = None,
         settled: timedelta = timedelta(seconds=2),
     ) -> None:
-        """
-        Args:
-            project: None is what the environment says.
-            deadline: of one call, with all its attempts.
-            random: numbers from 0 to 1, for the pauses between attempts.
-            connect: makes the client of an event loop, instead of ``project`` and ``database``.
-            settled: how old a change is when it is told; see :class:`FirestoreArchive`.
-        """
-        calls = Calls(deadline=deadline, clock=clock, random=random)
-        clients = LoopClients(connect or (lambda: AsyncClient(project=project, database=database)))
-        super().__init__(
-            clients,
-            calls,
-            runs=RunDocuments(clients, calls),
-            steps=StepDocuments(clients, calls),
-            clock=clock,
-            settled=settled,
-        )
+        super().__init__(clock)
+        connect = connect or (lambda: AsyncClient(project=project, database=database))
+        self._calls = Calls(connect, deadline=deadline, deadline_clock=deadline_clock, clock=clock, random=random)
+        self._runs = RunDocuments(self._calls, clock)
+        self._steps = StepDocuments(self._calls)
+        self._settled = settled
 
-    async def start_run(self, start: RunStart) -> StartOutcome:
-        run = start.run
-        if run.status is RunStatus.RUNNING:
-            run = run.model_copy(update={"due_at": self._clock.now() + start.lease_duration})
-        fields = encode_run(run)
-        return await self._calls.settle(
-            f"starting run {run.id}", lambda tries: self._try_start(start, run, fields, look=tries > 0)
-        )
-
-    async def _try_start(self, start: RunStart, run: WorkflowRun, fields: Fields, *, look: bool) -> StartOutcome:
-        document = document_id(run.workflow_id, run.id)
-        stored = await self._runs.read(document) if look else None
-        if stored is not None and stored.owner == start.owner:  # our own commit, whose answer was lost
-            self._runs.memory.put(document, Remembered.of_stored(stored))
-            return StartOutcome(run=stored.run, created=True)
-        if stored is not None and not stored.is_expired:
-            return StartOutcome(run=stored.run, created=False, is_due=stored.is_due, version=stored)
-        counter = counter_of(run.id, start.counter_shards)
-        claim = encode_claim(owner=start.owner, incarnation=start.incarnation, lease_duration=start.lease_duration)
-        await self._runs.write(
-            run,
-            fields,
-            write=fields | claim | {"counter": counter},
-            over=None if stored is None else stored.update_time,
-            counter=counter,
-            counted=None,  # a run that expired stays counted, as if Firestore had removed it in time
-        )
-        return StartOutcome(run=run, created=True)
-
-    async def claim_run(
-        self,
-        workflow_id: str,
-        run_id: str,
-        *,
-        owner: str,
-        incarnation: str,
-        lease_duration: timedelta,
-        reopen: bool = False,
-        version: object = None,
-        revision: str | None = None,
-    ) -> ClaimOutcome | None:
-        if not is_workflow_name(workflow_id) or not is_run_id(run_id):
-            return None
-        document = document_id(workflow_id, run_id)
-        known = version if isinstance(version, StoredRun) else None
-        if known is not None and not may_claim(known.run, due=known.is_due, reopen=reopen):
-            known = None  # it may have become due since
-
-        async def claim(tries: int) -> ClaimOutcome | None:
-            stored = known if known is not None and tries == 0 else await self._runs.read(document)
-            if stored is None or stored.is_expired:
-                return None
-            run, marked = stored.run, stored.incarnation or incarnation
-            if stored.owner == owner and run.status is RunStatus.RUNNING:  # our own claim, whose answer was lost
-                self._runs.memory.put(document, Remembered.of_stored(stored))
-                return ClaimOutcome(run=run, before=stored.claimed_from or run.status, lease=_lease(run, owner, marked))
-            if not may_claim(run, due=stored.is_due, reopen=reopen):
-                return ClaimOutcome(run=run, before=run.status, lease=None)
-            return await self._take_over(
-                stored, owner=owner, incarnation=marked, lease_duration=lease_duration, revision=revision
-            )
-
-        return await self._calls.settle(f"claiming run {run_id}", claim)
-
-    async def _take_over(
-        self, stored: StoredRun, *, owner: str, incarnation: str, lease_duration: timedelta, revision: str | None
-    ) -> ClaimOutcome:
-        now = self._clock.now()
-        run = claimed(stored.run, now=now, due_at=now + lease_duration, revision=revision)
-        await self._runs.supersede(
-            stored, run, owner=owner, incarnation=incarnation, lease_duration=lease_duration, now=now
-        )
-        return ClaimOutcome(run=run, before=stored.run.status, lease=_lease(run, owner, incarnation))
+    async def save_run(self, run: WorkflowRun) -> None:
+        await self._calls.settle(f"saving run {run.id}", lambda _: self._runs.save(run))
 
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
         return await self._steps.read(lease.workflow_id, lease.run_id, lease.incarnation)
 
-    async def record_step(
-        self, lease: Lease, step: StepRecord, *, expires_at: datetime, known: StepRecord | None = None
-    ) -> StepRecord:
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
         return await self._steps.record(lease, step, expires_at=expires_at)
 
-    async def save_run(self, run: WorkflowRun) -> None:
-        fields = encode_run(run)
-        await self._calls.settle(f"saving run {run.id}", lambda _: self._try_save(run, fields))
+    async def get_last_position(self) -> str:
+        found = await self._find("reading the last change", lambda client: bind_query(client, LAST_RUN_CHANGE).limit(1))
+        if not found or found[0].changed_at is None:
+            return _position(_EPOCH)
+        settled_at = found[0].read_at - self._settled
+        if found[0].changed_at > settled_at:
+            return _position(settled_at)
+        return _position(found[0].changed_at, found[0].run)
 
-    async def _try_save(self, run: WorkflowRun, fields: Fields) -> None:
-        document = document_id(run.workflow_id, run.id)
-        known = self._runs.memory.take(document)
-        if known is None and (stored := await self._runs.read(document)) is not None:
-            known = Remembered.of_stored(stored)
-        if known is None:
-            first = {"counter": ONLY_COUNTER}
-            await self._runs.write(run, fields, write=fields | first, over=None, counter=ONLY_COUNTER, counted=None)
-        elif (write := known.differing(fields)) and follows(
-            run, started_at=known.started_at, attempt=known.attempt, status=known.counted.status
-        ):
-            if run.status is RunStatus.RUNNING and write.get("due_at") is not None:
-                write |= encode_lease(write["due_at"] - self._clock.now())
-            await self._runs.write(
-                run, fields, write=write, over=known.update_time, counter=known.counter, counted=known.counted
-            )
-        else:
-            self._runs.memory.put(document, known)
-
-    async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
-        if not is_workflow_name(workflow_id) or not is_run_id(run_id):
-            return None
-        document = document_id(workflow_id, run_id)
-        stored = await self._calls.settle(f"reading run {run_id}", lambda _: self._runs.read(document))
-        return None if stored is None else stored.run
-
-    async def list_runs(
-        self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
-    ) -> tuple[list[WorkflowRun], str | None]:
-        wanted = RunFilter(workflow_id=workflow_id, status=status)
-        return await self.find_runs(wanted, limit=limit, start_after=start_after)
-
-    async def get_stats(self, workflow_id: str) -> RunStats:
-        if not is_workflow_name(workflow_id):
-            return stats_of({})
-        total: Counter[str] = Counter()
-        for counts in await self._calls.settle(
-            f"reading statistics of {workflow_id}", lambda _: self._read_counters(workflow_id)
-        ):
-            total.update(counts)
-        return stats_of(total)
-
-    async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
-        if not is_workflow_name(workflow_id):
-            return None
-        runs = await self._runs.find(
-            f"reading the latest run of {workflow_id}",
-            lambda client: bind_query(client, RUNS_OF_WORKFLOW, workflow_id).limit(1),
+    async def check_connection(self) -> None:
+        await self._calls.settle(
+            "checking the connection",
+            lambda _: self._calls.get(self._calls.client.collection(WORKFLOWS).document("~")),  # there is none
         )
-        return runs[0].run if runs else None
-
-    async def get_paused_runs(self) -> list[WorkflowRun]:
-        found = await self._runs.find(
-            "reading paused runs", lambda client: bind_query(client, RUNS_IN_STATUS, RunStatus.PAUSED.value)
-        )
-        return [stored.run for stored in found]
 
     def close(self) -> None:
-        self._clients.drop()
-        self._runs.memory.clear()
+        self._calls.close()
+        self._runs.forget()
 
-    async def _read_counters(self, workflow_id: str) -> list[dict[str, int]]:
-        counters = self._clients.current().collection(WORKFLOWS, workflow_id, COUNTERS)
-        found = counters.stream(retry=None, timeout=self._calls.rpc_seconds)
-        return [read_counts(snapshot) async for snapshot in found]
+    async def _change_run(
+        self, doing: str, workflow_id: str, run_id: str, decide: Decide[T], known: StoredRun | None, *, creates: bool
+    ) -> T:
+        assumed = known if isinstance(known, RunDocument) else None
+
+        async def attempt(tries: int) -> T:
+            is_assumed = tries == 0 and (creates or assumed is not None)
+            stored = assumed if is_assumed else await self._runs.read(workflow_id, run_id)
+            decision = decide(stored)
+            if decision.write is not None and (creates or stored is None):
+                await self._runs.create(decision.write, over=stored)
+            elif decision.write is not None and stored is not None:
+                await self._runs.supersede(decision.write, stored)
+            elif decision.is_own and stored is not None:
+                self._runs.remember(stored)
+            return decision.outcome
+
+        return await self._calls.settle(doing, attempt)
+
+    async def _remove_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        removing: RunDocument | None = None
+
+        async def remove(_: int) -> RunDocument | None:
+            nonlocal removing
+            stored = await self._runs.read(workflow_id, run_id)
+            if stored is None:
+                return removing  # by a commit whose answer was lost, if by us
+            stored.check_removable()
+            removing = stored
+            await self._runs.remove(stored)
+            return stored
+
+        removed = await self._calls.settle(f"removing run {run_id}", remove)
+        if removed is None:
+            return None
+        if removed.incarnation is not None:
+            await self._steps.remove(workflow_id, run_id, removed.incarnation)
+        return removed.run
+
+    async def _read_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
+        stored = await self._stored_run(workflow_id, run_id)
+        return None if stored is None else stored.run
+
+    async def _find_runs(
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+    ) -> list[WorkflowRun]:
+        found = await self._find(doing, lambda client: bind_runs(client, wanted, after=after, limit=limit))
+        return [stored.run for stored in found]
+
+    async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
+        snapshots = await self._calls.settle(
+            f"reading statistics of {workflow_id}",
+            lambda _: self._calls.read(self._calls.client.collection(WORKFLOWS, workflow_id, COUNTERS)),
+        )
+        total: Counter[str] = Counter()
+        for snapshot in snapshots:
+            total.update(read_counts(snapshot))
+        return total
+
+    async def _read_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
+        stored = await self._stored_run(workflow_id, run_id)
+        if stored is None or stored.incarnation is None:
+            return []
+        return await self._steps.read(workflow_id, run_id, stored.incarnation)
+
+    async def _read_activity(
+        self, workflow_id: str, first: datetime, last: datetime, size: BucketSize
+    ) -> list[tuple[datetime, ActivityCounts]]:
+        snapshots = await self._calls.settle(
+            f"reading the activity of {workflow_id}",
+            lambda _: self._calls.read(bind_activity(self._calls.client, workflow_id, first, last, size)),
+        )
+        return read_activity(snapshots, size)
+
+    async def _read_changes(self, after: str, limit: int) -> list[RunChange]:
+        changed_at, document = _place_of(after)
+        found = await self._find(
+            "reading changes",
+            lambda client: bind_changes(client, changed_at=changed_at, document=document).limit(limit),
+        )
+        return [
+            RunChange(position=_position(stored.changed_at, stored.run), run=stored.run)
+            for stored in found
+            if stored.changed_at is not None and stored.changed_at <= stored.read_at - self._settled
+        ]
+
+    async def _stored_run(self, workflow_id: str, run_id: str) -> RunDocument | None:
+        return await self._calls.settle(f"reading run {run_id}", lambda _: self._runs.read(workflow_id, run_id))
+
+    async def _find(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[RunDocument]:
+        return await self._calls.settle(doing, lambda _: self._runs.find(query))
 
 
-def _lease(run: WorkflowRun, owner: str, incarnation: str) -> Lease:
-    return Lease(workflow_id=run.workflow_id, run_id=run.id, attempt=run.attempt, owner=owner, incarnation=incarnation)
+def _position(changed_at: datetime, run: WorkflowRun | None = None) -> str:
+    return f"{to_microseconds(changed_at)}~{document_id(run.workflow_id, run.id) if run is not None else ''}"
+
+
+def _place_of(position: str) -> tuple[datetime, str | None]:
+    microseconds, _, document = position.partition("~")
+    workflow_id, _, run_id = document.partition("~")
+    is_time = microseconds.isascii() and microseconds.isdigit() and len(microseconds) <= 18
+    if is_time and (not document or (is_workflow_name(workflow_id) and is_run_id(run_id))):
+        with suppress(OverflowError):
+            return from_microseconds(int(microseconds)), document or None
+    raise CursorInvalid("it is not the position of a change")
 
 
 def open_store(settings: Settings) -> FirestoreStore:

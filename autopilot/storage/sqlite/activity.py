@@ -1,7 +1,7 @@
 """The activity of workflows in SQLite: a row for each hour, and one for each day, in which a run ended.
 
-A row holds the whole tally, so that a chart reads as many rows as it has bars. ``durations`` has a number for each
-interval: 32 bits, the least significant byte first. A run that ends changes one of them where it stands.
+A row holds all counts of its hour or day, so that a chart reads as many rows as it has bars. ``durations`` is an array
+of 32-bit numbers, least significant byte first, one for each interval; a run that ends changes one of them in place.
 """
 
 import sqlite3
@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from autopilot.core.clock import from_microseconds, to_microseconds
-from autopilot.core.runs.activity import ActivityEntry, Tally, bucket_start
-from autopilot.core.store import ActivityBucket, BucketSize
+from autopilot.core.runs.activity import ActivityCounts, ActivityEntry, bucket_start
+from autopilot.core.store import BucketSize
 
 GET_DURATIONS = "SELECT durations FROM activity WHERE workflow_id = ? AND size = ? AND start = ?"
-CREATE_TALLY = "INSERT INTO activity (workflow_id, size, start) VALUES (?, ?, ?)"
-# Of what was removed as too old nothing is left to take.
-CHANGE_TALLY = {
+CREATE_ACTIVITY = "INSERT INTO activity (workflow_id, size, start) VALUES (?, ?, ?)"
+# Not below zero: the row from which a reopened run would be subtracted may have been removed as too old.
+ADD_TO_ACTIVITY = {
     status: f"UPDATE activity SET {status} = max(0, {status} + ?), durations = ?"  # noqa: S608 - a name of ours
     " WHERE workflow_id = ? AND size = ? AND start = ?"
     for status in ("success", "failed", "skipped", "cancelled")
 }
-GET_TALLIES = f"""
-    SELECT start, durations, {", ".join(CHANGE_TALLY)} FROM activity
+GET_ACTIVITY = f"""
+    SELECT start, durations, {", ".join(ADD_TO_ACTIVITY)} FROM activity
     WHERE workflow_id = ? AND size = ? AND start BETWEEN ? AND ? ORDER BY start
 """  # noqa: S608 - names of ours
 HAS_OLD_ACTIVITY = "SELECT 1 FROM activity WHERE start <= ? LIMIT 1"
@@ -35,43 +35,39 @@ DELETE_OLD_ACTIVITY = """
 _NUMBER = struct.Struct("<I")
 
 
-def count_activity(connection: sqlite3.Connection, workflow_id: str, changes: Mapping[ActivityEntry, int]) -> None:
-    """Change the tallies of the hours and days of a workflow."""
+def add_activity(connection: sqlite3.Connection, workflow_id: str, changes: Mapping[ActivityEntry, int]) -> None:
+    """Change the counts of the hours and days of a workflow."""
     for entry, by in changes.items():
         for size in BucketSize:
             place = (workflow_id, size.value, to_microseconds(bucket_start(entry.hour, size)))
             durations = _durations_at(connection, place)
             if entry.interval is not None:
                 durations = _with_more(durations, entry.interval, by)
-            connection.execute(CHANGE_TALLY[entry.status.value], (by, durations, *place))
+            connection.execute(ADD_TO_ACTIVITY[entry.status.value], (by, durations, *place))
 
 
 def read_activity(
     connection: sqlite3.Connection, workflow_id: str, first: datetime, last: datetime, size: BucketSize
-) -> list[ActivityBucket]:
-    """What ended in the hours or days that begin from ``first`` to ``last``."""
+) -> list[tuple[datetime, ActivityCounts]]:
+    """The counts of the hours or days that begin from ``first`` to ``last``."""
     place = (workflow_id, size.value, to_microseconds(first), to_microseconds(last))
-    found = (
-        Tally(Counter(dict(zip(CHANGE_TALLY, runs, strict=True))), _numbers(durations)).bucket(from_microseconds(start))
-        for start, durations, *runs in connection.execute(GET_TALLIES, place)
-    )
-    return [bucket for bucket in found if bucket is not None]
+    return [
+        (from_microseconds(start), ActivityCounts(Counter(dict(zip(ADD_TO_ACTIVITY, runs, strict=True))), [*numbers]))
+        for start, durations, *runs in connection.execute(GET_ACTIVITY, place)
+        for numbers in (struct.unpack(f"<{len(durations) // _NUMBER.size}I", durations),)
+    ]
 
 
-def as_stored(durations: Sequence[int]) -> bytes:
-    """What the column ``durations`` holds for these numbers."""
+def encode_durations(durations: Sequence[int]) -> bytes:
+    """The value of the column ``durations`` for these numbers."""
     return struct.pack(f"<{len(durations)}I", *durations)
-
-
-def _numbers(durations: bytes) -> list[int]:
-    return list(struct.unpack(f"<{len(durations) // _NUMBER.size}I", durations))
 
 
 def _durations_at(connection: sqlite3.Connection, place: tuple[str, str, int]) -> bytes:
     found: tuple[bytes] | None = connection.execute(GET_DURATIONS, place).fetchone()
     if found is not None:
         return found[0]
-    connection.execute(CREATE_TALLY, place)
+    connection.execute(CREATE_ACTIVITY, place)
     return b""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from autopilot.core.clock import Clock
 from autopilot.errors import StoreUnavailable
 from autopilot.storage.sqlite.schema import check_ownership, migrate
 
@@ -38,20 +39,25 @@ _REASONS = {
 class Database:
     """An SQLite file as coroutines: ``read`` and ``write`` hand a function to the thread that has the connection.
 
-    Thread and connection are made at the first use, and anew in a forked child. Calls may come from any event loop
-    of any thread; they are served in turn. Deadlines are kept by the machine's clock, since SQLite and the disk are
-    what is waited for.
+    Thread and connection are made at the first use, and again in a forked child. Calls may come from any event loop
+    of any thread; they are served in turn.
+
+    Args:
+        deadline_seconds: of one call; SQLite itself waits for locks in real time, so long at most.
+        on_open: called with each new connection.
+        clock: measures the deadlines.
     """
 
-    def __init__(self, path: str, deadline_seconds: float, on_open: Callable[[sqlite3.Connection], None]) -> None:
-        self.name = f"SQLite database {path}"
-        self._path = path
+    def __init__(
+        self, path: str, deadline_seconds: float, on_open: Callable[[sqlite3.Connection], None], clock: Clock
+    ) -> None:
+        self._opening = _Opening(f"SQLite database {path}", path, on_open, clock)
+        self._clock = clock
         self._deadline_seconds = deadline_seconds
-        self._on_open = on_open
         self._threads: dict[int, _ConnectionThread] = {}
 
     async def read(self, doing: str, query: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``query`` returns, without a transaction around it.
+        """Return the result of ``query``, without a transaction around it.
 
         Raises:
             StoreUnavailable: the database failed, or the deadline passed.
@@ -59,7 +65,7 @@ class Database:
         return await self._call(doing, query)
 
     async def write(self, doing: str, change: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``change`` returns, in one transaction that holds the write lock from its beginning.
+        """Return the result of ``change``, in one transaction that holds the write lock from its beginning.
 
         Raises:
             StoreUnavailable: the database failed, or the deadline passed; nothing was changed.
@@ -75,24 +81,38 @@ class Database:
     async def _call(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
-        call = _Call(doing, work, time.monotonic() + self._deadline_seconds, loop, outcome)
+        call = _Call(doing, work, self._clock.monotonic() + self._deadline_seconds, loop, outcome)
         while not self._thread().accepts(call):
             pass  # closed in the meantime, by another thread: the next look makes a new one
-        cancelled = await _settled(outcome, self._deadline_seconds + _STUCK_SECONDS)
+        cancelled = await self._wait(outcome)
         if not outcome.done():
-            outcome.set_exception(
-                StoreUnavailable(self.name, doing, "no answer from the disk; whether it was done is unknown")
-            )
+            unknown = "no answer from the disk; whether it was done is unknown"
+            outcome.set_exception(StoreUnavailable(self._opening.store, doing, unknown))
         if cancelled is not None:
             raise cancelled from outcome.exception()
         return outcome.result()
 
+    async def _wait(self, outcome: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+        """Wait for an outcome through cancellations, so that nobody continues while a commit is under way.
+
+        Returns:
+            The first cancellation.
+        """
+        cancelled = None
+        until = self._clock.monotonic() + self._deadline_seconds + _STUCK_SECONDS
+        while not outcome.done() and (left := until - self._clock.monotonic()) > 0:
+            try:
+                await asyncio.wait((outcome,), timeout=left)
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+        return cancelled
+
     def _thread(self) -> "_ConnectionThread":
-        # By process: a forked child finds nothing of its own and starts afresh. No lock, which a fork could copy held.
+        # By process: a forked child finds no thread of its own and starts one. No lock: a fork could copy it held.
         pid = os.getpid()
         thread = self._threads.get(pid)
         if thread is None:
-            started = _ConnectionThread(_Opening(self.name, self._path, self._on_open))
+            started = _ConnectionThread(self._opening)
             thread = self._threads.setdefault(pid, started)
             if thread is not started:
                 started.stop()
@@ -109,12 +129,12 @@ class _Call(Generic[T]):
 
     def settle(self, answer: Any, error: BaseException | None) -> None:
         """Hand the outcome to the event loop that asked: the answer of ``work``, or the error."""
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for the outcome
             self.loop.call_soon_threadsafe(_set_outcome, self.outcome, answer, error)
 
 
 class _ConnectionThread:
-    """The thread. It is a daemon, and stopped in good order when it is let go of or when the process ends."""
+    """The thread: a daemon that is stopped in good order when nothing refers to it or when the process ends."""
 
     def __init__(self, opening: "_Opening") -> None:
         self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
@@ -141,8 +161,10 @@ class _Opening:
     """How the database is opened."""
 
     store: str
+    """Its name in errors."""
     path: str
     on_open: Callable[[sqlite3.Connection], None]
+    clock: Clock
 
     def connect(self, deadline: float) -> sqlite3.Connection:
         """An open connection to a database that is ours and up to date.
@@ -159,7 +181,7 @@ class _Opening:
             except BaseException as error:
                 if connection is not None:
                     connection.close()
-                if not _is_busy(error) or time.monotonic() >= deadline:
+                if not _is_busy(error) or self.clock.monotonic() >= deadline:
                     raise
                 time.sleep(_OPENING_PAUSE_SECONDS)
             else:
@@ -174,12 +196,17 @@ class _Opening:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
 
     def _prepare(self, connection: sqlite3.Connection, deadline: float) -> None:
-        _wait_for_locks(connection, deadline)
+        self.wait_for_locks(connection, deadline)
         check_ownership(connection, self.store)  # before the first write, which the switch to WAL is
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection, self.store)
         self.on_open(connection)
+
+    def wait_for_locks(self, connection: sqlite3.Connection, deadline: float) -> None:
+        """Let SQLite wait for locks until the deadline."""
+        milliseconds = max(0, round((deadline - self.clock.monotonic()) * 1000))
+        connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
 
 def _serve(opening: _Opening, calls: "SimpleQueue[_Call[Any] | None]") -> None:
@@ -191,16 +218,16 @@ def _serve(opening: _Opening, calls: "SimpleQueue[_Call[Any] | None]") -> None:
         answer, failure = None, None
         try:
             with _translated(opening, call.doing):
-                if time.monotonic() > call.deadline:
+                if opening.clock.monotonic() > call.deadline:
                     raise StoreUnavailable(opening.store, call.doing, "the calls before it took too long")
                 if connection is None:
                     connection = opening.connect(call.deadline)
-                _wait_for_locks(connection, call.deadline)
+                opening.wait_for_locks(connection, call.deadline)
                 answer = call.work(connection)
         except BaseException as error:  # noqa: BLE001 - not handled here: it goes to the caller that awaits it
             failure = error
         if connection is not None and failure is not None and _is_broken(failure.__cause__):
-            connection.close()  # whatever is wrong with the file, the next call looks at it anew
+            connection.close()  # the file may be repaired: the next call opens it again
             connection = None
         call.settle(answer, failure)
         del call, answer, failure
@@ -213,18 +240,6 @@ def _stop(pid: int, calls: "SimpleQueue[_Call[Any] | None]", thread: threading.T
         calls.put(None)
         if thread is not threading.current_thread():  # the garbage collector runs on any thread
             thread.join()
-
-
-async def _settled(outcome: asyncio.Future[Any], seconds: float) -> asyncio.CancelledError | None:
-    """Wait for an outcome through cancellations, so that nobody goes on while a commit is under way; the first one."""
-    cancelled = None
-    until = time.monotonic() + seconds
-    while not outcome.done() and (left := until - time.monotonic()) > 0:
-        try:
-            await asyncio.wait((outcome,), timeout=left)
-        except asyncio.CancelledError as error:
-            cancelled = cancelled or error
-    return cancelled
 
 
 def _set_outcome(outcome: asyncio.Future[Any], answer: Any, error: BaseException | None) -> None:
@@ -249,12 +264,6 @@ def _in_transaction(connection: sqlite3.Connection, change: Callable[[sqlite3.Co
     return answer
 
 
-def _wait_for_locks(connection: sqlite3.Connection, deadline: float) -> None:
-    """Let SQLite wait for locks until the deadline."""
-    milliseconds = max(0, round((deadline - time.monotonic()) * 1000))
-    connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
-
-
 @contextmanager
 def _translated(opening: _Opening, doing: str) -> Iterator[None]:
     """The one seam where the errors of SQLite and of the file system become Autopilot's."""
@@ -262,8 +271,8 @@ def _translated(opening: _Opening, doing: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         reason = _REASONS.get(_primary_code(error))
-        told = str(error) if reason is None else f"{reason} ({error})"
-        raise StoreUnavailable(opening.store, doing, told) from error
+        message = str(error) if reason is None else f"{reason} ({error})"
+        raise StoreUnavailable(opening.store, doing, message) from error
     except OSError as error:
         raise StoreUnavailable(opening.store, doing, f"{error.strerror}: {error.filename}") from error
 

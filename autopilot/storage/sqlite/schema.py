@@ -1,14 +1,14 @@
-"""The SQLite file: whose it is, its tables, and how older files are brought up to date."""
+"""The schema of the SQLite file: its owner, its tables, and the migration of older files."""
 
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 
 from autopilot.core.clock import from_microseconds, to_microseconds
-from autopilot.core.runs.activity import Tally, bucket_start, interval_of
+from autopilot.core.runs.activity import ActivityCounts, bucket_start, interval_of
 from autopilot.core.store import BucketSize
 from autopilot.errors import StoreUnavailable, StoreVersionUnsupported
-from autopilot.storage.sqlite.activity import as_stored
+from autopilot.storage.sqlite.activity import encode_durations
 
 APPLICATION_ID = 0x41757470
 """``Autp`` in the file's header: tells our databases from those of other applications."""
@@ -43,19 +43,19 @@ _RUNS = """
 
 
 def _sum_activity_of_hours(connection: sqlite3.Connection) -> None:
-    """From a row for each duration to a tally for each hour and each day."""
-    tallies: defaultdict[tuple[str, str, int], Tally] = defaultdict(Tally)
+    """Replace a row for each duration by the counts of each hour and each day."""
+    activity: defaultdict[tuple[str, str, int], ActivityCounts] = defaultdict(ActivityCounts)
     for workflow_id, hour, status, duration_ms, runs in connection.execute("SELECT * FROM activity_of_hours"):
         for size in BucketSize:
             start = to_microseconds(bucket_start(from_microseconds(hour), size))
-            tally = tallies[workflow_id, size.value, start]
-            tally.by_status[status] += runs
+            counts = activity[workflow_id, size.value, start]
+            counts.by_status[status] += runs
             if duration_ms >= 0:
-                tally.count_durations(interval_of(duration_ms), runs)
+                counts.count_durations(interval_of(duration_ms), runs)
     statuses = ("success", "failed", "skipped", "cancelled")
     rows = (
-        (*place, *(tally.by_status[status] for status in statuses), as_stored(tally.durations))
-        for place, tally in tallies.items()
+        (*place, *(counts.by_status[status] for status in statuses), encode_durations(counts.durations))
+        for place, counts in activity.items()
     )
     connection.executemany("INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -137,7 +137,7 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
             failed INTEGER NOT NULL DEFAULT 0,
             skipped INTEGER NOT NULL DEFAULT 0,
             cancelled INTEGER NOT NULL DEFAULT 0,
-            durations BLOB NOT NULL DEFAULT x'',  -- see sqlite_activity
+            durations BLOB NOT NULL DEFAULT x'',  -- see storage/sqlite/activity
             PRIMARY KEY (workflow_id, size, start)
         ) WITHOUT ROWID
         """,

@@ -62,7 +62,7 @@ class ApiFunction:
 
     def load(self) -> None:
         """Import what is served and check the settings now rather than at the first request."""
-        from autopilot.api.app import create_app  # noqa: F401 - no workflow's function pays for FastAPI and Jinja2
+        from autopilot.dashboard.app import create_app  # noqa: F401 - no workflow's function pays for FastAPI and Jinja2
 
         configure_logging(load_settings())
 
@@ -74,11 +74,13 @@ class ApiFunction:
             SourceInvalid: ``main.py`` defines functions that cannot work.
             SettingsInvalid: the settings cannot work here.
         """
-        from autopilot.api.app import create_app
+        from autopilot.api.app import create_context
+        from autopilot.dashboard.app import create_app
 
         settings = load_settings()
         configure_logging(settings)
         bundle = read_bundle(self._namespace)
         for function, error in bundle.errors.items():
             log.error("workflow_not_loaded", function=function, exc_info=error)
-        return create_app([workflow() for workflow in bundle.workflows.values()], settings, bundle=bundle.folder)
+        workflows = [workflow() for workflow in bundle.workflows.values()]
+        return create_app(create_context(workflows, settings, bundle=bundle.folder))

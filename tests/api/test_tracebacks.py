@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import autopilot
-from autopilot.api.code_place import CodePlace, place_in_bundle
+from autopilot.api.tracebacks import SourceLocation, locate
 
 ROOT = Path("/bundle")
 OURS = Path(autopilot.__file__).parent
@@ -26,13 +26,13 @@ def trace(*frames: tuple[str, int, str]) -> str:
 def test_the_place_is_the_innermost_line_of_the_bundles_own(inner: str) -> None:
     told = trace((f"{OURS}/context.py", 1, "step"), ("/bundle/functions/shop.py", 7, "charge"), (inner, 9, "get"))
 
-    assert place_in_bundle(told, ROOT) == CodePlace("functions/shop.py", 7, "charge", "charge()")
+    assert locate(told, ROOT) == SourceLocation("functions/shop.py", 7, "charge", "charge()")
 
 
 def test_of_several_exceptions_the_last_one_counts() -> None:
     told = trace(("/bundle/a.py", 1, "first")) + "\nDuring handling of it:\n\n" + trace(("/bundle/b.py", 2, "second"))
 
-    place = place_in_bundle(told, ROOT)
+    place = locate(told, ROOT)
 
     assert place is not None
     assert (place.file, place.line) == ("b.py", 2)
@@ -41,9 +41,9 @@ def test_of_several_exceptions_the_last_one_counts() -> None:
 def test_a_group_of_exceptions_is_read_too() -> None:
     told = '  + Exception Group Traceback (most recent call last):\n  |   File "/bundle/a.py", line 3, in both\n  |     wait()\n'
 
-    assert place_in_bundle(told, ROOT) == CodePlace("a.py", 3, "both", "wait()")
+    assert locate(told, ROOT) == SourceLocation("a.py", 3, "both", "wait()")
 
 
 def test_a_trace_without_a_line_of_the_bundle_names_no_place() -> None:
-    assert place_in_bundle(trace((f"{OURS}/context.py", 1, "step")), ROOT) is None
-    assert place_in_bundle("", ROOT) is None
+    assert locate(trace((f"{OURS}/context.py", 1, "step")), ROOT) is None
+    assert locate("", ROOT) is None

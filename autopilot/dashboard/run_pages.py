@@ -1,45 +1,49 @@
-"""The pages that show one run, and one of its steps."""
+"""Pages of one run: its timeline, its steps, and the forms that act on it."""
 
 import asyncio
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from autopilot.api.code_place import CodePlace, place_of_last_error
+from autopilot.api.actions import RunActions
 from autopilot.api.context import ApiContext
 from autopilot.api.log_lines import LogLine, log_line
-from autopilot.api.reads import find_step, read_run
+from autopilot.api.queries import find_workflow, read_run, read_step
 from autopilot.api.schemas import RunDetail, StepDetail
+from autopilot.api.tracebacks import SourceLocation, locate_last_error
 from autopilot.dashboard.formatting import pretty_json
-from autopilot.dashboard.rendering import Renderer
+from autopilot.dashboard.forms import WAIT_SECONDS, read_checked_form
+from autopilot.dashboard.rendering import Renderer, redirect
 from autopilot.dashboard.timeline import timeline
-from autopilot.errors import RunNotFound
+from autopilot.errors import FunctionUnavailable, RunStateConflict
+from autopilot.function.trigger import RequestRefused
 
 SHOWN_CHARACTERS = 20_000
-"""How much of a result or payload is shown at once."""
+"""How much of a payload or result a page shows."""
 
 SHOWN_LINES = 500
-"""How many of the latest lines of a run's log are shown."""
+"""How many lines of a run's log a page shows, the latest."""
 
-_SAID = {
+_NOTICES = {
     "trigger": "The run was started.",
     "retry": "The run is being retried, as a new attempt.",
     "rerun": "This is the new run, with the same payload.",
-    "cancel": "The run was cancelled. What is at work stops at its next step.",
+    "cancel": "The run was cancelled. Its attempt stops at its next step.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RunLog:
-    """What a run logged."""
+    """The log of a run."""
 
     lines: list[LogLine]
-    """The latest."""
+    """The latest lines."""
     earlier: int
-    """How many came before them."""
-    raised_at: CodePlace | None
-    """Where the last exception that it tells of was raised."""
+    """The number of lines before them."""
+    raised_at: SourceLocation | None
+    """The line of code that raised the last exception."""
 
 
 class RunPages:
@@ -47,19 +51,14 @@ class RunPages:
 
     def __init__(self, context: ApiContext, renderer: Renderer) -> None:
         self._context = context
+        self._actions = RunActions(context)
         self._renderer = renderer
 
     async def show(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
-        """The run as a timeline of its attempts and steps."""
+        """The run, with a timeline of its attempts and steps."""
         name, run_id = request.path_params["name"], request.path_params["run_id"]
-        entry = self._context.catalog[name]
-        did = request.query_params.get("did", "")
-        try:
-            detail = await read_run(self._context, name, run_id)
-        except RunNotFound:
-            if did not in {"trigger", "rerun"}:
-                raise
-            return self._renderer.page(request, "run_starting.html", status=202, entry=entry, run_id=run_id)
+        entry = await find_workflow(self._context, name)
+        detail = await read_run(self._context, name, run_id)
         step = _cause(detail)
         return self._renderer.page(
             request,
@@ -82,7 +81,7 @@ class RunPages:
             json_of=_shown,
             log=await self._read_log(run_id),
             new_key=self._context.new_id(),
-            said=_SAID.get(did, "") if not problem else "",
+            notice="" if problem else _NOTICES.get(request.query_params.get("did", ""), ""),
             problem=problem,
         )
 
@@ -93,17 +92,43 @@ class RunPages:
         return RunLog(
             lines=[log_line(event) for event in events[-SHOWN_LINES:]],
             earlier=max(0, len(events) - SHOWN_LINES),
-            raised_at=place_of_last_error(events, self._context.bundle),
+            raised_at=locate_last_error(events, self._context.bundle),
         )
 
     async def step(self, request: Request) -> Response:
         """One step with its whole result."""
         name, run_id = request.path_params["name"], request.path_params["run_id"]
-        entry = self._context.catalog[name]
-        step = await find_step(self._context, name, run_id, request.query_params.get("key", ""))
+        entry = await find_workflow(self._context, name)
+        step = await read_step(self._context, name, run_id, request.query_params.get("key", ""))
         return self._renderer.page(
             request, "step.html", entry=entry, run_id=run_id, step=step, text=pretty_json(step.result)
         )
+
+    async def act(self, request: Request) -> Response:
+        """Retry, rerun, cancel or delete the run, and show the outcome."""
+        form = await read_checked_form(request, self._context.access)
+        name, run_id = request.path_params["name"], request.path_params["run_id"]
+        action = request.path_params["action"]
+        try:
+            match action:
+                case "retry":
+                    accepted = await self._actions.retry(name, run_id, wait=WAIT_SECONDS)
+                case "cancel":
+                    accepted = await self._actions.cancel(name, run_id, wait=WAIT_SECONDS)
+                case "rerun":
+                    key = form.get("key") or None
+                    accepted = await self._actions.rerun(name, run_id, key=key, wait=WAIT_SECONDS)
+                case "delete":
+                    await self._actions.delete(name, run_id)
+                    return redirect(request, f"/workflows/{name}?did=delete")
+                case _:
+                    raise HTTPException(404)
+        except RequestRefused as refused:
+            return await self.show(request, problem=str(refused), status=refused.status)
+        except (FunctionUnavailable, RunStateConflict) as error:
+            status = 409 if isinstance(error, RunStateConflict) else 502
+            return await self.show(request, problem=str(error), status=status)
+        return redirect(request, f"/workflows/{name}/runs/{accepted.run_id}?did={action}")
 
 
 def _cause(detail: RunDetail) -> StepDetail | None:
@@ -111,7 +136,7 @@ def _cause(detail: RunDetail) -> StepDetail | None:
 
 
 def _shown(value: object) -> tuple[str, int]:
-    """JSON for people, and how many characters of it were left out."""
+    """Readable JSON, and the number of characters that were cut off."""
     text = pretty_json(value)
     if len(text) <= SHOWN_CHARACTERS:
         return text, 0

@@ -1,4 +1,4 @@
-"""What every request passes on its way in, and every answer on its way out."""
+"""ASGI middleware around API v1 and the dashboard: authorization, security headers, the process boundary."""
 
 from urllib.parse import quote
 
@@ -8,8 +8,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from autopilot.api.access import Access, AccessDenied
+from autopilot.api.access import Access
+from autopilot.api.paths import route_path, to_root
 from autopilot.function.answers import error_response
+from autopilot.function.trigger import RequestRefused
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +34,8 @@ _OPEN_PATHS = ("/sign-in", "/static/")
 _ACTIONS = frozenset({"retry", "rerun", "cancel", "delete"})
 
 
-class SecurityHeaders:
-    """Tells browsers to run nothing but what is ours, and to keep nothing but static files."""
+class SecurityHeadersMiddleware:
+    """ASGI middleware that sets security headers, and lets browsers cache static files alone."""
 
     def __init__(self, app: ASGIApp, *, in_cloud: bool) -> None:
         self._app = app
@@ -55,8 +57,8 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-class Boundary:
-    """The process boundary: no traceback leaves, and none is lost."""
+class ErrorMiddleware:
+    """ASGI middleware that logs an unexpected exception and answers 500: no traceback reaches the caller."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -78,8 +80,8 @@ class Boundary:
                 await answer(scope, receive, send)
 
 
-class Door:
-    """Lets in who may come in."""
+class AuthMiddleware:
+    """ASGI middleware that rejects unauthorized requests: 401 from the API, a redirect to sign in from a page."""
 
     def __init__(self, app: ASGIApp, access: Access, *, api_path: str) -> None:
         self._app = app
@@ -93,14 +95,14 @@ class Door:
             return
         try:
             await self._access.check_caller(HTTPConnection(scope))
-        except AccessDenied as denied:
-            await self._refuse(denied, scope, path)(scope, receive, send)
+        except RequestRefused as refused:
+            await self._refuse(refused, scope, path)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refuse(self, denied: AccessDenied, scope: Scope, path: str) -> Response:
-        if path.startswith(f"{self._api_path}/") or denied.status != 401:
-            return error_response(denied.status, denied.code, str(denied))
+    def _refuse(self, refused: RequestRefused, scope: Scope, path: str) -> Response:
+        if path.startswith(f"{self._api_path}/") or refused.status != 401:
+            return error_response(refused.status, refused.code, str(refused))
         wanted, is_read = path, scope["method"] in {"GET", "HEAD"}
         if is_read and scope["query_string"]:
             wanted += "?" + scope["query_string"].decode("latin-1")
@@ -108,15 +110,3 @@ class Door:
             wanted = action[0]  # the page that the form was on
         ended = "" if is_read else "&ended=1"
         return RedirectResponse(f"{to_root(path)}sign-in?next={quote(wanted, safe='')}{ended}", 303)
-
-
-def route_path(scope: Scope) -> str:
-    """The path within the application, wherever it is mounted."""
-    path: str = scope.get("path", "")
-    root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
-
-
-def to_root(path: str) -> str:
-    """From a page at ``path`` to the root, as a relative address: right behind any prefix that a proxy takes away."""
-    return "../" * (path.count("/") - 1) or "./"

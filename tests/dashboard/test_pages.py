@@ -8,7 +8,7 @@ import pytest
 
 from autopilot.core.runs.limits import RESULT_LIMIT
 from autopilot.core.store import Lease, RunStart, StepRecord, Store
-from autopilot.dashboard.run_page import SHOWN_LINES
+from autopilot.dashboard.run_pages import SHOWN_LINES
 from autopilot.dashboard.timeline import STEPS_PER_PAGE
 from autopilot.models import RunStatus, StepStatus
 from autopilot.testing import ManualClock
@@ -179,13 +179,6 @@ async def test_a_page_of_a_run_that_there_is_not_says_so(pages: httpx.AsyncClien
 
     assert page.status_code == 404
     assert "workflow shop has no run nope" in page.text
-
-
-async def test_a_run_that_was_asked_for_and_has_not_begun_is_waited_for(pages: httpx.AsyncClient) -> None:
-    page = await pages.get("/workflows/shop/runs/soon?did=trigger")
-
-    assert page.status_code == 202
-    assert "Starting" in page.text
 
 
 async def test_filters_that_mean_nothing_are_told_in_the_page(pages: httpx.AsyncClient) -> None:
