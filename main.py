@@ -1,4 +1,4 @@
-"""The functions of this bundle, one line each: a name, and the workflow it serves."""
+"""The functions of this bundle, one line each: a name, and the workflow that it serves."""
 
 from autopilot import api_entry_point, entry_point
 

@@ -1,25 +1,22 @@
 """Autopilot: durable workflows for Google Cloud Functions.
 
-Everything that the author of a workflow needs is imported from here::
+Authors of workflows import everything from here::
 
     from autopilot import BaseWorkflow, RunContext, WorkflowManifest
 
-A name is loaded when it is first used, so that a cold start pays for what its function uses and nothing else.
+A name is loaded when it is first used, so that a cold start pays only for the names that its function uses. Public
+names belong to this package wherever their code is: ``repr(Retry)`` is ``<class 'autopilot.Retry'>``, and so it reads
+in tracebacks and pickles. The price is that ``inspect.getsource`` finds functions and methods, but not these classes.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autopilot.api.entry_point import (
-        api_entry_point as api_entry_point,
-    )
-    from autopilot.base_workflow import (
-        BaseWorkflow as BaseWorkflow,
-    )
-    from autopilot.context import (
-        RunContext as RunContext,
-    )
+    from autopilot.api.entry_point import api_entry_point as api_entry_point
+    from autopilot.base_workflow import BaseWorkflow as BaseWorkflow
+    from autopilot.context import RunContext as RunContext
     from autopilot.core.steps.map import (
         MapItem as MapItem,
         MapResult as MapResult,
@@ -56,9 +53,7 @@ if TYPE_CHECKING:
         StoreUnavailable as StoreUnavailable,
         WorkflowInvalid as WorkflowInvalid,
     )
-    from autopilot.function.entry_point import (
-        entry_point as entry_point,
-    )
+    from autopilot.function.entry_point import entry_point as entry_point
     from autopilot.models import (
         Completion as Completion,
         Retry as Retry,
@@ -116,20 +111,27 @@ _HOMES = {
     "WorkflowManifest": "autopilot.models",
     "WorkflowRun": "autopilot.models",
 }
-"""The module of each public name; the imports above are the same for type checkers."""
+"""The module that defines each public name. The imports above say the same to type checkers; a test compares them."""
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, made from the one above
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name at its first use; it then says that it is of this package."""
+    """Load a public name at its first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    value.__module__ = __name__
-    globals()[name] = value
-    return value
+    import_module(_HOMES[name])
+    _adopt_loaded()
+    return globals()[name]
+
+
+def _adopt_loaded() -> None:
+    # All that are loaded and not one alone: an error has the same name in a traceback, imported by its author or not.
+    for name, home in _HOMES.items():
+        if home in sys.modules and (value := vars(sys.modules[home]).get(name)) is not None:
+            value.__module__ = __name__
+            globals()[name] = value
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -1,3 +1,3 @@
-"""The version of this package: what is deployed is the source, which has no metadata to ask."""
+"""The version of this package. A deployed function has the source and no package metadata to read it from."""
 
 VERSION = "0.1.0"

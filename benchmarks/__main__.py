@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure everything that can be measured here, and print one table."""
+"""``python -m benchmarks``: measure everything that this machine can, and print one table."""
 
 import asyncio
 import os

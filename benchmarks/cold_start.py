@@ -1,4 +1,4 @@
-"""Cold start: from the start of the server's process to its first answer, under the real functions-framework."""
+"""Cold starts: from the start of the server's process to its first response, under the real functions-framework."""
 
 import json
 import tempfile
@@ -46,7 +46,7 @@ async def measure_firestore(emulator: str) -> list[Line]:
 
 
 def first_answer(target: str, source: str, env: dict[str, str]) -> Measurement:
-    """Starts the function and sends it one request, which must succeed."""
+    """Start the function and send it one request, which must succeed."""
     server = FunctionServer(target, source=BUNDLE / source, env=env)
 
     async def measure() -> float:

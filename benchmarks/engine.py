@@ -1,6 +1,7 @@
-"""What the engine itself costs: a whole run, with a run log that keeps nothing."""
+"""The cost of the engine itself: a whole run, with a run log that keeps nothing."""
 
-from autopilot.models import RunStats, RunStatus, TriggerType, WorkflowRun
+from autopilot import RunStatus, TriggerType, WorkflowRun
+from autopilot.models import RunStats
 from benchmarks.environment import cloud_logging
 from benchmarks.measure import Line, interleave, timed
 from benchmarks.workflow import PAYLOAD, Sum
@@ -10,7 +11,7 @@ ROUNDS = 3000
 
 
 class NoRunLog:
-    """A run log that forgets at once."""
+    """A run log that keeps nothing."""
 
     async def save_run(self, run: WorkflowRun) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What a measured run finds around it: logging as in the cloud, and a store by way of the settings."""
+"""The environment of a measured run: logging as in the cloud, and the store that the settings name."""
 
 import os
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from autopilot.core.run_log import reset_run_log_service
 from autopilot.observability import configure_logging
-from autopilot.settings import Settings
+from autopilot.settings import load_settings
 
 
 @contextmanager
 def cloud_logging() -> Iterator[None]:
-    """Every event is rendered as in production, and written where nobody waits for it."""
+    """Render every event as in production, and write it to the null device."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        configure_logging(Settings(store="firestore", service="benchmark", revision="benchmark-1"))
+        configure_logging(load_settings({"AUTOPILOT_STORE": "firestore", "K_SERVICE": "x", "K_REVISION": "x-1"}))
         yield
 
 
 @contextmanager
 def settings(**variables: str) -> Iterator[None]:
-    """The process's store is the one that these variables name."""
+    """Make the process's store the one that these variables name."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     reset_run_log_service()

@@ -1,10 +1,10 @@
-"""A run on Firestore's emulator, beside a hand-written function that does the same two commits."""
+"""A run on the Firestore emulator, beside a hand-written function that makes the same two commits."""
 
 from google.cloud.firestore_v1 import DELETE_FIELD, SERVER_TIMESTAMP, AsyncClient, Increment, Maximum
 
+from autopilot import TriggerType, WorkflowRun
 from autopilot.core.clock import random_id
 from autopilot.core.run_log import get_run_log_service
-from autopilot.models import TriggerType, WorkflowRun
 from benchmarks.environment import cloud_logging, settings
 from benchmarks.measure import Line, interleave, timed
 from benchmarks.workflow import PAYLOAD, Sum
@@ -12,11 +12,11 @@ from benchmarks.workflow import PAYLOAD, Sum
 MOST_TIMES = 1.15
 ROUNDS = 400
 WARM_UP = 400
-"""A young emulator is several times slower than one that has compiled its code, which would hide what we cost."""
+"""A new emulator is several times slower than one that has compiled its code, which would hide our cost."""
 
 
 class HandWritten:
-    """What someone without Autopilot writes to have the same documents: create and count, update and count again."""
+    """The same documents without Autopilot: create and count, update and count again."""
 
     def __init__(self, client: AsyncClient, like: WorkflowRun) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""The pages and calls of a history of a thousand runs, of a hundred thousand and of a million, in SQLite."""
+"""The pages and API calls over histories of a thousand, a hundred thousand and a million runs, in SQLite."""
 
 import shutil
 import sqlite3
@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
+from autopilot import RunStatus, TriggerType, WorkflowRun
 from autopilot.api.app import create_context
 from autopilot.core.runs.activity import Tally, interval_of
 from autopilot.core.store import BucketSize
 from autopilot.dashboard.app import create_app
 from autopilot.development.function_server import FunctionServer
-from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.settings import Settings
 from autopilot.storage.sqlite.activity import CHANGE_TALLY, CREATE_TALLY, as_stored
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -41,14 +41,14 @@ CALLS = {
 }
 
 DURATION = "20 * (1 + i % 97) * (1 + i % 13)"
-"""Of the run of this number, in milliseconds."""
+"""The duration of the run with this number, in milliseconds."""
 
 _HOUR = 3_600_000_000
 """In microseconds."""
 
 
 def a_run() -> WorkflowRun:
-    """What every run of the history is like."""
+    """The run that the whole history copies."""
     now = datetime.now(UTC)
     return WorkflowRun(
         id="run",
@@ -64,10 +64,10 @@ def a_run() -> WorkflowRun:
 
 
 def write_history(file: Path, runs: int) -> None:
-    """Rows as the store would have written them, with the counts and the activity that follow from them.
+    """Write rows as the store would, with the counts and the activity that follow from them.
 
-    Copies of the one run that is there, spread evenly over the last 30 days; each twentieth failed. They took from
-    20 ms to half a minute, so that a busy hour has most of the durations that there are.
+    Copies of the one stored run, spread evenly over the last 30 days; every twentieth failed. Their durations go from
+    20 ms to half a minute, so that a busy hour has most of the durations there are.
     """
     when = f"started_at - i * ({30 * 24 * _HOUR} / {runs})"
     changed = {
@@ -139,11 +139,16 @@ def _asking(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[obje
     return ask
 
 
-IMPORTING = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
+IMPORTING = """
+import time
+began = time.perf_counter()
+import main, autopilot.dashboard.app, functions.feed_digest, functions.uptime_check
+print(time.perf_counter() - began)
+"""
 
 
 async def measure_start() -> list[Line]:
-    """What the API function's process takes before it answers, and until a person sees the first page."""
+    """The time that the API function needs for its imports, and until a person sees the first page."""
     imported = Samples("importing the API and its workflows", [_import_seconds() for _ in range(5)])
     lines = [Line(measured=imported)]
     path = shutil.which("chromium")
@@ -157,15 +162,14 @@ async def measure_start() -> list[Line]:
 
 
 PAINTED = """
-    new Promise((tell) => new PerformanceObserver((list) => {
-        for (const entry of list.getEntriesByName("first-contentful-paint")) tell(entry.startTime);
+    new Promise((resolve) => new PerformanceObserver((list) => {
+        for (const entry of list.getEntriesByName("first-contentful-paint")) resolve(entry.startTime);
     }).observe({type: "paint", buffered: true}))
 """
 
 
 def _import_seconds() -> float:
-    load = "from main import api; from autopilot.api.entry_point import ApiFunction; import autopilot.dashboard.app"
-    command = [sys.executable, "-c", IMPORTING.format(load)]
+    command = [sys.executable, "-c", IMPORTING]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 

@@ -1,4 +1,4 @@
-"""Measuring things side by side, and telling the outcome as one table."""
+"""Measurements of things side by side, as one table."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import median
 
 Measurement = Callable[[], Awaitable[float]]
-"""Does something once and returns how many seconds it took."""
+"""Does something once and returns its duration in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """How long one thing took, each time."""
+    """The durations of one thing."""
 
     name: str
     seconds: list[float]
@@ -23,14 +23,14 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the table: what was measured and, where there is one, what ran beside it."""
+    """One line of the table: a measurement and, where there is one, what ran beside it."""
 
     measured: Samples
     beside: Samples | None = None
     most_ms: float | None = None
     """The aim for the median."""
     most_times: float | None = None
-    """The aim for how many times as long it takes as what ran beside it."""
+    """The aim for the ratio to what ran beside it."""
 
     @property
     def ratio(self) -> float | None:
@@ -46,7 +46,7 @@ class Line:
 
 
 def timed(action: Callable[[], Awaitable[object]]) -> Measurement:
-    """The measurement of the whole of ``action``."""
+    """Make a measurement of the whole of ``action``."""
 
     async def measure() -> float:
         began = time.perf_counter()
@@ -57,7 +57,7 @@ def timed(action: Callable[[], Awaitable[object]]) -> Measurement:
 
 
 async def interleave(rounds: int, /, *, warm_up: int, **measurements: Measurement) -> list[Samples]:
-    """Measure in turns (A, B, A, B, ...), so that what else the machine does meets all of them alike.
+    """Measure in turns (A, B, A, B, ...), so that other load on the machine affects all of them alike.
 
     The underscores of a name are spaces in the table. The first ``warm_up`` rounds are not kept.
     """
@@ -69,7 +69,7 @@ async def interleave(rounds: int, /, *, warm_up: int, **measurements: Measuremen
 
 
 def table(lines: list[Line]) -> str:
-    """The lines as text, in columns."""
+    """Format the lines in columns."""
     rows = [("measured", "n", "median", "beside it", "n", "median", "ratio", "aim")]
     rows += [
         (

@@ -1,4 +1,4 @@
-"""A run on SQLite, beside the two commits that it cannot do without."""
+"""A run on SQLite, beside the two commits that it needs."""
 
 import sqlite3
 import tempfile
@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from autopilot import RunStatus, TriggerType, WorkflowRun
 from autopilot.core.clock import random_id
 from autopilot.core.run_log import get_run_log_service
 from autopilot.core.store import BucketSize
-from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage.sqlite import rows
 from autopilot.storage.sqlite.activity import CHANGE_TALLY, CREATE_TALLY, GET_DURATIONS
 from autopilot.storage.sqlite.changes import ADD_TO_COUNT
@@ -24,7 +24,7 @@ ROUNDS = 1000
 
 
 class BareCommits:
-    """The same rows as a run's, its claim and counts included, written by nothing but ``sqlite3``, in this thread."""
+    """The same rows as a run's, its claim and counts included, written with ``sqlite3`` alone, in this thread."""
 
     def __init__(self, connection: sqlite3.Connection, like: WorkflowRun) -> None:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -26,7 +26,7 @@ _PUT_STEP = """
 
 
 class Counting(BaseWorkflow):
-    """As many steps as asked for; how long one takes is its result."""
+    """Executes as many steps as the payload says; its result is the duration of one."""
 
     manifest = WorkflowManifest(name="counting")
 
@@ -44,7 +44,7 @@ async def _same(number: int) -> int:
 
 @contextmanager
 def dbos_workflow(folder: str) -> Iterator[Callable[[int], Awaitable[float]]]:
-    """The same workflow on DBOS, which commits with ``synchronous = FULL`` too."""
+    """Launch the same workflow on DBOS, which commits with ``synchronous = FULL`` too."""
     from dbos import DBOS
 
     DBOS(config={"name": "benchmark", "system_database_url": f"sqlite:///{folder}/dbos.db", "log_level": "ERROR"})
@@ -68,7 +68,7 @@ def dbos_workflow(folder: str) -> Iterator[Callable[[int], Awaitable[float]]]:
 
 
 async def measure() -> list[Line]:
-    """A step of ours beside one bare commit of the same row."""
+    """Measure a step of ours beside one bare commit of the same row."""
     with (
         tempfile.TemporaryDirectory() as folder,
         cloud_logging(),
@@ -91,7 +91,7 @@ async def measure() -> list[Line]:
 
 
 async def measure_beside_dbos() -> list[Line]:
-    """Runs and steps of ours beside DBOS's, one after the other and at once."""
+    """Measure our runs and steps beside those of DBOS, one after the other and at once."""
     with (
         tempfile.TemporaryDirectory() as folder,
         cloud_logging(),

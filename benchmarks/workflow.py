@@ -1,4 +1,4 @@
-"""The workflow that is measured: typed, and with next to nothing to do."""
+"""The measured workflow: typed, with next to nothing to do."""
 
 from pydantic import BaseModel
 

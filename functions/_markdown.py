@@ -1,4 +1,4 @@
-"""Markdown that shows what others wrote without letting them write Markdown or HTML."""
+"""Markdown that shows text from elsewhere without interpreting it as Markdown or HTML."""
 
 import html
 import json
@@ -8,21 +8,21 @@ _MARKUP = re.compile(r"([\\`*_\[\]#~|!])")
 
 
 def in_markdown(text: str) -> str:
-    """One line of plain text, written so that Markdown shows it as it is: no markup, no HTML, no entities."""
+    """Escape one line of plain text so that Markdown shows it unchanged: no markup, no HTML, no entities."""
     return _MARKUP.sub(r"\\\1", html.escape(text, quote=False))
 
 
 def link(text: str, address: str | None) -> str:
-    """``text`` as a link to ``address`` (see :func:`functions._feeds.safe_link`); without one, as text."""
+    """Link ``text`` to ``address`` (see :func:`functions._feed_parser.safe_link`); without one, only escape it."""
     return f"[{in_markdown(text)}]({address})" if address is not None else in_markdown(text)
 
 
 class MarkdownPage:
-    """A page that is written block by block, with room for so many bytes of lines.
+    """A page that is written block by block, with a limited number of bytes for its lines.
 
     Args:
         heading: the first block.
-        room: bytes that :meth:`has_room_for` can give away.
+        room: the bytes that :meth:`has_room_for` can give away.
     """
 
     def __init__(self, heading: str, room: int) -> None:
@@ -30,7 +30,7 @@ class MarkdownPage:
         self._room = room
 
     def has_room_for(self, line: str) -> bool:
-        """Take the room that ``line`` needs as JSON, if there is that much left."""
+        """Reserve the bytes that ``line`` needs as JSON; False if there are not enough left."""
         size = len(json.dumps(line, ensure_ascii=False).encode())
         if size > self._room:
             return False

@@ -1,11 +1,10 @@
-"""Feed digest: what is new in RSS and Atom feeds since the last digest, as Markdown, optionally posted to a webhook.
+"""Feed digest: list the new entries of RSS and Atom feeds in Markdown, and post it to a webhook if one is set.
 
-What was listed is remembered in the run's result. A digest that could not be posted fails the run, and the next run
-goes on from the last successful one: an entry may be posted twice, but none is lost.
+The run's result remembers the entries that were listed. A digest that could not be posted fails the run, and the next
+run starts from the last successful one: an entry may be posted twice, but none is lost.
 
-What a digest is made of is recorded, step by step: what was remembered, what each feed had, that the digest was posted.
-A run that is resumed makes the same digest, reads only the feeds that it had not read, and posts nothing again that is
-known to have been posted.
+Everything a digest is made of is a step: the last run's memory, the findings in each feed, the post. A resumed run
+makes the same digest, reads only the feeds that have no recorded findings, and does not repeat a recorded post.
 """
 
 import asyncio
@@ -20,11 +19,12 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from autopilot import BaseWorkflow, Retry, RunContext, Schedule, WorkflowManifest
-from functions._feeds import Entry, FeedUnreadable, parse_feed, plain_text, short_digest
-from functions._history import last_report
+from functions._feed_parser import Entry, FeedUnreadable, parse_feed, plain_text, short_digest
+from functions._last_report import last_report
 from functions._markdown import MarkdownPage, in_markdown, link
-from functions._steps import for_each, step
-from functions._web import FetchFailed, WebAddress, WebClient, checked_address, host_of, read_body
+from functions._optional_steps import for_each, step
+from functions._web_address import WebAddress, checked_address, host_of
+from functions._web_client import FetchFailed, WebClient, read_body
 
 MAX_FEEDS = 20
 MAX_FEED_SECONDS = 30
@@ -32,11 +32,11 @@ MAX_FEED_BYTES = 4 * 1024 * 1024
 WEBHOOK_SECONDS = 15
 POST_RETRY = Retry(attempts=3, first_delay=timedelta(seconds=2))
 
-# What a report may hold, so that it stays well under the limit of a result (384 KiB) with the most hostile feeds.
+# These keep a report well under the limit of a result (384 KiB), whatever the feeds contain.
 MAX_DIGEST_BYTES = 64 * 1024
-"""Entries that would pass it wait for the next digest."""
+"""Entries beyond it wait for the next digest."""
 MAX_SEEN = 256
-"""Entries remembered of each feed; more than are looked at, so that what is still in a feed is never forgotten."""
+"""Entries remembered of each feed: more than are read of one, so that no entry still in a feed is forgotten."""
 MAX_REMEMBERED_FEEDS = 40
 FORGET_AFTER = timedelta(days=90)
 
@@ -44,39 +44,42 @@ _VALIDATOR = re.compile(r"[ -~]{1,256}")
 
 
 class FeedDigestInput(BaseModel):
-    """Which feeds to read."""
+    """The feeds to read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     feeds: tuple[WebAddress, ...] = Field(
-        min_length=1, max_length=MAX_FEEDS, description="Addresses of RSS or Atom feeds, read at once."
+        min_length=1, max_length=MAX_FEEDS, description="Addresses of RSS or Atom feeds, read in parallel."
     )
     title: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         default="Feed digest", description="The digest's heading."
     )
     first_entries: int = Field(
-        default=5, ge=0, le=100, description="How many entries of a feed are new when it is read for the first time."
+        default=5, ge=0, le=100, description="How many entries of a feed count as new when it is first read."
     )
     max_entries: int = Field(
-        default=20, ge=1, le=100, description="How many entries of one feed a digest lists; more wait for the next."
+        default=20,
+        ge=1,
+        le=100,
+        description="How many entries of one feed a digest lists; the others wait for the next one.",
     )
     timeout_seconds: float = Field(
-        default=15, ge=0.1, le=MAX_FEED_SECONDS, description="For the whole answer of each feed, redirects included."
+        default=15, ge=0.1, le=MAX_FEED_SECONDS, description="For the whole answer of each feed, with redirects."
     )
 
 
 class FeedReport(BaseModel):
-    """What came of one feed."""
+    """The outcome of reading one feed."""
 
     url: str
     title: str
     listed: int = Field(description="New entries in the digest.")
-    waiting: int = Field(description="New entries that come with the next digest.")
+    waiting: int = Field(description="New entries that wait for the next digest.")
     error: str | None = Field(default=None, description="Why it could not be read.")
 
 
 class RememberedFeed(BaseModel):
-    """What the next run must know of a feed."""
+    """The state of a feed that the next run needs."""
 
     key: str = Field(description="A digest of its address.")
     seen: list[str] | None = Field(default=None, description="Digests of entries; None until it was read once.")
@@ -93,17 +96,17 @@ class FeedMemory(BaseModel):
 
 
 class FeedDigestReport(FeedMemory):
-    """The digest, and what is remembered for the next one."""
+    """The digest, and the memory for the next one."""
 
     digest: str = Field(description="Markdown.")
     new_entries: int
     broken_feeds: int
-    posted: bool = Field(description="Whether the webhook took the digest.")
+    posted: bool = Field(description="True if the webhook accepted the digest.")
     feeds: list[FeedReport]
 
 
 class DigestNotPosted(Exception):
-    """The webhook did not take the digest; what is new stays new. The reason never holds the webhook's address."""
+    """The webhook did not accept the digest; its entries stay new. The reason never holds the webhook's address."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the digest could not be posted to the webhook: {reason}")
@@ -126,16 +129,16 @@ class FeedDigestConfig(BaseModel):
 
 
 class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
-    """Reads feeds at once and digests what is new; a broken feed is reported and never stops the others.
+    """Reads feeds in parallel and lists their new entries; a broken feed is reported and never stops the others.
 
-    A run in which every feed is broken succeeds too: its digest says so. A digest is posted when it lists an entry or
-    a feed that was not broken before, so that a feed that stays broken is not told of every time.
+    A run in which every feed is broken succeeds too: its digest says so. A digest is posted if it lists a new entry or
+    a feed that has just broken; a feed that stays broken is not reported again.
     """
 
     manifest = WorkflowManifest(
         name="feed_digest",
         display_name="Feed digest",
-        description="Lists what is new in RSS and Atom feeds as Markdown, and posts it to a webhook if one is set.",
+        description="Lists the new entries of RSS and Atom feeds in Markdown, and posts it to a webhook if one is set.",
         tags=("digest",),
         schedules=(
             Schedule(
@@ -176,31 +179,31 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _News:
-    """What a digest needs of a feed that was read."""
+    """The content of a feed that a digest needs."""
 
     title: str
     keys: tuple[str, ...]
-    """Of all its entries, newest first."""
+    """The keys of all its entries, newest first."""
     new: tuple[Entry, ...]
-    """Those that no digest has listed, newest first: as many as one digest may list."""
+    """The entries that no digest has listed, newest first: at most as many as one digest may list."""
     more: tuple[str, ...]
-    """The keys of the others that no digest has listed."""
+    """The keys of the other entries that no digest has listed."""
     etag: str | None
     last_modified: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Findings:
-    """What is recorded of asking for one feed: far less than its bytes, and well under the limit of a step's result."""
+    """The recorded result of one feed's step: far smaller than the feed, and under the limit of a step's result."""
 
     error: str | None = None
     news: _News | None = None
-    """None if the feed is broken, or unchanged since it was read last."""
+    """None if the feed is broken, or has not changed since it was last read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What came of asking for one feed, and what was known of it."""
+    """The findings in one feed, and its state before."""
 
     address: str
     before: RememberedFeed
@@ -217,12 +220,12 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """The part of one feed in the digest: its new entries, newest first, as far as there is room."""
+    """One feed's section of the digest: its new entries, newest first, as far as there is room."""
 
     reading: _Reading
     listed: tuple[Entry, ...]
     waiting: tuple[str, ...]
-    """Keys of entries that stay new, for the next digest."""
+    """The keys of the entries that wait for the next digest."""
 
     def report(self) -> FeedReport:
         return FeedReport(
@@ -244,7 +247,7 @@ class _Section:
         return RememberedFeed(
             key=before.key,
             seen=list(dict.fromkeys([*current, *(before.seen or ())]))[:MAX_SEEN],
-            # While entries wait the feed is read again in any case: "not modified" would hide them.
+            # While entries wait, the feed is read again in any case: "not modified" would hide them.
             etag=None if waiting else news.etag,
             last_modified=None if waiting else news.last_modified,
             asked_at=started_at,
@@ -258,20 +261,20 @@ async def _last_memory(ctx: RunContext[FeedDigestConfig]) -> FeedMemory | None:
 async def _read_feeds(
     ctx: RunContext[FeedDigestConfig], web: WebClient, payload: FeedDigestInput, known: Mapping[str, RememberedFeed]
 ) -> list[_Reading]:
+    keys = {address: short_digest(address) for address in payload.feeds}
     before = {
-        address: known.get(key) or RememberedFeed(key=key, asked_at=ctx.started_at)
-        for address, key in ((address, short_digest(address)) for address in payload.feeds)
+        address: known.get(key) or RememberedFeed(key=key, asked_at=ctx.started_at) for address, key in keys.items()
     }
     one_at_a_time = asyncio.Lock()
 
     async def read(address: str) -> _Findings:
         try:
-            body = await _fetch(web, address, before[address], payload.timeout_seconds)
-            if body is None:
+            fetched = await _fetch(web, address, before[address], payload.timeout_seconds)
+            if fetched is None:
                 return _Findings()
-            # In a thread: it would hold the loop while the time of those that are on their way runs.
+            # In a thread: parsing would block the loop while the timeouts of the other feeds run.
             async with one_at_a_time:
-                return _Findings(news=await asyncio.to_thread(_news, body, before[address], payload))
+                return _Findings(news=await asyncio.to_thread(_news, *fetched, before[address], payload))
         except (FetchFailed, FeedUnreadable) as unreadable:
             return _Findings(error=str(unreadable))
 
@@ -280,18 +283,13 @@ async def _read_feeds(
     return [_Reading(address, before[address], findings) for address, findings in zip(addresses, found, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
-    content: bytes
-    headers: httpx.Headers
-    came_from: str
-
-
-async def _fetch(web: WebClient, address: str, before: RememberedFeed, seconds: float) -> _Body | None:
-    """The feed's bytes, or None: it is unchanged.
+async def _fetch(
+    web: WebClient, address: str, before: RememberedFeed, seconds: float
+) -> tuple[bytes, httpx.Response] | None:
+    """Download the feed; None if it has not changed. The response says where it came from, and how to ask next time.
 
     Raises:
-        FetchFailed: why there are none.
+        FetchFailed: it cannot be downloaded.
     """
     conditions = {"if-none-match": before.etag, "if-modified-since": before.last_modified}
     headers = {name: value for name, value in conditions.items() if value}
@@ -303,12 +301,12 @@ async def _fetch(web: WebClient, address: str, before: RememberedFeed, seconds: 
         content, is_whole = await read_body(response, MAX_FEED_BYTES)
         if not is_whole:
             raise FetchFailed(f"it is over {MAX_FEED_BYTES:,} bytes")
-        return _Body(content, response.headers, str(response.url))
+        return content, response
 
 
-def _news(body: _Body, before: RememberedFeed, payload: FeedDigestInput) -> _News:
-    headers = body.headers
-    feed = parse_feed(body.content, address=body.came_from, content_type=headers.get("content-type", ""))
+def _news(content: bytes, response: httpx.Response, before: RememberedFeed, payload: FeedDigestInput) -> _News:
+    headers = response.headers
+    feed = parse_feed(content, address=str(response.url), content_type=headers.get("content-type", ""))
     if before.seen is None:
         new = feed.entries[: payload.first_entries]
     else:
@@ -325,7 +323,7 @@ def _news(body: _Body, before: RememberedFeed, payload: FeedDigestInput) -> _New
 
 
 def _sendable(validator: str | None) -> str | None:
-    """What a server gave to ask with next time, if it is fit to be remembered and sent."""
+    """Return a server's ETag or Last-Modified if it is fit to be stored and sent back."""
     return validator if validator is not None and _VALIDATOR.fullmatch(validator) else None
 
 
@@ -349,7 +347,9 @@ def _write_section(page: MarkdownPage, reading: _Reading) -> _Section:
         return _Section(reading, (), ())
     lines: list[str] = []
     for entry in news.new:
-        line = _line(entry)
+        line = f"- {link(entry.title or '(untitled)', entry.link)}"
+        if entry.published is not None:
+            line += f", {entry.published.date()}"
         if not page.has_room_for(line):
             break
         lines.append(line)
@@ -363,18 +363,13 @@ def _write_section(page: MarkdownPage, reading: _Reading) -> _Section:
     return section
 
 
-def _line(entry: Entry) -> str:
-    linked = link(entry.title or "(untitled)", entry.link)
-    return f"- {linked}, {entry.published.date()}" if entry.published is not None else f"- {linked}"
-
-
 def _shown(address: str) -> str:
-    """An address for readers of the digest: without its query, which may hold a reader's secret."""
+    """Format an address for the digest: without its query, which may hold a subscriber's secret."""
     return in_markdown(plain_text(host_of(address) + urlsplit(address).path.rstrip("/")))
 
 
 async def _post(ctx: RunContext[FeedDigestConfig], web: WebClient, webhook: SecretStr, digest: str) -> None:
-    # A receiver that knows the header takes a digest once, even if the answer to an earlier try was lost.
+    # A receiver that supports the header accepts a digest once, even if the answer to an earlier try was lost.
     headers = {"idempotency-key": ctx.idempotency_key} if ctx.is_durable else {}
     try:
         async with web.request(
@@ -394,7 +389,7 @@ async def _post(ctx: RunContext[FeedDigestConfig], web: WebClient, webhook: Secr
 def _remembered(
     sections: list[_Section], known: Mapping[str, RememberedFeed], started_at: datetime
 ) -> list[RememberedFeed]:
-    """The feeds of this run, and those of others: runs with different feeds do not forget each other's."""
+    """Merge the feeds of this run with those of other runs, so that runs with different feeds keep each other's."""
     current = {section.reading.before.key: section.remembered(started_at) for section in sections}
     others = [feed for key, feed in known.items() if key not in current and feed.asked_at > started_at - FORGET_AFTER]
     return [*current.values(), *sorted(others, key=lambda feed: feed.asked_at, reverse=True)][:MAX_REMEMBERED_FEEDS]

@@ -1,7 +1,7 @@
-"""Uptime check: asks web addresses, says which are down and why, and what changed since the last check.
+"""Uptime check: request web addresses, report which are down and why, and what has changed since the last check.
 
 A run succeeds when the check was made, whatever it found: the report is its result, and the next run compares with it.
-Each target's check is a step: a run that is resumed asks only those that it had no answer of.
+The check of each target is a step: a resumed run requests only the targets that have no recorded answer.
 """
 
 import hashlib
@@ -13,23 +13,23 @@ from typing import Annotated, Any, Literal, Self
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
-from autopilot.errors import StoreError
-from functions._history import last_report
-from functions._steps import for_each
-from functions._web import Exchange, FetchFailed, WebAddress, WebClient, host_of, read_body
+from autopilot import BaseWorkflow, RunContext, Schedule, StoreError, WorkflowManifest
+from functions._last_report import last_report
+from functions._optional_steps import for_each
+from functions._web_address import WebAddress, host_of
+from functions._web_client import Exchange, FetchFailed, WebClient, read_body
 
 MAX_TARGETS = 50
 MAX_TARGET_SECONDS = 30
 MAX_BODY = 1024 * 1024
-"""How many bytes of a body are searched for the expected text."""
+"""The bytes of a body that are searched for the expected text."""
 
 MAX_OTHER_TARGETS = 200
 FORGET_AFTER = timedelta(days=30)
 
 
 class Target(BaseModel):
-    """One address, and what it must answer to count as up."""
+    """One address, and the answer that makes it count as up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,17 +37,17 @@ class Target(BaseModel):
     name: str = Field(
         default="",
         max_length=100,
-        description="What reports call it, and what it is known by from run to run; the address when empty.",
+        description="Its name in reports, which identifies it from run to run; the address when empty.",
     )
-    method: Literal["GET", "HEAD"] = Field(default="GET", description="HEAD asks for no body.")
+    method: Literal["GET", "HEAD"] = Field(default="GET", description="HEAD requests no body.")
     status: int | None = Field(
         default=None,
         ge=200,
         le=599,
-        description="The one status that is right; with a 3xx, redirects are not followed. Without it, any 2xx is.",
+        description="The expected status; with a 3xx, redirects are not followed. By default, any 2xx.",
     )
     text: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
-        default=None, description="What the first MiB of the body must contain."
+        default=None, description="Text that the first MiB of the body must contain."
     )
     timeout_seconds: float = Field(
         default=10, ge=0.1, le=MAX_TARGET_SECONDS, description="For the whole answer, redirects and body included."
@@ -65,18 +65,18 @@ class Target(BaseModel):
 
     @property
     def key(self) -> str:
-        """What makes it the same target in another run: its name, or else all that is asked, but not how patiently."""
+        """Identifies the target in other runs: a digest of its name, or of every field but the timeout."""
         asked = self.name or self.model_dump_json(exclude={"timeout_seconds"}, exclude_defaults=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 class UptimeCheckInput(BaseModel):
-    """What to check."""
+    """The targets to check."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     targets: tuple[Target, ...] = Field(
-        min_length=1, max_length=MAX_TARGETS, description="Checked at once, ten at a time."
+        min_length=1, max_length=MAX_TARGETS, description="Checked in parallel, ten at a time."
     )
     certificate_warning_days: int = Field(
         default=14, ge=0, le=365, description="A TLS certificate with fewer days left is reported as expiring."
@@ -91,25 +91,25 @@ class UptimeCheckInput(BaseModel):
 
 
 class KnownTarget(BaseModel):
-    """How a target was when it was last checked."""
+    """The state of a target at its last check."""
 
     key: str
     up: bool
-    since: AwareDatetime = Field(description="Start of the run that first found it so.")
-    checked_at: AwareDatetime = Field(description="Start of the run that checked it last.")
+    since: AwareDatetime = Field(description="Start of the run that first found it in this state.")
+    checked_at: AwareDatetime = Field(description="Start of the run that last checked it.")
 
 
 class TargetReport(KnownTarget):
-    """What the check of one target found."""
+    """The outcome of one target's check."""
 
     name: str
     url: str
     change: Literal["went_down", "came_back"] | None = Field(
-        default=None, description="Beside its last check. A target that is down at its first check went down."
+        default=None, description="Since its last check. A target that is down at its first check went down."
     )
     reason: str | None = Field(default=None, description="Why it is down; None when it is up.")
     status_code: int | None = Field(default=None, description="None when there was no answer.")
-    latency_ms: int | None = Field(default=None, description="Until the headers of the answer, redirects included.")
+    latency_ms: int | None = Field(default=None, description="Until the headers of the answer, with redirects.")
     certificate_days_left: int | None = Field(
         default=None, description="Whole days; the fewest, if redirects met several certificates. None without TLS."
     )
@@ -123,28 +123,28 @@ class UptimeMemory(BaseModel):
 
 
 class UptimeReport(BaseModel):
-    """Who is up, who is down, and what changed since the last successful run."""
+    """The state of all targets, and the changes since the last successful run."""
 
     summary: str = Field(description="For people: '2 of 3 up; down: shop (the connection was refused)'.")
     up: int
     down: int
     went_down: list[str] = Field(description="Names of targets: down now, and up or unknown before.")
     came_back: list[str] = Field(description="Names of targets: up now, and down before.")
-    expiring: list[str] = Field(description="Names of targets whose certificate has fewer days left than wanted.")
+    expiring: list[str] = Field(description="Names of targets whose certificate has too few days left.")
     targets: list[TargetReport]
     other_targets: list[KnownTarget] = Field(
-        description="From runs with other targets: what they compare with is kept, at most 200 and for 30 days."
+        description="Targets of other runs, kept for their next comparison: at most 200, for 30 days."
     )
 
 
 class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
-    """Checks web addresses at once; one that is down never fails the others."""
+    """Checks web addresses in parallel; one that is down never fails the others."""
 
     manifest = WorkflowManifest(
         name="uptime_check",
         display_name="Uptime check",
-        description="Asks web addresses for status, text, latency and TLS certificate; reports what went down or came "
-        "back.",
+        description="Checks the status, text, latency and TLS certificate of web addresses; reports what went down or "
+        "came back.",
         tags=("monitoring",),
         schedules=(
             Schedule(
@@ -155,7 +155,7 @@ class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
                 max_lateness=timedelta(minutes=5),
             ),
         ),
-        # The most patient payload is through in 150 s: 50 targets, ten at a time, 30 s each.
+        # The slowest payload takes 150 s: 50 targets, ten at a time, 30 s each.
         timeout_seconds=180,
         memory="256Mi",
         alert_without_success_for=timedelta(minutes=30),
@@ -189,7 +189,7 @@ class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Observation:
-    """What is recorded of the check of one target; see :class:`TargetReport`."""
+    """The recorded result of one target's step; see :class:`TargetReport`."""
 
     reason: str | None
     status_code: int | None
@@ -198,14 +198,14 @@ class _Observation:
 
 
 def _step_label(target: Target) -> str:
-    return target.name or host_of(target.url)  # the host only: what steps are called is logged
+    return target.name or host_of(target.url)  # the host only: step names are logged
 
 
 async def _known_targets(ctx: RunContext[Any]) -> Mapping[str, KnownTarget]:
     try:
         memory = await last_report(ctx, UptimeMemory)
     except (StoreError, OSError) as error:
-        # Who is down now matters more than since when: the check goes on.
+        # Which targets are down now matters more than since when.
         ctx.log.warning("last_check_unknown", error=str(error))
         return {}
     return {target.key: target for target in (*memory.other_targets, *memory.targets)} if memory is not None else {}
@@ -218,7 +218,7 @@ async def _observe(web: WebClient, target: Target, now: Callable[[], datetime]) 
         async with web.request(
             target.method, target.url, seconds=target.timeout_seconds, follow_redirects=follows, exchange=exchange
         ) as response:
-            reason = _status_fault(response, target) or await _text_fault(response, target)
+            reason = _wrong_status(response, target) or await _missing_text(response, target)
     except FetchFailed as failure:
         reason = failure.reason
     expires_at = exchange.certificate_expires_at
@@ -230,13 +230,13 @@ async def _observe(web: WebClient, target: Target, now: Callable[[], datetime]) 
     )
 
 
-def _status_fault(response: httpx.Response, target: Target) -> str | None:
+def _wrong_status(response: httpx.Response, target: Target) -> str | None:
     if target.status is None:
         return None if response.is_success else f"answered {response.status_code}, not 2xx"
     return None if response.status_code == target.status else f"answered {response.status_code}, not {target.status}"
 
 
-async def _text_fault(response: httpx.Response, target: Target) -> str | None:
+async def _missing_text(response: httpx.Response, target: Target) -> str | None:
     if target.text is None:
         return None
     body, is_whole = await read_body(response, MAX_BODY)
@@ -246,7 +246,7 @@ async def _text_fault(response: httpx.Response, target: Target) -> str | None:
 
 
 def _encoded(text: str, charset: str | None) -> bytes:
-    """``text`` as it would stand in a body that says it is in ``charset``; in UTF-8 if that cannot be."""
+    """Encode ``text`` in the body's declared ``charset``; in UTF-8 if that is unknown or cannot hold it."""
     try:
         return text.encode(charset or "utf-8")
     except (LookupError, ValueError):
@@ -295,9 +295,9 @@ def _log_findings(ctx: RunContext[Any], reports: list[TargetReport], expiring: l
 
 def _summary(reports: list[TargetReport]) -> str:
     down = [f"{report.name} ({report.reason})" for report in reports if not report.up]
-    told = f"; down: {', '.join(down[:5])}" if down else ""
+    listed = f"; down: {', '.join(down[:5])}" if down else ""
     more = f" and {len(down) - 5} more" if len(down) > 5 else ""
-    return f"{len(reports) - len(down)} of {len(reports)} up{told}{more}"
+    return f"{len(reports) - len(down)} of {len(reports)} up{listed}{more}"
 
 
 def _still_known(

@@ -12,6 +12,7 @@ from tests.runs import MakeRun, run_factory
 
 pytest_plugins = [
     "tests.api_client",
+    "tests.bundles",
     "tests.default_store",
     "tests.emulator",
     "tests.functions_in_process",

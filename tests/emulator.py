@@ -1,4 +1,7 @@
-"""The real Firestore emulator: one for all processes of a test session, on a free port, ended with the last of them."""
+"""The real Firestore emulator: one for all processes of a test session, on a free port, ended with the last of them.
+
+``python -m tests.emulator COMMAND`` runs a command with an emulator of its own.
+"""
 
 import fcntl
 import http.client
@@ -11,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -126,3 +130,18 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _run_with_emulator(command: list[str]) -> int:
+    environment = dict(os.environ)
+    with ExitStack() as stack:
+        shared = Path(stack.enter_context(TemporaryDirectory()))
+        try:
+            environment["FIRESTORE_EMULATOR_HOST"] = stack.enter_context(emulator(shared))
+        except EmulatorMissing as missing:  # the tests among what is run say what they do without
+            sys.stderr.write(f"{missing}\n")
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(_run_with_emulator(sys.argv[1:]))

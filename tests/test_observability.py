@@ -1,11 +1,14 @@
-"""What is logged, as it leaves a process: each test logs in a process of its own."""
+"""The lines that leave a process: each test logs in a process of its own."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+from autopilot.observability import LOG_FILE_LIMIT, read_log
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLOUD = {
@@ -78,13 +81,13 @@ for headers in (
 log.info("outside")
 """)
 
-        def told(name: str) -> list[Any]:
+        def field(name: str) -> list[Any]:
             return [line.get(f"logging.googleapis.com/{name}") for line in lines]
 
-        assert told("trace") == [f"projects/acme/traces/{TRACE}"] * 4 + [None, None]
-        assert told("spanId") == ["00f067aa0ba902b7", "000000000000004a", None, "0000000000000063", None, None]
-        assert told("trace_sampled") == [True, True, False, False, None, None]
-        assert told("labels") == [None, None, None, {"execution_id": "abc"}, None, None]
+        assert field("trace") == [f"projects/acme/traces/{TRACE}"] * 4 + [None, None]
+        assert field("spanId") == ["00f067aa0ba902b7", "000000000000004a", None, "0000000000000063", None, None]
+        assert field("trace_sampled") == [True, True, False, False, None, None]
+        assert field("labels") == [None, None, None, {"execution_id": "abc"}, None, None]
 
     def test_a_failed_run_is_one_error_that_error_reporting_groups(self) -> None:
         lines = in_cloud('run(raising(LookupError("no feed")))')
@@ -199,3 +202,53 @@ with request_context({{"traceparent": "00-{TRACE}-00f067aa0ba902b7-01"}}, settin
         logged = output('log.info("ü \\ud83d")', {}, PYTHONIOENCODING="ascii")
 
         assert r"\xfc \ud83d" in logged
+
+
+class TestInTheLogFile:
+    def test_a_run_has_its_events_and_the_warnings_of_libraries(self, tmp_path: Path) -> None:
+        file = tmp_path / "logs" / "log.jsonl"
+        work = """
+async def work(ctx, payload):
+    logging.getLogger("lib").warning("slow %s", "host")
+    with request_context({"function-execution-id": "abc"}, settings):
+        ctx.log.info("mine", half="\\ud83d")
+    raise LookupError("no feed")
+run(work)
+log.info("outside of a run")
+"""
+        printed = output(work, {}, AUTOPILOT_LOG_FILE=str(file))
+
+        every_event = [json.loads(line) for line in file.read_text().splitlines()]
+        [run_id] = {event["run_id"] for event in every_event if "run_id" in event}
+        slow, mine, completed = read_log(file, run_id)
+        assert (slow["event"], slow["level"]) == ("slow host", "warning")
+        assert (mine["event"], mine["half"], mine["attempt"]) == ("mine", "\ud83d", 1)
+        assert completed["exception"].endswith("LookupError: no feed")
+        assert re.match(r"\d{4}-\d\d-\d\dT.*[+]00:00$", completed["timestamp"])
+        assert not any(name.startswith("logging.googleapis.com") for name in mine)
+        assert [event["event"] for event in every_event][-1] == "outside of a run"
+        assert "outside of a run" in printed
+
+    def test_a_large_file_is_rotated_when_it_is_opened_and_still_read(self, tmp_path: Path) -> None:
+        file = tmp_path / "log.jsonl"
+        old = json.dumps({"event": "old", "run_id": "r"}) + "\n"
+        file.write_text(old + " " * LOG_FILE_LIMIT + "\n")
+        code = 'log.info("new", run_id="r")'
+
+        for _ in range(2):
+            output(code, {}, AUTOPILOT_LOG_FILE=str(file))
+
+        assert [event["event"] for event in read_log(file, "r")] == ["old", "new", "new"]
+        assert file.stat().st_size < 1000
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["log.1.jsonl", "log.jsonl"]
+
+    def test_processes_that_log_at_once_keep_each_others_lines_whole(self, tmp_path: Path) -> None:
+        file = tmp_path / "log.jsonl"
+        environ = {"PYTHONPATH": ".", "AUTOPILOT_LOG_FILE": str(file)}
+        code = PREAMBLE + 'for _ in range(100): log.info("x" * 20_000, run_id="r")'
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.DEVNULL) for _ in range(2)
+        ]
+        assert [process.wait(60) for process in processes] == [0, 0]
+
+        assert len(list(read_log(file, "r"))) == 200

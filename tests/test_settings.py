@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_key_that_is_too_short_is_refused_and_not_shown() -> None:
 
 
 @pytest.mark.parametrize("urls", ("{", "[]", '{"digest": "digest.example"}', '{"digest": "ftp://digest.example"}'))
-def test_addresses_of_functions_that_are_none_are_refused(urls: str) -> None:
+def test_addresses_of_functions_that_are_not_web_addresses_are_refused(urls: str) -> None:
     with pytest.raises(SettingsInvalid, match="AUTOPILOT_FUNCTION_URLS"):
         load_settings({"AUTOPILOT_FUNCTION_URLS": urls})
 
@@ -70,12 +71,24 @@ def test_an_empty_variable_is_unset() -> None:
     assert load_settings({"AUTOPILOT_STORE": "", "K_SERVICE": "", "CLOUD_RUN_TIMEOUT_SECONDS": ""}) == Settings()
 
 
-def test_a_timeout_of_zero_is_none() -> None:
+def test_a_timeout_of_zero_is_no_timeout() -> None:
     assert load_settings({"CLOUD_RUN_TIMEOUT_SECONDS": "0"}).request_timeout_seconds is None
 
 
+def test_a_variable_that_is_named_like_a_field_is_somebody_elses() -> None:
+    assert load_settings({"project": "acme", "service": "digest", "STORE": "firestore"}) == Settings()
+
+
+def test_the_readme_lists_every_variable_that_is_set_by_a_person() -> None:
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", (Path(__file__).parents[1] / "README.md").read_text(), re.MULTILINE)
+    set_by_the_platform = ["K_SERVICE", "K_REVISION", "CLOUD_RUN_TIMEOUT_SECONDS"]
+
+    variables = [field.validation_alias for field in Settings.model_fields.values()]
+    assert sorted([*listed, *set_by_the_platform]) == sorted(map(str, variables))
+
+
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     (
         ({"AUTOPILOT_STORE": "postgres"}, "AUTOPILOT_STORE: Input should be 'sqlite' or 'firestore', not 'postgres'"),
         ({"CLOUD_RUN_TIMEOUT_SECONDS": "soon"}, "CLOUD_RUN_TIMEOUT_SECONDS: .* not 'soon'"),
@@ -83,8 +96,8 @@ def test_a_timeout_of_zero_is_none() -> None:
         ({"K_SERVICE": "digest"}, "AUTOPILOT_STORE: .*sqlite cannot be used on Cloud Run"),
     ),
 )
-def test_what_cannot_work_is_told_by_its_variable(variables: dict[str, str], told: str) -> None:
-    with pytest.raises(SettingsInvalid, match=told):
+def test_the_error_names_the_variable_that_cannot_work(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsInvalid, match=message):
         load_settings(variables)
 
 
@@ -134,7 +147,7 @@ class TestConfig:
         assert (config.webhook.get_secret_value(), config.limit, config.feeds) == ("https://w", 7, ["a"])
         assert config_variables(DigestConfig, "digest")["webhook"] == "DIGEST_WEBHOOK"
 
-    def test_every_fault_is_told_with_its_field_and_variable_and_no_value(self) -> None:
+    def test_every_error_names_its_field_and_variable_and_shows_no_value(self) -> None:
         with pytest.raises(ConfigInvalid) as caught:
             load_config(DigestConfig, "digest", environ={"DIGEST_LIMIT": "s3cret", "DIGEST_WEBHOOK": ""})
 

@@ -25,6 +25,7 @@ from starlette.responses import Response
 
 from autopilot.core.clock import Clock, random_id
 from autopilot.function.trigger import RequestRefused
+from autopilot.loopback import LOOPBACK_NAMES
 from autopilot.settings import Settings
 
 KEY_HEADER = "x-api-key"
@@ -38,7 +39,6 @@ WRONG_KEY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _NONCE_LENGTH = 32
 
 
@@ -132,7 +132,7 @@ class Access:
         Raises:
             RequestRefused
         """
-        if self._is_local and connection.url.hostname not in _LOCAL_HOSTS:
+        if self._is_local and connection.url.hostname not in LOOPBACK_NAMES:
             raise RequestRefused(403, "host_not_allowed", "without AUTOPILOT_API_KEY it is served at localhost only")
 
     def session_of(self, connection: HTTPConnection) -> Session | None:

@@ -6,13 +6,16 @@ from functools import cached_property
 from typing import Any, cast
 
 import functions_framework.aio
+import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from autopilot.bundle import load_workflow, workflow_paths
+from autopilot.bundle import read_bundle
 from autopilot.function.entry_point import Function
 from autopilot.observability import configure_logging
 from autopilot.settings import function_target, load_settings
+
+log = structlog.get_logger(__name__)
 
 
 def api_entry_point(*, name: str = "api") -> Function:
@@ -28,9 +31,11 @@ def api_entry_point(*, name: str = "api") -> Function:
         name: the function's name, which must be that of the variable it is assigned to.
 
     Returns:
-        An async function from a Starlette request to the application. ``serves_api`` marks it.
+        An async function from a Starlette request to the application. ``serves_api`` marks it, with the name of the
+        module whose workflows it serves.
     """
-    served = ApiFunction(sys._getframe(1).f_globals)  # noqa: SLF001 - the module that calls this is the bundle
+    namespace = sys._getframe(1).f_globals  # noqa: SLF001 - the module that calls this is the bundle
+    served = ApiFunction(namespace)
 
     async def function(request: Request) -> ASGIApp:
         return served.app
@@ -39,7 +44,7 @@ def api_entry_point(*, name: str = "api") -> Function:
     function.__doc__ = "Cloud Function of API v1 and the dashboard."
     # functions-framework calls what an aio function returns as the ASGI application that a response is.
     registered = cast("Function", functions_framework.aio.http(cast("Any", function)))
-    vars(registered)["serves_api"] = True
+    vars(registered)["serves_api"] = namespace["__name__"]
     if function_target() == name:
         served.load()
     return registered
@@ -63,15 +68,19 @@ class ApiFunction:
 
     @cached_property
     def app(self) -> ASGIApp:
-        """The whole application.
+        """The whole application. A workflow that cannot be loaded is logged, and left out.
 
         Raises:
-            WorkflowInvalid, SettingsInvalid: as :func:`autopilot.entry_point`.
+            SourceInvalid: ``main.py`` defines functions that cannot work.
+            SettingsInvalid: the settings cannot work here.
         """
         from autopilot.api.app import create_context
         from autopilot.dashboard.app import create_app
 
         settings = load_settings()
         configure_logging(settings)
-        workflows = [load_workflow(path)() for path in workflow_paths(self._namespace).values()]
-        return create_app(create_context(workflows, settings))
+        bundle = read_bundle(self._namespace)
+        for function, error in bundle.errors.items():
+            log.error("workflow_not_loaded", function=function, exc_info=error)
+        workflows = [workflow() for workflow in bundle.workflows.values()]
+        return create_app(create_context(workflows, settings, bundle=bundle.folder))

@@ -3,8 +3,8 @@
 from urllib.parse import urlsplit
 
 from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.loopback import LOOPBACK_NAMES
 
-_HERE = {"localhost", "127.0.0.1", "::1"}
 _PATH_OF_THE_API = "/api/v1"
 
 
@@ -24,7 +24,7 @@ def checked_url(url: str) -> str:
 
 def is_of_this_machine(url: str) -> bool:
     """Whether what answers there runs here: ``autopilot dev``."""
-    return urlsplit(url).hostname in _HERE
+    return urlsplit(url).hostname in LOOPBACK_NAMES
 
 
 def is_googles(url: str) -> bool:

@@ -19,8 +19,8 @@ from autopilot.cli.exits import CommandFailed
 from autopilot.cli.google_account import active_account
 from autopilot.cli.options import settings_or_fail
 from autopilot.cli.output import print_line
-from autopilot.cli.store_place import kept_in
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
+from autopilot.development.local_store import kept_in
 from autopilot.errors import AutopilotError, SourceInvalid
 from autopilot.provisioning.sources import REQUIREMENTS, requirement_files
 from autopilot.provisioning.terraform_files import FOLDER, own_files, terraform_files
@@ -248,7 +248,7 @@ def describe_bundle(source: Path) -> int:
         workflows = load_bundle(source).workflows
     except typer.Exit as ended:
         return ended.exit_code
-    names = [each.manifest.name for each in workflows]
+    names = [each.manifest.name for each in workflows.values()]
     print_line(f"{len(names)} workflow{'' if len(names) == 1 else 's'}: {', '.join(names) or 'none'}")
     return 0
 

@@ -16,8 +16,7 @@ from autopilot.cli.addresses import checked_url
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.options import UrlOption, caller_headers
 from autopilot.cli.proxy import CredentialedProxy
-
-_HOST = "127.0.0.1"
+from autopilot.loopback import LOOPBACK, PortUnavailable, listen
 
 
 def dashboard(
@@ -30,7 +29,7 @@ def dashboard(
 ) -> None:
     """Open the dashboard: of `autopilot dev`, or with --url of a deployed API, through an authenticated local proxy."""
     console = Console(highlight=False, soft_wrap=True)
-    here = f"http://{_HOST}:{port}/"
+    here = f"http://{LOOPBACK}:{port}/"
     if not url:
         _require_dev(port)
         console.print(f"The dashboard is at {here}")
@@ -41,7 +40,11 @@ def dashboard(
         upstream = checked_url(url)
         headers = caller_headers(upstream)
         headers()  # whoever is not signed in is told now
-    with _listener(port) as listener:
+    try:
+        listener = listen(port)  # a browser that is opened now waits for its answer
+    except PortUnavailable as error:
+        fail(ExitCode.NOT_SERVED, f"{error}; choose another with --port")
+    with listener:
         console.print(f"The dashboard of {urlsplit(upstream).netloc} is at {here} as long as this runs; Ctrl-C ends it")
         if browser:
             typer.launch(here)
@@ -51,7 +54,7 @@ def dashboard(
 
 def _require_dev(port: int) -> None:
     try:
-        answer = httpx.get(f"http://{_HOST}:{port}/api/v1/health", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"http://{LOOPBACK}:{port}/api/v1/health", timeout=5.0, trust_env=False)
     except httpx.HTTPError:
         fail(
             ExitCode.NOT_SERVED,
@@ -69,18 +72,6 @@ def _is_ours(said: bytes) -> bool:
         ErrorAnswer.model_validate_json(said)  # it wants its key, which the browser will be asked for
         return True
     return False
-
-
-def _listener(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((_HOST, port))
-        listener.listen()  # a browser that is opened now waits for its answer
-    except OSError as error:
-        listener.close()
-        fail(ExitCode.NOT_SERVED, f"port {port} cannot be used: {error.strerror}; choose another with --port")
-    return listener
 
 
 def _serve(app: CredentialedProxy, listener: socket.socket) -> None:

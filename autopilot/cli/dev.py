@@ -8,6 +8,7 @@ from rich.console import Console
 from autopilot.cli.exits import ExitCode, fail, interruptible, told
 from autopilot.cli.options import SOURCE, SourceOption, settings_or_fail
 from autopilot.errors import FunctionNotServed, SettingsInvalid
+from autopilot.loopback import PortUnavailable
 
 
 def dev(
@@ -30,7 +31,9 @@ def dev(
             Reloader(source, port, console).run()
     except SettingsInvalid as error:
         fail(ExitCode.WRONG_USE, str(error))
+    except PortUnavailable as error:
+        fail(ExitCode.NOT_SERVED, f"{error}; choose another with --port")
     except FunctionNotServed as error:
-        fail(ExitCode.NOT_SERVED, f"{error.reason}; choose another with --port")
+        fail(ExitCode.NOT_SERVED, error.reason)
     except KeyboardInterrupt:
         console.print("stopped")

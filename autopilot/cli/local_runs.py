@@ -17,11 +17,11 @@ from autopilot.cli.bundle import load_bundle
 from autopilot.cli.environment import function_variables
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.main_module import MainModuleUnreadable, functions_in
-from autopilot.cli.store_place import kept_in
 from autopilot.core.clock import SystemClock, random_id
 from autopilot.core.run_log import get_run_archive, get_run_log_service, reset_run_log_service
 from autopilot.core.store import RunFilter
 from autopilot.development.function_server import FunctionServer
+from autopilot.development.local_store import kept_in
 from autopilot.errors import AutopilotError, FunctionNotServed, FunctionUnavailable, RunNotFound, StoreError
 from autopilot.function.trigger import RequestRefused
 from autopilot.models import is_workflow_name
@@ -109,16 +109,17 @@ class LocalRuns:
             raise CommandFailed(ExitCode.NOT_SERVED, f"{error}\n{log}".rstrip()) from None
 
     def _actions(self, workflow: str) -> RunActions:
-        bundled = {each.manifest.name: each for each in load_bundle(self._source).workflows}
+        bundled = {each.manifest.name: (name, each) for name, each in load_bundle(self._source).workflows.items()}
         if workflow not in bundled:
             raise CommandFailed(
                 ExitCode.NOT_FOUND, f"{self._source} has no workflow {workflow}; its function is needed to act on a run"
             )
-        server = self._served(workflow, bundled[workflow].entry_point)
+        function, workflow_class = bundled[workflow]
+        server = self._served(workflow, function)
         clock = SystemClock()
         context = ApiContext(
             settings=self._settings,
-            catalog=WorkflowCatalog([bundled[workflow].workflow()]),
+            catalog=WorkflowCatalog([workflow_class()]),
             run_log=get_run_log_service,
             archive=get_run_archive,
             client=WorkflowClient({workflow: server.url}),

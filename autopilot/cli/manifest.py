@@ -1,4 +1,4 @@
-"""``autopilot manifest``: what Terraform is told about the bundle, written from its manifests or compared with them."""
+"""``autopilot manifest``: write the bundle's Terraform variables from its manifests, or compare the two."""
 
 import difflib
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autopilot.cli.bundle import load_bundle
+from autopilot.cli.bundle import load_bundle, no_functions
 from autopilot.cli.exits import ExitCode, fail
 from autopilot.cli.options import SOURCE, SourceOption
 from autopilot.cli.output import print_line
@@ -19,29 +19,28 @@ def manifest(
     output: Annotated[
         Path | None, typer.Option(help="The file.", show_default="terraform/workflows.auto.tfvars.json")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file says otherwise.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file is out of date.")] = False,
 ) -> None:
-    """Write what Terraform needs to know of the workflows in main.py."""
-    # The store's queries come with Firestore's client, which the other commands do without.
+    """Write what Terraform needs to know about the workflows in main.py."""
+    # Imports Firestore's client, which the other commands do without.
     from autopilot.provisioning.terraform_variables import as_tfvars, terraform_variables
 
-    root = source.resolve().parent
-    file = output or root / "terraform" / "workflows.auto.tfvars.json"
     if source.name != "main.py":
-        fail(ExitCode.WRONG_USE, f"{source}: Cloud Functions starts a function from main.py, and from no other file")
+        fail(ExitCode.WRONG_USE, f"{source}: Cloud Functions starts functions from main.py, and from no other file")
     bundle = load_bundle(source)
+    file = output or bundle.folder / "terraform" / "workflows.auto.tfvars.json"
     if not bundle.workflows:
-        fail(ExitCode.WRONG_USE, f"{source} makes no workflow a function: name = entry_point('functions.name:Class')")
+        fail(ExitCode.WRONG_USE, no_functions(source))
     try:
-        text = as_tfvars(terraform_variables(bundle, root))
+        text = as_tfvars(terraform_variables(bundle))
     except ConfigurationError as error:
         fail(ExitCode.WRONG_USE, str(error))
     if check:
         _compare(file, text)
     else:
         _write(file, text)
-    names = ", ".join(bundled.manifest.name for bundled in bundle.workflows)
-    print_line(f"{_shown(file)} {'is what the code says' if check else 'written'}: {names}")
+    names = ", ".join(workflow.manifest.name for workflow in bundle.workflows.values())
+    print_line(f"{_shown(file)} {'is up to date' if check else 'written'}: {names}")
 
 
 def _write(file: Path, text: str) -> None:
@@ -60,10 +59,10 @@ def _compare(file: Path, text: str) -> None:
     if committed == text.encode():
         return
     before, after = committed.decode(errors="backslashreplace").splitlines(), text.splitlines()
-    diff = difflib.unified_diff(before, after, str(_shown(file)), "what the code says", lineterm="")
+    diff = difflib.unified_diff(before, after, str(_shown(file)), "the code", lineterm="")
     for line in diff:
         print_line(line)
-    fail(ExitCode.RUN_FAILED, f"{_shown(file)} is not what the code says; write it anew with: autopilot manifest")
+    fail(ExitCode.RUN_FAILED, f"{_shown(file)} is out of date; write it with: autopilot manifest")
 
 
 def _shown(file: Path) -> Path:

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from autopilot.cli.exits import CommandFailed
+from autopilot.loopback import foreign
 
 _CONNECT_SECONDS = 10.0
 # Of one connection, and not of what is said over it (RFC 9110, 7.6.1); what httpx and uvicorn set themselves.
@@ -43,7 +44,7 @@ class CredentialedProxy:
         self._url = url
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self._headers = headers
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self._port = port
         # Server-sent events are silent for a while.
         timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
         self._http = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
@@ -56,11 +57,8 @@ class CredentialedProxy:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        origin = request.headers.get("origin")
-        if request.headers.get("host") not in self._hosts:
-            return PlainTextResponse("this proxy answers to localhost only", 403)
-        if origin is not None and urlsplit(origin).netloc not in self._hosts:
-            return PlainTextResponse("this comes from a page of another site", 403)
+        if (reason := foreign(request.headers, self._port)) is not None:
+            return PlainTextResponse(reason, 403)
         try:
             answer = await self._http.send(await self._onward(request), stream=True)
         except CommandFailed as failure:

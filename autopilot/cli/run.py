@@ -14,8 +14,8 @@ from autopilot.cli.options import SOURCE, JsonOption, SourceOption, settings_or_
 from autopilot.cli.output import print_aside, print_json, print_line
 from autopilot.cli.payload import PayloadTextInvalid, payload_from
 from autopilot.cli.rendering import print_run
-from autopilot.cli.store_place import kept_in
 from autopilot.development.function_server import FunctionServer
+from autopilot.development.local_store import kept_in
 from autopilot.errors import FunctionNotServed
 from autopilot.models import RunStatus
 

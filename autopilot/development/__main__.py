@@ -1,4 +1,4 @@
-"""The child of ``autopilot dev``: serves a bundle at a port that the parent holds, until it is told to end.
+"""The child of ``autopilot dev``: serves a bundle at a port that the parent holds, until SIGTERM.
 
 python -m autopilot.development SOURCE FILE_DESCRIPTOR [first]
 """
@@ -16,18 +16,17 @@ from rich.console import Console
 from rich.text import Text
 
 from autopilot.api.app import create_context
-from autopilot.cli.store_place import kept_in
+from autopilot.bundle import Bundle, import_main, read_bundle
 from autopilot.core.clock import SystemClock
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
 from autopilot.dashboard.app import create_app
-from autopilot.development.bundle_functions import LoadedBundle, load_bundle
-from autopilot.development.deliveries import Deliveries
-from autopilot.development.first_screen import print_faults, print_first_screen
-from autopilot.development.local_app import LocalApp
-from autopilot.development.local_store import require_local_store
+from autopilot.development.first_screen import print_errors, print_first_screen
+from autopilot.development.local_app import LocalApp, LocalFunction, local_functions
+from autopilot.development.local_store import kept_in, require_local_store
 from autopilot.development.scheduler import LocalScheduler
+from autopilot.dispatch.deliveries import Deliveries
 from autopilot.dispatch.local import Continuations
-from autopilot.errors import SettingsInvalid
+from autopilot.errors import ConfigurationError
 from autopilot.observability import configure_logging, log_file_of
 from autopilot.settings import Settings, load_settings
 
@@ -35,33 +34,30 @@ _CONNECTIONS_END_WITHIN_SECONDS = 2
 
 
 def main(arguments: list[str]) -> int:
-    """Serve; gives the exit code."""
+    """Serve, and return the exit code."""
     source, listener = Path(arguments[0]), socket.socket(fileno=int(arguments[1]))
     console = Console(highlight=False)
     try:
         settings = load_settings()
         require_local_store(settings)
-        bundle = load_bundle(source)
-    except SettingsInvalid as error:
+        module = import_main(source)
+        bundle = read_bundle(vars(module))
+    except ConfigurationError as error:
         console.print(Text(f"✘ {error}", style="red"), soft_wrap=True)
         return 1
-    except Exception as error:  # noqa: BLE001 - the process boundary: what the author's module raises is told, not known
+    except Exception as error:  # noqa: BLE001 - the process boundary: an author's module may raise anything
         console.print(Text(f"✘ {source}: {type(error).__name__}: {error}", style="red"), soft_wrap=True)
         return 1
+    functions = local_functions(module, bundle)
     settings = settings.model_copy(update={"log_file": log_file_of(settings)})
     configure_logging(settings)
     host, port = listener.getsockname()
     url = f"http://{host}:{port}"
-    _tell(console, bundle, settings, url, is_first="first" in arguments[2:])
-    asyncio.run(_serve(bundle, settings, listener, url))
-    return 0
-
-
-def _tell(console: Console, bundle: LoadedBundle, settings: Settings, url: str, *, is_first: bool) -> None:
-    if is_first:
+    if "first" in arguments[2:]:
         print_first_screen(
             console,
-            bundle,
+            functions,
+            bundle.errors,
             url=url,
             asks_for_key=settings.api_key is not None,
             kept_in=kept_in(settings),
@@ -69,21 +65,26 @@ def _tell(console: Console, bundle: LoadedBundle, settings: Settings, url: str, 
             environment=settings.environment,
             now=SystemClock().now(),
         )
-        return
-    names = ", ".join(function.name for function in bundle.functions)
-    console.print(Text(f"served again: {names or 'no workflow'}", style="dim"), soft_wrap=True)
-    print_faults(console, bundle)
+    else:
+        names = ", ".join(bundle.workflows)
+        console.print(Text(f"served again: {names or 'no workflow'}", style="dim"), soft_wrap=True)
+        print_errors(console, bundle.errors)
+    asyncio.run(_serve(bundle, functions, settings, listener, url))
+    return 0
 
 
-async def _serve(bundle: LoadedBundle, settings: Settings, listener: socket.socket, url: str) -> None:
-    # The API asks the functions at their addresses here, as it does in the cloud.
-    urls = {function.workflow.workflow_id: f"{url}/{function.name}" for function in bundle.functions}
-    api = create_context(
-        [function.workflow for function in bundle.functions],
+async def _serve(
+    bundle: Bundle, functions: list[LocalFunction], settings: Settings, listener: socket.socket, url: str
+) -> None:
+    names = {function.workflow.workflow_id: function.name for function in functions}
+    # The API calls the functions at their addresses here, as it does in the cloud.
+    urls = {workflow: f"{url}/{name}" for workflow, name in names.items()}
+    context = create_context(
+        [function.workflow for function in functions],
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(bundle.functions, create_app(api), listener.getsockname()[1])
+    app = LocalApp(functions, create_app(context), listener.getsockname()[1])
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -92,24 +93,21 @@ async def _serve(bundle: LoadedBundle, settings: Settings, listener: socket.sock
         timeout_graceful_shutdown=_CONNECTIONS_END_WITHIN_SECONDS,
     )
     deliver, clock = Deliveries(app, url), SystemClock()
-    names = {function.workflow.workflow_id: function.name for function in bundle.functions}
-    loops = [
-        asyncio.create_task(LocalScheduler(deliver, clock).run(bundle.functions)),
-        asyncio.create_task(Continuations(names, get_run_archive, deliver, clock).run()),
-    ]
     _end_with_the_parent()
-    # uvicorn sends itself the signal again when it has ended, for whoever was there before it: there is more to end.
+    # uvicorn sends itself the signal again once it has ended, for the handler that was there before: more has to end.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    await uvicorn.Server(config).serve(sockets=[listener])
-    for loop in loops:
-        loop.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
+    async with asyncio.TaskGroup() as loops:
+        schedules = loops.create_task(LocalScheduler(deliver, clock).run(functions))
+        continuations = loops.create_task(Continuations(names, get_run_archive, deliver, clock).run())
+        await uvicorn.Server(config).serve(sockets=[listener])
+        schedules.cancel()
+        continuations.cancel()
     await deliver.settle()
     reset_run_log_service()
 
 
 def _end_with_the_parent() -> None:
-    """The pipe from the parent says nothing, and ends when the parent does."""
+    """End this process when the pipe from the parent closes, which is when the parent ends."""
 
     def end() -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin)

@@ -1,36 +1,53 @@
 """The files of a bundle whose changes matter to what is served."""
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
-_SUFFIXES = (".py", ".html", ".jinja", ".json", ".toml", ".yaml", ".yml")
+from watchfiles import Change, watch
+
+from autopilot.errors import FunctionNotServed
+
+_SUFFIXES = {".py", ".html", ".jinja", ".json", ".toml", ".yaml", ".yml"}
 _SKIPPED = {"__pycache__", "node_modules", "terraform", "tests"}
 
-FileTimes = dict[str, int]
-"""When each file was last written, in nanoseconds."""
+_QUIET_MILLISECONDS = 100
+"""Changes are reported once no more come within this: a checkout of many files is one change."""
 
 
-def file_times(root: Path) -> FileTimes:
-    """What there is now: sources, data beside them, and ``.env``; no environments, tests or hidden folders."""
-    times: FileTimes = {}
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if _is_watched(folder, name)]
-        for name in files:
-            if name.endswith(_SUFFIXES) or name == ".env":
-                path = f"{folder}{os.sep}{name}"
-                try:
-                    times[path] = os.stat(path).st_mtime_ns  # noqa: PTH116 - many files, again and again
-                except FileNotFoundError:  # gone since it was listed
-                    continue
-    return times
+def changes(root: Path, *, or_every_seconds: float) -> Iterator[list[str]]:
+    """Yield the paths below ``root`` that changed, sorted; an empty list when there was no change for a while.
+
+    Raises:
+        FunctionNotServed: the operating system cannot watch so many folders.
+    """
+    found = watch(
+        root,
+        watch_filter=lambda change, path: matters(root, Path(path), change),
+        step=_QUIET_MILLISECONDS,
+        rust_timeout=int(or_every_seconds * 1000),
+        yield_on_timeout=True,
+    )
+    try:
+        for each in found:
+            yield sorted(str(Path(path).relative_to(root)) for _, path in each)
+    except OSError as error:
+        raise FunctionNotServed(
+            "dev", f"{root} cannot be watched: {error}; with WATCHFILES_FORCE_POLLING=1 its files are polled"
+        ) from error
 
 
-def changed(before: FileTimes, now: FileTimes) -> list[str]:
-    """The paths that were written, added or removed."""
-    return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+def matters(root: Path, path: Path, change: Change) -> bool:
+    """Check whether a change is of a source, of data beside it, or of ``.env``; environments and tests are not.
 
-
-def _is_watched(folder: str, name: str) -> bool:
-    if name.startswith(".") or name in _SKIPPED:
+    A folder that was added matters if it has such a file: those are not reported one by one.
+    """
+    if path.name == ".env":
+        return path.parent == root
+    below = path.relative_to(root)
+    if any(part.startswith(".") or part in _SKIPPED for part in below.parts):
         return False
-    return not Path(folder, name, "pyvenv.cfg").exists()
+    if any((root / folder / "pyvenv.cfg").exists() for folder in below.parents[:-1]):
+        return False
+    if change is Change.added and path.is_dir() and not path.is_symlink():
+        return any(matters(root, inner, change) for inner in path.iterdir())
+    return path.suffix in _SUFFIXES

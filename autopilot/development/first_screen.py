@@ -1,5 +1,6 @@
-"""What a developer sees first: what is served where, what ticks next, and where the history is."""
+"""The first lines of ``autopilot dev``: addresses, the next run of each workflow, and where the history is."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -8,14 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from autopilot.core.triggers.ticks import next_ticks
-from autopilot.development.bundle_functions import LoadedBundle, LocalFunction
+from autopilot.development.local_app import LocalFunction
+from autopilot.errors import WorkflowInvalid
+from autopilot.models import WorkflowManifest
 
 _GRID = (0, 2, 0, 2)
 
 
 def print_first_screen(
     console: Console,
-    bundle: LoadedBundle,
+    functions: Sequence[LocalFunction],
+    errors: Mapping[str, Exception],
     *,
     url: str,
     asks_for_key: bool,
@@ -24,7 +28,7 @@ def print_first_screen(
     environment: str,
     now: datetime,
 ) -> None:
-    """Print the addresses, the next tick of each workflow, and what is wrong."""
+    """Print the addresses, the next run of each workflow, and the errors of those that cannot be served."""
     console.print(Text("\nautopilot dev", style="bold").append(f" · {environment}\n", style="not bold dim"))
     places = Table.grid(padding=_GRID)
     places.pad_edge = True
@@ -38,32 +42,36 @@ def print_first_screen(
     places.add_row("Log", log_file)
     console.print(places)
     console.print()
-    console.print(_functions(bundle.functions, url, now))
-    print_faults(console, bundle)
-    if bundle.functions:
-        console.print(Text(f"\n  A run: curl -X POST {url}/{bundle.functions[0].name}", style="dim"), soft_wrap=True)
-    console.print(Text("  A changed file is served at once. Ctrl-C ends it.\n", style="dim"))
+    console.print(_functions(functions, url, now))
+    print_errors(console, errors)
+    if functions:
+        console.print(Text(f"\n  A run: curl -X POST {url}/{functions[0].name}", style="dim"), soft_wrap=True)
+    console.print(Text("  A changed file is served at once. Ctrl-C stops it.\n", style="dim"))
 
 
-def print_faults(console: Console, bundle: LoadedBundle) -> None:
-    """Print what keeps workflows from being served."""
-    for fault in bundle.faults:
-        console.print(Text(f"\n  ✘ {fault}", style="red"), soft_wrap=True)
+def print_errors(console: Console, errors: Mapping[str, Exception]) -> None:
+    """Print why functions cannot be served, by their names."""
+    for name, error in errors.items():
+        reason = error.reason if isinstance(error, WorkflowInvalid) else f"{type(error).__name__}: {error}"
+        console.print(Text(f"\n  ✘ {name}: {reason}", style="red"), soft_wrap=True)
 
 
-def _functions(functions: list[LocalFunction], url: str, now: datetime) -> Table:
+def _functions(functions: Sequence[LocalFunction], url: str, now: datetime) -> Table:
     table = Table.grid(padding=_GRID)
     table.pad_edge = True
     for _ in range(3):
         table.add_column(overflow="fold")
-    table.add_row(*(Text(name, style="dim") for name in ("Workflow", "Address", "Next tick")))
+    table.add_row(*(Text(name, style="dim") for name in ("Workflow", "Address", "Next run")))
     for function in functions:
-        table.add_row(Text(function.workflow.workflow_id, style="bold"), f"{url}/{function.name}", _tick(function, now))
+        name = Text(function.workflow.workflow_id, style="bold")
+        table.add_row(name, f"{url}/{function.name}", _next_run(function.workflow.manifest, now))
     return table
 
 
-def _tick(function: LocalFunction, now: datetime) -> str:
-    ticks = next_ticks(function.workflow.manifest, now)
+def _next_run(manifest: WorkflowManifest, now: datetime) -> str:
+    if not manifest.enabled:
+        return "disabled"
+    ticks = next_ticks(manifest, now)
     if not ticks:
         return "no schedule"
     zone = ZoneInfo(ticks[0].schedule.time_zone)

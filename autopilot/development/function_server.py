@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import IO, Self
 
 from autopilot.errors import FunctionNotServed
+from autopilot.loopback import LOOPBACK, PortUnavailable, listen
 
-_HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01
-_TOLD_LINES = 12
+_LAST_LINES = 12
 # functions-framework answers this path itself, in the process that will run the function, and never calls it.
 _PATH_OF_THE_FRAMEWORK = "/robots.txt"
 
@@ -44,17 +44,17 @@ class FunctionServer:
         python: str = sys.executable,
         folder: Path | None = None,
     ) -> None:
-        """Nothing is started yet; :attr:`url` is known already.
+        """Start nothing yet; :attr:`url` is already valid.
 
         Args:
             target: the name of the function in ``source``.
-            port: None takes an unused one.
-            env: variables beside those of this process; None as a value removes one.
-            asgi: pass ``--asgi``. Without it the framework finds out by itself what kind of function it serves.
-            capture: keep what the server writes for :meth:`log_text`; otherwise it goes where this process writes.
-            boot_seconds: how long it may take until it answers.
-            python: the interpreter of the environment that has the framework and what the function needs.
-            folder: where the server runs; modules in it can be imported. None is the working directory.
+            port: the port to serve at; None takes an unused one.
+            env: variables to add to those of this process; None as a value removes one.
+            asgi: pass ``--asgi``. Without it the framework detects the kind of function itself.
+            capture: keep the server's output for :meth:`log_text` instead of passing it through.
+            boot_seconds: the longest time until the first answer.
+            python: the interpreter of an environment with the framework and the function's requirements.
+            folder: the server's working directory, whose modules it can import; default: this process's.
         """
         self.target = target
         self.port = unused_port() if port is None else port
@@ -71,7 +71,7 @@ class FunctionServer:
 
     @property
     def url(self) -> str:
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -84,12 +84,15 @@ class FunctionServer:
         """Start the server and return once it answers.
 
         Raises:
-            FunctionNotServed: the port is taken, the server ended early, or it did not answer in time. It says why,
-                with the last lines that the server wrote.
+            FunctionNotServed: the port is taken, the server ended early, or it did not answer in time; with the
+                last lines that the server wrote.
         """
         if self._process is not None:
             raise RuntimeError(f"function {self.target} is being served already")
-        self._require_port()
+        try:
+            listen(self.port).close()  # gunicorn would try for five seconds and then end with a traceback
+        except PortUnavailable as error:
+            raise FunctionNotServed(self.target, str(error)) from None
         self._log = tempfile.TemporaryFile("a+b") if self._capture else None  # noqa: SIM115 - lives until stop()
         self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             self._command(),
@@ -135,7 +138,7 @@ class FunctionServer:
         self._process = self._log = None
 
     def log_text(self) -> str:
-        """What the server has written so far, to both of its streams, over all of its starts."""
+        """The output of the server, of both streams and of all its starts."""
         if self._log is None:
             return self._earlier_log
         descriptor = self._log.fileno()
@@ -152,22 +155,12 @@ class FunctionServer:
 
     def _command(self) -> list[str]:
         command = [self._python, "-m", "functions_framework", "--target", self.target, "--source", str(self._source)]
-        command += ["--host", _HOST, "--port", str(self.port)]
+        command += ["--host", LOOPBACK, "--port", str(self.port)]
         return [*command, "--asgi"] if self._asgi else command
 
     def _environment(self) -> dict[str, str]:
         variables = {**os.environ, "PYTHONUNBUFFERED": "1", **self._env}
         return {name: value for name, value in variables.items() if value is not None}
-
-    def _require_port(self) -> None:
-        # gunicorn would try for five seconds and then end with a traceback.
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_HOST, self.port))
-                probe.listen()
-            except (OSError, OverflowError) as error:
-                raise FunctionNotServed(self.target, f"port {self.port} cannot be used: {_reason(error)}") from None
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self._boot_seconds
@@ -180,7 +173,7 @@ class FunctionServer:
                 raise FunctionNotServed(self.target, reason, self._last_lines())
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(_HOST, self.port, timeout=1.0)
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=1.0)
         try:
             connection.request("GET", _PATH_OF_THE_FRAMEWORK)
             connection.getresponse().read()
@@ -199,12 +192,12 @@ class FunctionServer:
         deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:
             with socket.socket() as client:
-                if client.connect_ex((_HOST, self.port)) != 0:
+                if client.connect_ex((LOOPBACK, self.port)) != 0:
                     return
             time.sleep(_POLL_SECONDS)
 
     def _last_lines(self) -> str:
-        return "\n".join(self.log_text().splitlines()[-_TOLD_LINES:])
+        return "\n".join(self.log_text().splitlines()[-_LAST_LINES:])
 
 
 def unused_port() -> int:
@@ -213,13 +206,9 @@ def unused_port() -> int:
     The connection that is closed here from the listening side lingers (TIME_WAIT) and keeps the port from being
     handed out again, while a server that asks for it by number gets it.
     """
-    with socket.create_server((_HOST, 0)) as listener:
+    with socket.create_server((LOOPBACK, 0)) as listener:
         address: tuple[str, int] = listener.getsockname()
         with socket.create_connection(address):
             accepted, _ = listener.accept()
             accepted.close()
         return address[1]
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

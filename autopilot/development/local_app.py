@@ -1,37 +1,59 @@
-"""One address for a whole bundle: each function at its name, and the API and dashboard at everything else."""
+"""One address for a whole bundle: each function at its name, and the API and dashboard everywhere else."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
+from functions_framework.aio import create_asgi_app_from_module
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from autopilot.development.bundle_functions import LocalFunction
+from autopilot.base_workflow import BaseWorkflow
+from autopilot.bundle import Bundle
 from autopilot.function.answers import error_response
+from autopilot.loopback import foreign
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFunction:
+    """A workflow's function inside functions-framework's own application."""
+
+    name: str
+    """In ``main.py``, and the first part of its path here."""
+    workflow: BaseWorkflow[Any, Any]
+    app: ASGIApp
+
+
+def local_functions(main: ModuleType, bundle: Bundle) -> list[LocalFunction]:
+    """The workflow functions of an imported ``main.py``."""
+    return [
+        LocalFunction(name, workflow(), create_asgi_app_from_module(name, main.__file__, "http", main, None))  # type: ignore[no-untyped-call]
+        for name, workflow in bundle.workflows.items()
+    ]
 
 
 class LocalApp:
-    """Hands each request to whom its path names. Answers only to this machine.
+    """ASGI application that passes each request to the function or the API that its path names.
 
-    Any page in a developer's browser can send requests to an address of this machine. They are told by the page's
-    origin; and where a site gave its own name our address, by the host they ask for.
+    Refuses requests that pages of other sites send to this machine.
 
     Args:
-        functions: each is served below ``/<name>/``, and sees its own path only.
-        api: what is served at every other path.
-        port: of this machine, at which this is served.
+        functions: each is served below ``/<name>/``, and sees only what follows as its path.
+        api: serves every other path.
+        port: the port of this machine at which the application is served.
     """
 
     def __init__(self, functions: Iterable[LocalFunction], api: ASGIApp, port: int) -> None:
         self._functions = {function.name: function.app for function in functions}
         self._api = api
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        self._origins = {f"http://{host}" for host in self._hosts}
+        self._port = port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
-        if (reason := self._refusal(Headers(scope=scope))) is not None:
+        if (reason := foreign(Headers(scope=scope), self._port)) is not None:
             await error_response(403, "not_local", reason)(scope, receive, send)
             return
         name, _, rest = scope["path"].lstrip("/").partition("/")
@@ -40,10 +62,3 @@ class LocalApp:
             await self._api(scope, receive, send)
         else:
             await app({**scope, "path": f"/{rest}", "raw_path": f"/{rest}".encode()}, receive, send)
-
-    def _refusal(self, headers: Headers) -> str | None:
-        if headers.get("host") not in self._hosts:
-            return "autopilot dev answers to localhost only"
-        if (origin := headers.get("origin")) is not None and origin not in self._origins:
-            return "this comes from a page of another site"
-        return None

@@ -1,24 +1,26 @@
-"""The parent of ``autopilot dev``: holds the port, watches the files, and replaces the child that serves."""
+"""The parent of ``autopilot dev``: holds the port, watches the files, and replaces the child that serves.
+
+watchfiles does the watching. uvicorn's reloader is built on it too, but starts its child with multiprocessing, which
+imports the command again, restarts no child that was killed, and leaves Ctrl-C to parent and child at once.
+"""
 
 import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from autopilot.development.files import FileTimes, changed, file_times
-from autopilot.errors import FunctionNotServed
+from autopilot.core.clock import Clock, SystemClock
+from autopilot.development.files import changes
+from autopilot.loopback import listen
 from autopilot.settings import environment_without_file
 
-HOST = "127.0.0.1"
-
 _LOOK_EVERY_SECONDS = 0.3
-_END_WITHIN_SECONDS = 10.0
+_STOP_WITHIN_SECONDS = 10.0
 
 _COULD_NOT_SERVE = 1
 """The exit code of a child whose bundle cannot be imported: starting it again would change nothing."""
@@ -28,52 +30,39 @@ _YOUNG_SECONDS, _YOUNG_DEATHS = 60.0, 3
 
 
 class Reloader:
-    """Serves a bundle until it is interrupted, and serves it anew when one of its files changes or the child is killed.
+    """Serves a bundle until it is interrupted; restarts the child when a file changes or the child is killed.
 
     The port is held throughout: a request that comes while the child is replaced waits for the next one.
     """
 
-    def __init__(self, source: Path, port: int, console: Console) -> None:
+    def __init__(self, source: Path, port: int, console: Console, *, clock: Clock | None = None) -> None:
         self._source = source
         self._port = port
         self._console = console
-        self._started_at = 0.0
-        self._young_deaths = 0
+        self._restarts = Restarts(clock or SystemClock())
 
     def run(self) -> None:
-        """Never returns by itself.
+        """Never return by itself.
 
         Raises:
-            FunctionNotServed: the port cannot be used.
+            PortUnavailable: the port cannot be used.
+            FunctionNotServed: the files cannot be watched.
         """
-        with self._listen() as listener:
-            root = self._source.resolve().parent
+        with listen(self._port) as listener:
             child = self._start(listener, is_first=True)
             try:
                 while True:
-                    times = file_times(root)
-                    self._wait_for_a_reason(child, root, times)
+                    self._wait_for_a_reason(child)
                     self._stop(child)
                     child = self._start(listener, is_first=False)
             finally:
                 self._stop(child)
 
-    def _listen(self) -> socket.socket:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, self._port))
-            listener.listen()
-        except OSError as error:
-            listener.close()
-            raise FunctionNotServed("dev", f"port {self._port} cannot be used: {error.strerror}") from None
-        return listener
-
     def _start(self, listener: socket.socket, *, is_first: bool) -> subprocess.Popen[bytes]:
-        self._started_at = time.monotonic()
+        self._restarts.started()
         command = [sys.executable, "-m", "autopilot.development", str(self._source), str(listener.fileno())]
-        # A group of its own: a Ctrl-C in the terminal reaches this process, which ends the child in good order. The
-        # pipe tells the child when this process is gone.
+        # A group of its own: a Ctrl-C in the terminal reaches this process only, which ends the child in good order.
+        # The pipe tells the child when this process is gone.
         return subprocess.Popen(  # noqa: S603 - our own command, no shell
             [*command, "first"] if is_first else command,
             env=environment_without_file(),
@@ -82,38 +71,54 @@ class Reloader:
             process_group=0,
         )
 
-    def _wait_for_a_reason(self, child: subprocess.Popen[bytes], root: Path, before: FileTimes) -> None:
+    def _wait_for_a_reason(self, child: subprocess.Popen[bytes]) -> None:
         """Return when the child is to be replaced: a file changed, or the child was killed."""
-        has_told = False
-        while True:
-            time.sleep(_LOOK_EVERY_SECONDS)
-            now = file_times(root)
-            if paths := changed(before, now):
-                names = [str(Path(path).relative_to(root)) for path in paths]
-                told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-                self._console.print(Text(f"changed: {told}", style="dim"), soft_wrap=True)
-                self._young_deaths = 0
+        is_given_up = False
+        for paths in changes(self._source.resolve().parent, or_every_seconds=_LOOK_EVERY_SECONDS):
+            if paths:
+                names = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+                self._console.print(Text(f"changed: {names}", style="dim"), soft_wrap=True)
+                self._restarts.forget()
                 return
-            if (code := child.poll()) is not None and not has_told:
-                if self._may_start_again(code):
-                    ending = f"signal {-code}" if code < 0 else f"exit code {code}"
-                    self._console.print(Text(f"what served was ended by {ending}; it is started again", style="yellow"))
-                    return
-                has_told = True
-                self._console.print(Text("nothing is served; a changed file starts it again", style="yellow"))
-
-    def _may_start_again(self, code: int) -> bool:
-        is_young = time.monotonic() - self._started_at < _YOUNG_SECONDS
-        self._young_deaths = self._young_deaths + 1 if is_young else 0
-        return code != _COULD_NOT_SERVE and self._young_deaths < _YOUNG_DEATHS
+            if (code := child.poll()) is None or is_given_up:
+                continue
+            if self._restarts.allow(code):
+                ending = f"signal {-code}" if code < 0 else f"exit code {code}"
+                self._console.print(Text(f"the server was ended by {ending}; starting it again", style="yellow"))
+                return
+            is_given_up = True
+            self._console.print(Text("nothing is served; change a file to start it again", style="yellow"))
 
     def _stop(self, child: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             child.send_signal(signal.SIGTERM)
         try:
-            child.wait(_END_WITHIN_SECONDS)
+            child.wait(_STOP_WITHIN_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
         if child.stdin is not None:
             child.stdin.close()
+
+
+class Restarts:
+    """Decides whether a child that ended by itself is started again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started_at = clock.monotonic()
+        self._young_deaths = 0
+
+    def started(self) -> None:
+        """Note that a child was started."""
+        self._started_at = self._clock.monotonic()
+
+    def forget(self) -> None:
+        """Start counting from zero, since the code has changed."""
+        self._young_deaths = 0
+
+    def allow(self, exit_code: int) -> bool:
+        """Count the end of the child; False if the next one would probably end the same way."""
+        is_young = self._clock.monotonic() - self._started_at < _YOUNG_SECONDS
+        self._young_deaths = self._young_deaths + 1 if is_young else 0
+        return exit_code != _COULD_NOT_SERVE and self._young_deaths < _YOUNG_DEATHS

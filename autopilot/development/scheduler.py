@@ -1,4 +1,4 @@
-"""Cloud Scheduler on a developer's machine: each schedule's ticks, from now on, as the same requests."""
+"""Cloud Scheduler on a developer's machine: sends the same requests, for each tick from now on."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ import structlog
 
 from autopilot.core.clock import Clock
 from autopilot.core.triggers.ticks import Tick, next_tick
-from autopilot.development.bundle_functions import LocalFunction
-from autopilot.development.deliveries import Deliver
+from autopilot.development.local_app import LocalFunction
+from autopilot.dispatch.deliveries import Deliver
 from autopilot.models import Schedule
 
 LONGEST_SLEEP_SECONDS = 30.0
-"""A machine that was asleep finds out about the time within this."""
+"""A machine that was suspended notices the new time within this."""
 
 _FIRST_DELAY_SECONDS, _MAX_DELAY_SECONDS, _MAX_DOUBLINGS = 10.0, 300.0, 5
 """The pauses between deliveries, as in the jobs that Terraform makes."""
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 
 class LocalScheduler:
-    """Delivers ticks until it is cancelled. Ticks that were due before are not made up for.
+    """Delivers ticks until it is cancelled. Ticks that were due before it started are not delivered.
 
-    A schedule has one delivery under way at most: ticks that come due meanwhile are left out.
+    A schedule has at most one delivery under way; ticks that come due meanwhile are skipped.
     """
 
     def __init__(self, deliver: Deliver, clock: Clock) -> None:
@@ -33,7 +33,7 @@ class LocalScheduler:
         self._clock = clock
 
     async def run(self, functions: list[LocalFunction]) -> None:
-        """Deliver the ticks of all schedules of ``functions``."""
+        """Deliver the ticks of every schedule; none of a workflow that is disabled."""
         async with asyncio.TaskGroup() as tasks:
             for function in functions:
                 manifest = function.workflow.manifest
@@ -52,20 +52,20 @@ class LocalScheduler:
 
     async def _deliver_tick(self, function: str, tick: Tick) -> None:
         schedule = tick.schedule
-        told = {"function": function, "schedule": schedule.name, "scheduled_for": tick.at.isoformat()}
-        log.info("schedule_tick", **told)
+        fields = {"function": function, "schedule": schedule.name, "scheduled_for": tick.at.isoformat()}
+        log.info("schedule_tick", **fields)
         headers, body = tick_headers(function, tick), json.dumps(schedule.payload).encode()
         for delay in (*delays(schedule.retries), None):
             status = await self._deliver(f"/{function}", body, headers)
             if 200 <= status < 300:
                 return
-            log.warning("schedule_delivery_failed", **told, status=status, again_in_seconds=delay)
+            log.warning("schedule_delivery_failed", **fields, status=status, again_in_seconds=delay)
             if delay is not None:
                 await self._clock.sleep(delay)
 
 
 def tick_headers(function: str, tick: Tick) -> Mapping[str, str]:
-    """What Cloud Scheduler's request for a tick carries."""
+    """The headers of Cloud Scheduler's request for a tick."""
     return {
         "Content-Type": "application/json",
         "User-Agent": "Google-Cloud-Scheduler",
@@ -77,6 +77,6 @@ def tick_headers(function: str, tick: Tick) -> Mapping[str, str]:
 
 
 def delays(retries: int) -> Iterator[float]:
-    """The seconds before each further delivery of a tick."""
+    """Yield the seconds to wait before each further delivery of a tick."""
     for number in range(retries):
         yield min(_FIRST_DELAY_SECONDS * 2 ** min(number, _MAX_DOUBLINGS), _MAX_DELAY_SECONDS)

@@ -1,4 +1,4 @@
-"""Runs that nobody works on any more go on: those that a reload, a crash or a closed laptop cut off."""
+"""The local dispatcher: continues the runs that a reload, a crash or a closed laptop interrupted."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ import structlog
 
 from autopilot.core.clock import Clock
 from autopilot.core.store import RunArchive, RunFilter
-from autopilot.development.deliveries import Deliver
+from autopilot.dispatch.deliveries import Deliver
 from autopilot.errors import StoreError
 from autopilot.models import RunStatus, WorkflowRun
 
@@ -19,10 +19,13 @@ log = structlog.get_logger(__name__)
 
 
 class Continuations:
-    """Asks functions to go on with runs whose lease has ended, until it is cancelled.
+    """Asks functions to continue the runs whose lease has ended, until it is cancelled.
 
     Args:
-        functions: the name of the function of each workflow, by the workflow's name.
+        functions: the name of each workflow's function, by the workflow's name.
+        archive: returns the archive to look for runs in.
+        deliver: sends a request to a function.
+        clock: decides what is due, and when to look again.
     """
 
     def __init__(
@@ -32,32 +35,32 @@ class Continuations:
         self._archive = archive
         self._deliver = deliver
         self._clock = clock
-        self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._under_way: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """Look every :data:`LOOK_EVERY_SECONDS`."""
-        while True:
-            await self.look()
-            await self._clock.sleep(LOOK_EVERY_SECONDS)
-
-    async def look(self) -> None:
-        """Begin to continue each run that is due; a store that is away is logged."""
-        try:
-            due = await self._due_runs()
-        except StoreError as error:
-            log.warning("continuations_not_looked_for", error=str(error))
-            return
-        for run in due:
-            key = run.workflow_id, run.id
-            if key not in self._under_way:
-                self._under_way[key] = asyncio.create_task(self._continue(run))
+        """Look for due runs every :data:`LOOK_EVERY_SECONDS`; each is asked for once at a time."""
+        async with asyncio.TaskGroup() as continuations:
+            while True:
+                for run in await self._due_runs():
+                    self._under_way.add((run.workflow_id, run.id))
+                    continuations.create_task(self._continue(run))
+                await self._clock.sleep(LOOK_EVERY_SECONDS)
 
     async def _due_runs(self) -> list[WorkflowRun]:
-        # A lease that ends, or a pause of the engine that is over: both are runs that count as running.
-        runs, _ = await self._archive().find_runs(RunFilter(status=RunStatus.RUNNING), limit=_PAGE)
+        # Both a lease that has ended and an engine's pause that is over are runs in status running.
+        try:
+            runs, _ = await self._archive().find_runs(RunFilter(status=RunStatus.RUNNING), limit=_PAGE)
+        except StoreError as error:
+            log.warning("continuations_not_looked_for", error=str(error))
+            return []
         now = self._clock.now()
         return [
-            run for run in runs if run.workflow_id in self._functions and run.due_at is not None and run.due_at <= now
+            run
+            for run in runs
+            if run.workflow_id in self._functions
+            and (run.workflow_id, run.id) not in self._under_way
+            and run.due_at is not None
+            and run.due_at <= now
         ]
 
     async def _continue(self, run: WorkflowRun) -> None:
@@ -66,6 +69,6 @@ class Continuations:
         try:
             status = await self._deliver(f"/{function}/runs/{run.id}/continue", b"", {})
         finally:
-            del self._under_way[run.workflow_id, run.id]
+            self._under_way.discard((run.workflow_id, run.id))
         if status >= 400:
             log.warning("run_not_continued", workflow=run.workflow_id, run_id=run.id, status=status)

@@ -1,1 +1,1 @@
-"""The Terraform configuration, and what it is told about a bundle: its workflows, their sources, what the store needs."""
+"""The Terraform configuration and its variables: a bundle's workflows, their sources, and the store's indexes."""

@@ -1,4 +1,4 @@
-"""The environment variables that workflows want, told apart by whether they are secrets."""
+"""The environment variables of workflows: plain ones and secrets."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import Secret, SecretBytes, SecretStr
-from pydantic.fields import FieldInfo
 
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.errors import WorkflowInvalid
@@ -18,7 +17,7 @@ _SECRET_TYPES = (Secret, SecretBytes, SecretStr)
 
 @dataclass(frozen=True, slots=True)
 class ConfigVariables:
-    """The variables that one workflow reads; whether it can do without each."""
+    """The variables that one workflow reads, each with whether it is required."""
 
     plain: dict[str, bool]
     secret: dict[str, bool]
@@ -48,7 +47,7 @@ def config_variables_of(workflows: Iterable[type[BaseWorkflow[Any, Any]]]) -> di
 def _variables_of(workflow: type[BaseWorkflow[Any, Any]], variables: dict[str, str]) -> ConfigVariables:
     manifest, fields = workflow.manifest, workflow.Config.model_fields
     required = {variables[name]: field.is_required() for name, field in fields.items()}
-    secret = {variables[name] for name, field in fields.items() if _is_secret(field)}
+    secret = {variables[name] for name, field in fields.items() if _holds_secret(field.annotation)}
     prefix = f"{manifest.name}_".upper()
     for variable in manifest.secrets:
         if _RESERVED.fullmatch(variable):
@@ -57,7 +56,7 @@ def _variables_of(workflow: type[BaseWorkflow[Any, Any]], variables: dict[str, s
             )
         if variable in required and variable not in secret:
             raise WorkflowInvalid(
-                manifest.name, f"secrets: {variable} is not declared a secret: its field in Config is no SecretStr"
+                manifest.name, f"secrets: {variable} is not declared a secret: its field in Config is not a SecretStr"
             )
         if variable.startswith(prefix) and variable not in required:
             field = variable.removeprefix(prefix).lower()
@@ -67,10 +66,6 @@ def _variables_of(workflow: type[BaseWorkflow[Any, Any]], variables: dict[str, s
         secret={variable: required[variable] for variable in secret}
         | dict.fromkeys(set(manifest.secrets) - secret, True),
     )
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    return _holds_secret(field.annotation)
 
 
 def _holds_secret(annotation: Any) -> bool:

@@ -1,7 +1,11 @@
-"""The files of a bundle that a function needs: what its modules import, found without running them.
+"""The files of a bundle that go into a function's archive, found without running them.
 
-An import is the declaration: what a workflow's module imports of the bundle, at its top or inside a function, ships
-with it, and so does what that imports. A module that is only named in a string is not seen.
+What a module imports of the bundle, at its top or inside a function, ships with it, and so does what that imports. A
+module that is only named in a string is not seen. So Autopilot itself, which names its stores and public names in
+strings, ships whole where it is a folder of the bundle, without the packages that no function needs.
+
+The standard library's modulefinder would do, but fails on a folder without ``__init__.py``; grimp draws the graph of
+installed packages, and a bundle's modules are files in a folder.
 """
 
 import ast
@@ -13,12 +17,16 @@ from autopilot.errors import SourceInvalid
 REQUIREMENTS = "requirements.txt"
 _REQUIREMENT_FILES = ("-r", "--requirement", "-c", "--constraint")
 
+PACKAGE = "autopilot"
+_TOOLS = {"__main__.py", "__pycache__", "cli", "development", "provisioning", "testing"}
+"""Parts of the package that only commands and tests use."""
 
-def imported_files(root: Path, modules: Iterable[str], *, without: str | None = None) -> set[str]:
+
+def imported_files(root: Path, modules: Iterable[str]) -> set[str]:
     """The files below ``root`` that importing ``modules`` can read, as paths with slashes.
 
-    Packages that have an ``__init__.py`` come with it. What is not below ``root`` is somebody else's, and left out, as
-    is the package ``without`` and what only it imports.
+    Includes each package's ``__init__.py``. Autopilot's own files are left to :func:`package_files`, and what is not
+    below ``root`` to the requirements.
 
     Raises:
         SourceInvalid: a file is not Python.
@@ -28,7 +36,7 @@ def imported_files(root: Path, modules: Iterable[str], *, without: str | None = 
     seen: set[str] = set()
     while open_modules:
         module = open_modules.pop()
-        if module in seen or (without is not None and f"{module}.".startswith(f"{without}.")):
+        if module in seen or module.partition(".")[0] == PACKAGE:
             continue
         seen.add(module)
         open_modules += _parents(module)
@@ -40,22 +48,25 @@ def imported_files(root: Path, modules: Iterable[str], *, without: str | None = 
     return files
 
 
-def data_files(root: Path, package: str) -> set[str]:
-    """The files of a package below ``root``, and of the packages in it, that are no Python: templates, styles.
+def package_files(root: Path) -> set[str]:
+    """The files of Autopilot itself that a function needs, templates included; none where the requirements install it.
 
     Raises:
-        SourceInvalid: one is no text, which Terraform cannot put in an archive.
+        SourceInvalid: a file is not text, which Terraform cannot put in an archive.
     """
     files: set[str] = set()
-    for path in root.joinpath(*package.split(".")).rglob("*"):
-        if path.is_dir() or path.suffix in {".py", ".pyc"}:
+    for part in (root / PACKAGE).glob("*"):
+        if part.name in _TOOLS:
             continue
-        name = path.relative_to(root).as_posix()
-        try:
-            path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise SourceInvalid(name, f"an archive takes text in UTF-8: {error}") from error
-        files.add(name)
+        for path in [part] if part.is_file() else part.rglob("*"):
+            if path.is_dir() or path.suffix == ".pyc" or path.name.startswith("."):
+                continue
+            name = path.relative_to(root).as_posix()
+            try:
+                path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise SourceInvalid(name, f"an archive takes text in UTF-8: {error}") from error
+            files.add(name)
     return files
 
 
@@ -63,7 +74,7 @@ def requirement_files(root: Path) -> set[str]:
     """``requirements.txt`` and the files that it names.
 
     Raises:
-        SourceInvalid: one of them is not there.
+        SourceInvalid: one of them does not exist.
     """
     files: set[str] = set()
     open_files = [REQUIREMENTS]
@@ -72,7 +83,7 @@ def requirement_files(root: Path) -> set[str]:
         if name in files:
             continue
         if not (root / name).is_file():
-            raise SourceInvalid(name, "it is not there; a function's build installs what it lists")
+            raise SourceInvalid(name, "there is no such file; a function's build installs what it lists")
         files.add(name)
         for line in (root / name).read_text(encoding="utf-8").splitlines():
             option, _, value = line.strip().replace("=", " ", 1).partition(" ")
@@ -96,7 +107,7 @@ def _imports(root: Path, path: Path, package: str) -> Iterator[str]:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise SourceInvalid(path.relative_to(root).as_posix(), f"it is not Python: {error}") from error
+        raise SourceInvalid(path.relative_to(root).as_posix(), f"not Python: {error}") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,21 +1,20 @@
 """A bundle as variables of its Terraform configuration: the text of ``terraform/workflows.auto.tfvars.json``.
 
-Terraform drops keys that its typed variables do not know without a word, so the keys here and the types in
-``terraform/variables.tf`` are compared by a test.
+Terraform silently drops keys that its typed variables do not have, so a test compares the keys here with the types in
+``terraform/variables.tf``.
 """
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from autopilot.base_workflow import BaseWorkflow
+from autopilot.bundle import Bundle
 from autopilot.core.runs.schema import WorkflowSchema, type_arguments
 from autopilot.errors import PayloadError, WorkflowInvalid
-from autopilot.models import MAX_SCHEDULE_DEADLINE_SECONDS, Schedule
-from autopilot.provisioning.bundle import Bundle, BundledApi, BundledWorkflow
+from autopilot.models import MAX_SCHEDULE_DEADLINE_SECONDS, Schedule, WorkflowManifest
 from autopilot.provisioning.configuration import ConfigVariables, config_variables_of
-from autopilot.provisioning.sources import data_files, imported_files, requirement_files
+from autopilot.provisioning.sources import imported_files, package_files, requirement_files
 from autopilot.storage.firestore.indexes import composite_indexes, field_settings
 
 MAX_FUNCTION_NAME = 30
@@ -27,35 +26,34 @@ MIN_SCHEDULE_DEADLINE_SECONDS = 15
 API_FUNCTION_NAME = "api"
 """The API's part of its function's name."""
 
-API_PACKAGE = "autopilot.api"
-DASHBOARD_PACKAGE = "autopilot.dashboard"
 API_KEY = "AUTOPILOT_API_KEY"
 
 _FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def terraform_variables(bundle: Bundle, root: Path) -> dict[str, Any]:
-    """What Terraform is told about ``bundle``, whose sources are below ``root``. Nothing of it is of an environment.
+def terraform_variables(bundle: Bundle) -> dict[str, Any]:
+    """The variables of a bundle. None of them depends on an environment.
 
     Raises:
         WorkflowInvalid: a workflow cannot be provisioned as it is; the field is named.
-        SourceInvalid: a file of the bundle cannot be used.
+        SourceInvalid: a file of the bundle cannot be deployed.
     """
     names = _function_names(bundle)
-    config = config_variables_of([bundled.workflow for bundled in bundle.workflows])
-    # main.py names the API too, but a process that serves a workflow never imports it.
-    shared = imported_files(root, ["main"], without=API_PACKAGE) | requirement_files(root)
+    config = config_variables_of(bundle.workflows.values())
+    shared = imported_files(bundle.folder, ["main"]) | package_files(bundle.folder) | requirement_files(bundle.folder)
+    files = {
+        function: imported_files(bundle.folder, [workflow.__module__]) - shared
+        for function, workflow in bundle.workflows.items()
+    }
     return {
-        "api": None if bundle.api is None else _api(bundle.api, root, shared),
+        "api": None if bundle.api is None else _api(bundle.api, bundle, set().union(*files.values())),
         "firestore": _firestore(),
         "shared_files": sorted(shared),
         "workflows": {
-            bundled.manifest.name: _workflow(bundled, config[bundled.manifest.name])
-            | {
-                "files": sorted(imported_files(root, [bundled.workflow.__module__]) - shared),
-                "function_name": names[bundled.manifest.name],
-            }
-            for bundled in bundle.workflows
+            name: _workflow(function, workflow, config[name])
+            | {"files": sorted(files[function]), "function_name": names[function]}
+            for function, workflow in bundle.workflows.items()
+            for name in [workflow.manifest.name]
         },
     }
 
@@ -65,52 +63,42 @@ def as_tfvars(variables: dict[str, Any]) -> str:
     return json.dumps(variables, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _api(api: BundledApi, root: Path, shared: set[str]) -> dict[str, Any]:
-    # It shows manifests and payload schemas, so it imports every workflow.
-    modules = ["main", f"{DASHBOARD_PACKAGE}.app", *(bundled.workflow.__module__ for bundled in api.workflows)]
+def _api(function: str, bundle: Bundle, files: set[str]) -> dict[str, Any]:
     return {
-        "entry_point": api.entry_point,
-        "files": sorted((imported_files(root, modules) | data_files(root, DASHBOARD_PACKAGE)) - shared),
+        "entry_point": function,
+        "files": sorted(files),  # it shows manifests and payload schemas, so it imports every workflow
         "secrets": [API_KEY],
-        "workflows": sorted(bundled.manifest.name for bundled in api.workflows),
+        "workflows": sorted(workflow.manifest.name for workflow in bundle.workflows.values()),
     }
 
 
 def _function_names(bundle: Bundle) -> dict[str, str]:
-    """The name of each workflow's function, less its environment: words joined by hyphens."""
+    """The deployed name of each function of ``main.py``, without its environment: words joined by hyphens."""
     names: dict[str, str] = {}
-    taken: dict[str, BundledWorkflow] = {}
-    for bundled in bundle.workflows:
-        name = bundled.manifest.name
+    taken = {} if bundle.api is None else {API_FUNCTION_NAME: f"API v1 ({bundle.api} in main.py)"}
+    for function, workflow in bundle.workflows.items():
+        name = workflow.manifest.name
         function_name = re.sub("_+", "-", name)
         if not _FUNCTION_NAME.fullmatch(function_name):
             raise WorkflowInvalid(
-                name, f"name: {function_name!r} is no function's name: it must end in a letter or digit"
+                name, f"name: {function_name!r} is not a valid function name: it must end in a letter or digit"
             )
         if len(function_name) > MAX_FUNCTION_NAME:
             raise WorkflowInvalid(
                 name,
-                f"name: a function's name has room for {MAX_FUNCTION_NAME} characters of it, not {len(function_name)}",
-            )
-        if bundle.api is not None and function_name == API_FUNCTION_NAME:
-            raise WorkflowInvalid(
-                name,
-                f"name: its function would be {function_name!r}, as that of API v1 "
-                f"({bundle.api.entry_point} in main.py)",
+                f"name: a function name has room for {MAX_FUNCTION_NAME} characters of it, not {len(function_name)}",
             )
         if (other := taken.get(function_name)) is not None:
             raise WorkflowInvalid(
-                name,
-                f"name: its function would be {function_name!r}, as that of workflow {other.manifest.name} "
-                f"({other.entry_point} and {bundled.entry_point} in main.py)",
+                name, f"name: its function ({function} in main.py) would be {function_name!r}, like that of {other}"
             )
-        taken[function_name] = bundled
-        names[name] = function_name
+        taken[function_name] = f"workflow {name} ({function} in main.py)"
+        names[function] = function_name
     return names
 
 
-def _workflow(bundled: BundledWorkflow, config: ConfigVariables) -> dict[str, Any]:
-    manifest = bundled.manifest
+def _workflow(function: str, workflow: type[BaseWorkflow[Any, Any]], config: ConfigVariables) -> dict[str, Any]:
+    manifest = workflow.manifest
     alert_after = manifest.alert_without_success_for
     return {
         "alert_without_success_seconds": None if alert_after is None else round(alert_after.total_seconds()),
@@ -118,27 +106,32 @@ def _workflow(bundled: BundledWorkflow, config: ConfigVariables) -> dict[str, An
         "cpu": f"{manifest.cpu:g}",
         "description": manifest.description,
         "display_name": manifest.display_name or manifest.name,
-        "entry_point": bundled.entry_point,
+        "entry_point": function,
         "environment": {name: {"required": required} for name, required in config.plain.items()},
         "max_instances": manifest.max_instances,
         "memory": manifest.memory,
         "min_instances": manifest.min_instances,
-        "schedules": {schedule.name: _schedule(bundled, schedule) for schedule in manifest.schedules},
+        "schedules": {
+            schedule.name: _schedule(manifest, schedule, _payload_schema(workflow)) for schedule in manifest.schedules
+        },
         "secrets": {name: {"required": required} for name, required in config.secret.items()},
         "timeout_seconds": manifest.timeout_seconds,
     }
 
 
-def _schedule(bundled: BundledWorkflow, schedule: Schedule) -> dict[str, Any]:
-    manifest = bundled.manifest
+def _schedule(manifest: WorkflowManifest, schedule: Schedule, schema: WorkflowSchema) -> dict[str, Any]:
     if manifest.timeout_seconds > MAX_SCHEDULE_DEADLINE_SECONDS:
         raise WorkflowInvalid(
             manifest.name,
             f"timeout_seconds: {manifest.timeout_seconds} is over {MAX_SCHEDULE_DEADLINE_SECONDS}, the longest deadline "
-            f"of a schedule ({schedule.name}): Cloud Scheduler would deliver again while the run goes on",
+            f"of a schedule ({schedule.name}): Cloud Scheduler would deliver again while the run is under way",
         )
+    try:
+        schema.validate_payload(schedule.payload)
+    except PayloadError as error:  # each of its runs would be refused
+        raise WorkflowInvalid(manifest.name, f"schedules.{schedule.name}.payload: {error}") from error
     return {
-        "body": json.dumps(_valid_payload(bundled, schedule), ensure_ascii=False, separators=(",", ":")),
+        "body": json.dumps(schedule.payload, ensure_ascii=False, separators=(",", ":")),
         "cron": schedule.cron,
         "deadline_seconds": max(MIN_SCHEDULE_DEADLINE_SECONDS, manifest.timeout_seconds),
         "retries": schedule.retries,
@@ -146,15 +139,8 @@ def _schedule(bundled: BundledWorkflow, schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _valid_payload(bundled: BundledWorkflow, schedule: Schedule) -> dict[str, Any]:
-    """The schedule's payload as it is written; one that the workflow refuses would fail at every tick."""
-    name = bundled.manifest.name
-    types = type_arguments(bundled.workflow, BaseWorkflow, (dict[str, Any], Any))
-    try:
-        WorkflowSchema(name, *types).validate_payload(schedule.payload)
-    except PayloadError as error:
-        raise WorkflowInvalid(name, f"schedules.{schedule.name}.payload: {error}") from error
-    return schedule.payload
+def _payload_schema(workflow: type[BaseWorkflow[Any, Any]]) -> WorkflowSchema:
+    return WorkflowSchema(workflow.manifest.name, *type_arguments(workflow, BaseWorkflow, (dict[str, Any], Any)))
 
 
 def _firestore() -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What an application's main.py is: one durable function."""
+"""The main.py of an application: one durable function."""
 
 import sys
 
-# No requirement of a deployed function, but of the command line. structlog imports it wherever it is installed.
+# A requirement of the command line and not of a deployed function. structlog imports it wherever it is installed.
 sys.modules["rich"] = None  # type: ignore[assignment]
 
-from autopilot.function.entry_point import entry_point  # noqa: E402
+from autopilot import entry_point  # noqa: E402
 
 durable = entry_point("benchmarks.workflow:Sum", name="durable")

@@ -121,7 +121,7 @@ def served(folder: Path, **variables: str) -> Iterator[Dev]:
         (folder / name).write_text(text)
     dev = Dev(folder, **variables)
     try:
-        dev.read_until("Ctrl-C ends it")
+        dev.read_until("Ctrl-C stops it")
         yield dev
     finally:
         if not dev.has_ended:
@@ -154,8 +154,8 @@ def test_functions_dashboard_and_api_are_served_together(dev: Dev) -> None:
     run_page = dev.ask("GET", f"/workflows/greet/runs/{json.loads(ran[1])['id']}")[1]
 
     screen = "".join(dev.lines)
-    for told in (f"{dev.url}/greet", f"{dev.url}/api/v1", ".autopilot/autopilot.db (SQLite)", "01-01 06:00 Etc/UTC"):
-        assert told in screen
+    for text in (f"{dev.url}/greet", f"{dev.url}/api/v1", ".autopilot/autopilot.db (SQLite)", "01-01 06:00 Etc/UTC"):
+        assert text in screen
     assert max(map(len, screen.splitlines())) <= 80
     assert (ran[0], json.loads(ran[1])["result"]) == (200, "hello")
     assert (page[0], "<html" in page[1]) == (200, True)
@@ -198,7 +198,7 @@ def goes_on_after_a_kill(dev: Dev, folder: Path) -> None:
     dev.ask("POST", "/greet")  # the first call of a store takes longer than this workflow gives it
     triggered = dev.ask("POST", "/api/v1/workflows/wait/trigger", Prefer="wait=0")
     os.kill(int(dev.read_until("waits in").split()[-1]), signal.SIGKILL)
-    dev.read_until("what served was ended by signal 9; it is started again")
+    dev.read_until("the server was ended by signal 9; starting it again")
     (folder / "go").touch()
     dev.read_until("run_continued")
     dev.read_until("workflow_run_completed")
@@ -255,7 +255,7 @@ def test_a_changed_env_file_is_read_anew(tmp_path: Path) -> None:
 def test_what_ends_again_and_again_is_left_alone_until_a_file_changes(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import os\nos._exit(7)\n")
     dev.read_until("nothing is served")
-    again = [line for line in dev.lines if "was ended by exit code 7; it is started again" in line]
+    again = [line for line in dev.lines if "was ended by exit code 7; starting it again" in line]
     (tmp_path / "main.py").write_text(MAIN)
     dev.read_until("served again: greet, wait")
 

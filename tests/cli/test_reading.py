@@ -237,7 +237,7 @@ def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     (
-        (("runs", "--since", "yesterday"), "is no duration"),
+        (("runs", "--since", "yesterday"), "is not a valid duration"),
         (("runs", "--limit", "0"), "--limit"),
         (("runs", "--status", "lost"), "--status"),
         (("runs", "--url", "ftp://x"), "is no address"),

@@ -1,33 +1,57 @@
-import os
+"""Which changes of a bundle's files restart what serves it."""
+
 from pathlib import Path
 
 import pytest
+from watchfiles import Change
 
-from autopilot.development.files import changed, file_times
+from autopilot.development.files import changes, matters
 
 
 @pytest.mark.parametrize("name", ("main.py", "functions/a.py", ".env", "functions/templates/page.html"))
-def test_a_file_that_matters_is_watched(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = file_times(tmp_path)
-    path.write_text("1")
-    made = file_times(tmp_path)
-    os.utime(path, ns=(1, 1))
-    written = file_times(tmp_path)
-    path.unlink()
-
-    assert changed(before, made) == changed(made, written) == changed(written, file_times(tmp_path)) == [str(path)]
+@pytest.mark.parametrize("change", Change)
+def test_a_source_its_data_and_the_env_file_matter(tmp_path: Path, name: str, change: Change) -> None:
+    assert matters(tmp_path, tmp_path / name, change)
 
 
 @pytest.mark.parametrize(
     "name",
-    (".venv/a.py", "env/lib/a.py", "tests/test_a.py", "functions/__pycache__/a.py", "notes.txt", ".autopilot/a.py"),
+    (
+        ".venv/a.py",
+        "env/lib/a.py",
+        "tests/test_a.py",
+        "functions/__pycache__/a.py",
+        "notes.txt",
+        ".autopilot/a.py",
+        ".main.py.swp",
+        "functions",
+    ),
 )
-def test_what_does_not_matter_is_not(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("change", Change)
+def test_environments_tests_and_hidden_files_do_not(tmp_path: Path, name: str, change: Change) -> None:
     (tmp_path / "env").mkdir()
-    (tmp_path / "env/pyvenv.cfg").touch()
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).touch()
+    (tmp_path / "env" / "pyvenv.cfg").touch()
 
-    assert file_times(tmp_path) == {}
+    assert not matters(tmp_path, tmp_path / name, change)
+
+
+@pytest.mark.parametrize(("name", "expected"), (("a.py", True), ("notes.txt", False), ("__pycache__/a.py", False)))
+def test_an_added_folder_matters_for_the_files_in_it(tmp_path: Path, *, name: str, expected: bool) -> None:
+    path = tmp_path / "functions" / "deep" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+    assert matters(tmp_path, tmp_path / "functions", Change.added) is expected
+    assert not matters(tmp_path, tmp_path / "functions", Change.modified)
+
+
+def test_changes_are_reported_together_and_silence_too(tmp_path: Path) -> None:
+    found = changes(tmp_path, or_every_seconds=0.05)
+    before = next(found)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "main.py").touch()
+    (tmp_path / "greeting.py").touch()
+    after = next(paths for paths in found if paths)
+
+    assert before == []
+    assert after == ["greeting.py", "main.py"]

@@ -10,8 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.context import RunContext
-from autopilot.development.bundle_functions import LocalFunction
-from autopilot.development.local_app import LocalApp
+from autopilot.development.local_app import LocalApp, LocalFunction
 from autopilot.models import WorkflowManifest
 
 

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 
+from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
+from autopilot.development.local_app import LocalFunction
 from autopilot.development.scheduler import LONGEST_SLEEP_SECONDS, LocalScheduler, delays
 from autopilot.function.trigger import identify
-from autopilot.models import Schedule, TriggerType
+from autopilot.models import TriggerType
 from autopilot.testing import ManualClock
 
 NIGHTLY = Schedule(name="nightly", cron="30 2 * * *", time_zone="Europe/Berlin", payload={"deep": [1]}, retries=2)
@@ -39,6 +43,32 @@ async def keep(clock: ManualClock, schedule: Schedule, *statuses: int) -> Functi
     with pytest.raises(asyncio.CancelledError):
         await LocalScheduler(function, clock).keep("digest", schedule)
     return function
+
+
+def served(name: str, *schedules: Schedule, enabled: bool = True) -> LocalFunction:
+    class Work(BaseWorkflow):
+        manifest = WorkflowManifest(name=name, schedules=schedules, enabled=enabled)
+
+        async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> None: ...
+
+    return LocalFunction(f"{name}_function", Work(), PlainTextResponse("served"))
+
+
+async def test_every_schedule_of_every_workflow_ticks_but_none_of_a_disabled_one() -> None:
+    clock = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+    function = Function(clock, *[200] * 8)
+    hourly, half_hourly = Schedule(name="hourly", cron="0 * * * *"), Schedule(name="half", cron="*/30 * * * *")
+    functions = [
+        served("on", hourly, half_hourly),
+        served("off", Schedule(cron="* * * * *"), enabled=False),
+        served("other", hourly),
+        served("unscheduled"),
+    ]
+
+    await LocalScheduler(function, clock).run(functions)
+
+    sent = {(path, headers["Autopilot-Schedule"]) for _, path, _, headers in function.requests}
+    assert sent == {("/on_function", "hourly"), ("/on_function", "half"), ("/other_function", "hourly")}
 
 
 async def test_a_tick_comes_in_its_time_zone_over_a_change_of_the_clocks() -> None:

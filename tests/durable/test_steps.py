@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import inspect
 import threading
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -414,6 +416,35 @@ async def test_a_plain_function_past_its_timeout_is_abandoned_and_its_late_resul
     assert run.error_type == "StepTimeout"
     assert [event["step"] for event in named(events, "step_abandoned")] == ["slow"]
     assert (await harness.steps(run.id))["slow"].status is StepStatus.FAILED
+
+
+async def test_a_coroutine_that_a_plain_function_gives_is_closed_whenever_the_step_is_cancelled() -> None:
+    loop, given = asyncio.get_running_loop(), list[Coroutine[None, None, str]]()
+
+    async def execute(ctx: RunContext) -> None:
+        for turns in range(100):
+            await cancelled_step(ctx, turns)
+
+    async def cancelled_step(ctx: RunContext, turns: int) -> None:
+        step: asyncio.Future[str] = asyncio.ensure_future(ctx.step("it", lambda: quote_soon(step, turns), key=turns))
+        await asyncio.wait((step,))
+
+    def quote_soon(step: asyncio.Future[str], turns: int) -> Coroutine[None, None, str]:
+        coroutine = asyncio.sleep(0, "quoted")
+        given.append(coroutine)
+        loop.call_soon_threadsafe(cancel, step, turns)
+        return coroutine
+
+    def cancel(step: asyncio.Future[str], turns: int) -> None:
+        if turns:
+            loop.call_soon(cancel, step, turns - 1)
+        else:
+            step.cancel()
+
+    await Harness(scripted(execute)).run()
+    await loop.shutdown_default_executor()  # the last threads have ended
+
+    assert {inspect.getcoroutinestate(coroutine) for coroutine in given} == {inspect.CORO_CLOSED}
 
 
 async def test_a_workflow_with_a_bare_run_log_has_no_steps() -> None:

@@ -1,4 +1,4 @@
-"""The shipped workflows when their instance dies: what was asked is not asked again, what was posted not posted again."""
+"""The shipped workflows when their instance dies: no recorded request or post is repeated."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from autopilot import RunStatus, WorkflowRun
 from autopilot.core.runs.limits import RESULT_LIMIT
 from autopilot.core.runs.schema import encode_json
 from autopilot.testing import Harness, InstanceKilled, crash_matrix
-from functions._feeds import MAX_ENTRIES, MAX_LINK, MAX_TITLE, Entry
+from functions._feed_parser import MAX_ENTRIES, MAX_LINK, MAX_TITLE, Entry
 from functions.feed_digest import FeedDigest, _Findings, _News
 from functions.uptime_check import UptimeCheck
 from tests.functions.test_feed_digest import rss
@@ -21,7 +21,7 @@ HOOK = "/hook/s3cret"
 
 
 def without_latencies(run: WorkflowRun) -> Any:
-    """What a run came to, less what a clock on the wall decides."""
+    """The outcome of a run without the figures that depend on real time."""
     result = run.result or {}
     targets = [{**target, "latency_ms": None} for target in result.get("targets", [])]
     return run.status, {**result, "targets": targets}, run.error

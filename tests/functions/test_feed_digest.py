@@ -12,12 +12,11 @@ import structlog
 from hypothesis import given, settings, strategies as st
 from markdown_it import MarkdownIt
 
-from autopilot import RunStatus, TriggerType, WorkflowRun
+from autopilot import ConfigInvalid, PayloadInvalid, RunStatus, TriggerType, WorkflowRun
 from autopilot.core.runs.limits import RESULT_LIMIT, json_text
-from autopilot.errors import ConfigInvalid, PayloadInvalid
 from autopilot.testing import ManualClock
 from functions import feed_digest
-from functions._feeds import MAX_ENTRIES, FeedUnreadable, parse_feed, plain_text, safe_link
+from functions._feed_parser import MAX_ENTRIES, FeedUnreadable, parse_feed, plain_text, safe_link
 from functions._markdown import in_markdown, link
 from functions.feed_digest import (
     MAX_FEEDS,
@@ -123,7 +122,7 @@ async def test_atom_is_read_and_relative_links_are_meant_from_where_the_feed_is(
 
 
 class TestWhatIsNew:
-    """What is listed beside the last successful run."""
+    """The entries that are new since the last successful run."""
 
     async def test_only_what_the_last_digest_had_not_is_listed(self, digest: Digest, web: WebServer) -> None:
         feed = web.address("/rss")
@@ -274,11 +273,11 @@ class TestBrokenFeeds:
             (Reply(200, b"http://127.0.0.1/"), "it is not an RSS or Atom feed"),
             (
                 Reply(200, b"<rss version='2.0'><channel><title>x"),
-                "it is a broken RSS or Atom feed: nothing could be read of it",
+                "it is a broken RSS or Atom feed without a readable entry",
             ),
             (
                 Reply(200, b"<rss version='2.0'><channel><item><title>&#99999999999;"),
-                "it is a broken RSS or Atom feed (OverflowError in it)",
+                "it is a broken RSS or Atom feed: nothing could be read of it",
             ),
             (Reply(200, b" " * 5_000_000), "it is over 4,194,304 bytes"),
             (Reply(302, headers={"location": "/rss"}), "it redirects more than 5 times"),
@@ -328,7 +327,7 @@ class TestBrokenFeeds:
 
         assert listed(report) == [2, 1]
 
-    async def test_a_digest_of_nothing_but_broken_feeds_is_a_success_and_told_once(
+    async def test_a_digest_of_nothing_but_broken_feeds_is_a_success_and_reported_once(
         self, digest: Digest, web: WebServer, webhook: str
     ) -> None:
         reports = [await digest(web.address("/a?token=s3cret")) for _ in range(2)]
@@ -347,7 +346,7 @@ class TestBrokenFeeds:
 
 
 class TestHostileFeeds:
-    """Whoever writes a feed must not write the digest's Markdown, nor break the run."""
+    """The author of a feed can neither write Markdown in the digest nor break the run."""
 
     @pytest.mark.parametrize(
         "title",
@@ -545,7 +544,7 @@ class TestWebhook:
 
 
 class TestPayload:
-    """What is refused before a run exists."""
+    """Payloads that are refused before a run exists."""
 
     @pytest.mark.parametrize(
         ("payload", "field"),

@@ -15,11 +15,11 @@ import trustme
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from autopilot import RunStatus, TriggerType, WorkflowRun
+from autopilot import PayloadInvalid, RunStatus, TriggerType, WorkflowRun
 from autopilot.core.runs.limits import RESULT_LIMIT, json_text
-from autopilot.errors import PayloadInvalid
 from autopilot.testing import ManualClock
-from functions import _web
+from functions import _web_client
+from functions._web_address import checked_address, host_of
 from functions.uptime_check import (
     MAX_OTHER_TARGETS,
     MAX_TARGET_SECONDS,
@@ -86,7 +86,7 @@ async def test_a_target_that_answers_is_up_with_its_status_and_latency(check: Ch
         ({"path": "/moved", "status": 301}, None),
         ({"path": "/loop"}, "it redirects more than 5 times"),
         ({"path": "/loop", "status": 302}, None),
-        ({"path": "/elsewhere"}, "it redirects to what is not an http or https address"),
+        ({"path": "/elsewhere"}, "it redirects to something that is not an http or https address"),
         ({"path": "/long", "text": "the end"}, "the expected text is not in the first 1,048,576 bytes of the body"),
         ({"path": "/long"}, None),
         ({"path": "/packed", "text": "all systems go"}, None),
@@ -229,13 +229,13 @@ async def test_targets_are_asked_at_once_but_no_more_than_ten(check: Check, web:
 
 
 def test_the_most_patient_payload_ends_before_the_function_does() -> None:
-    rounds = -(-MAX_TARGETS // _web.CONCURRENCY)
+    rounds = -(-MAX_TARGETS // _web_client.CONCURRENCY)
 
     assert rounds * MAX_TARGET_SECONDS < UptimeCheck.manifest.timeout_seconds
 
 
 class TestChanges:
-    """What is said beside the last successful run."""
+    """The changes since the last successful run."""
 
     async def test_what_went_down_what_stays_down_and_what_came_back(
         self, check: Check, web: WebServer, clock: ManualClock
@@ -368,7 +368,7 @@ class TestChanges:
 class TestCertificates:
     """TLS, with certificates of an authority made for the test."""
 
-    async def test_the_days_left_are_counted_and_few_are_told(
+    async def test_the_days_left_are_counted_and_too_few_are_reported(
         self, check: Check, trusted_authority: trustme.CA, clock: ManualClock
     ) -> None:
         ends = (datetime.now(UTC) + timedelta(days=20)).replace(microsecond=0)
@@ -443,9 +443,9 @@ class TestCertificates:
 
 
 class TestLog:
-    """What on-call sees."""
+    """The log events for the people on call."""
 
-    async def test_every_check_of_a_target_that_is_down_is_a_warning_and_its_recovery_is_told(
+    async def test_every_check_of_a_target_that_is_down_is_a_warning_and_its_recovery_is_logged(
         self, check: Check, web: WebServer
     ) -> None:
         target = {"url": web.address("/path?token=s3cret"), "name": "very private"}
@@ -455,14 +455,14 @@ class TestLog:
             web.pages["/path?token=s3cret"] = Reply(200)
             await check(target)
 
-        told = [line for line in lines if line["event"] in {"target_down", "target_recovered"}]
-        assert [(line["event"], line["log_level"], line.get("change")) for line in told] == [
+        findings = [line for line in lines if line["event"] in {"target_down", "target_recovered"}]
+        assert [(line["event"], line["log_level"], line.get("change")) for line in findings] == [
             ("target_down", "warning", "went_down"),
             ("target_down", "warning", None),
             ("target_recovered", "info", None),
         ]
-        assert {line["host"] for line in told} == {f"127.0.0.1:{web.port}"}
-        assert told[0]["reason"] == "answered 404, not 2xx"
+        assert {line["host"] for line in findings} == {f"127.0.0.1:{web.port}"}
+        assert findings[0]["reason"] == "answered 404, not 2xx"
         assert not any(word in repr(lines) for word in ("s3cret", "/path", "very private"))
 
 
@@ -474,11 +474,11 @@ class TestMetadataServer:
     ) -> None:
         web.pages["/"] = Reply(200, b"the token")
         # Nothing link-local can be served here, so this machine's own address plays that part.
-        monkeypatch.setattr(_web, "_is_link_local", lambda host: host == "127.0.0.1")
+        monkeypatch.setattr(_web_client, "is_link_local", lambda host: host == "127.0.0.1")
 
         report = await check({"url": web.address(host="localhost")})
 
-        assert report.targets[0].reason == "its address is link-local, where the metadata server is; it was not asked"
+        assert report.targets[0].reason == "its address is link-local, where the metadata server is; nothing was sent"
         assert web.requests == []
 
     async def test_a_redirect_to_a_link_local_address_is_not_followed(
@@ -487,7 +487,7 @@ class TestMetadataServer:
         async with running_server(host="127.0.0.2") as metadata:
             metadata.pages["/"] = Reply(200, b"the token")
             web.pages["/"] = Reply(302, headers={"location": metadata.address(host="127.0.0.2")})
-            monkeypatch.setattr(_web, "_is_link_local", lambda host: host == "127.0.0.2")
+            monkeypatch.setattr(_web_client, "is_link_local", lambda host: host == "127.0.0.2")
 
             report = await check({"url": web.address(), "text": "the token"})
 
@@ -496,7 +496,7 @@ class TestMetadataServer:
 
 
 class TestPayload:
-    """What is refused before a run exists."""
+    """Payloads that are refused before a run exists."""
 
     @pytest.mark.parametrize(
         ("payload", "field"),
@@ -562,12 +562,12 @@ class TestPayload:
     def test_any_text_is_an_address_or_refused_as_one(self, url: str) -> None:
         reason = None
         try:
-            _web.checked_address(url)
+            checked_address(url)
         except ValueError as refused:
             reason = str(refused)
 
         if reason is None:
-            assert _web.host_of(url)
+            assert host_of(url)
         else:
             assert reason.startswith(("is ", "must "))
 

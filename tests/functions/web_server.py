@@ -1,4 +1,4 @@
-"""A web server on a free port of this machine that answers exactly as a test says, byte for byte if need be."""
+"""A web server on a free local port that answers exactly as a test says, byte for byte if need be."""
 
 import asyncio
 import ssl

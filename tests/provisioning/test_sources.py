@@ -1,11 +1,14 @@
 """Which files of a bundle a function needs."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from autopilot.errors import SourceInvalid
-from autopilot.provisioning.sources import data_files, imported_files, requirement_files
+from autopilot.provisioning.sources import imported_files, package_files, requirement_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,31 +51,35 @@ def test_what_is_imported_comes_with_all_that_it_imports(tmp_path: Path) -> None
     }
 
 
-def test_a_package_can_be_left_out_with_what_only_it_imports(tmp_path: Path) -> None:
-    write(tmp_path, main="import lib.api.app, lib.api_keys\n", lib__api__app="import lib.charts, lib.times")
-    write(tmp_path, lib__charts="", lib__times="", lib__api_keys="import lib.times")
+def test_autopilot_itself_is_not_searched_for_imports(tmp_path: Path) -> None:
+    write(tmp_path, main="from autopilot.api import entry\nimport jobs", autopilot__api__entry="import lib", lib="")
+    write(tmp_path, jobs="import autopilot_jobs", autopilot_jobs="")
 
-    files = imported_files(tmp_path, ["main"], without="lib.api")
-
-    assert files == {"main.py", "lib/api_keys.py", "lib/times.py"}
+    assert imported_files(tmp_path, ["main"]) == {"main.py", "jobs.py", "autopilot_jobs.py"}
 
 
-def test_the_data_of_a_package_is_what_is_no_python(tmp_path: Path) -> None:
-    write(tmp_path, lib__api__app="", lib__api__pages__start="")
-    for name in ("pages/static/page.css", "pages/start.html", "__pycache__/app.cpython-313.pyc", "../other.html"):
-        (tmp_path / "lib" / "api" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "lib" / "api" / name).write_text("…")
+def test_autopilot_ships_whole_but_for_its_tools(tmp_path: Path) -> None:
+    needed = {"__init__.py", "core/engine.py", "pages/page.css", "pages/start.html"}
+    tools = {"__main__.py", "cli/app.py", "development/dev.py", "provisioning/a.py", "testing/deep/a.py"}
+    leftovers = {"pages/.DS_Store", "core/__pycache__/engine.cpython-313.pyc"}
+    for name in needed | tools | leftovers:
+        path = tmp_path / "autopilot" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff" if name in leftovers else b"")
 
-    assert data_files(tmp_path, "lib.api") == {"lib/api/pages/start.html", "lib/api/pages/static/page.css"}
-    assert data_files(tmp_path, "somebody.elses") == set()
+    assert package_files(tmp_path) == {f"autopilot/{name}" for name in needed}
 
 
-def test_data_that_is_no_text_is_named(tmp_path: Path) -> None:
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "icon.png").write_bytes(b"\x89PNG")
+def test_a_bundle_that_installs_autopilot_ships_none_of_it(tmp_path: Path) -> None:
+    assert package_files(tmp_path) == set()
 
-    with pytest.raises(SourceInvalid, match=r"lib/icon\.png: an archive takes text in UTF-8"):
-        data_files(tmp_path, "lib")
+
+def test_data_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "autopilot" / "pages").mkdir(parents=True)
+    (tmp_path / "autopilot" / "pages" / "icon.png").write_bytes(b"\x89PNG")
+
+    with pytest.raises(SourceInvalid, match=r"autopilot/pages/icon\.png: an archive takes text in UTF-8"):
+        package_files(tmp_path)
 
 
 def test_modules_that_import_each_other_end(tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_modules_that_import_each_other_end(tmp_path: Path) -> None:
 def test_a_file_that_is_not_python_is_named(tmp_path: Path) -> None:
     write(tmp_path, broken="def (")
 
-    with pytest.raises(SourceInvalid, match=r"broken\.py: it is not Python"):
+    with pytest.raises(SourceInvalid, match=r"broken\.py: not Python"):
         imported_files(tmp_path, ["broken"])
 
 
@@ -100,18 +107,59 @@ def test_requirements_come_with_the_files_they_name(tmp_path: Path) -> None:
     assert files == {"requirements.txt", "more.txt", "pins/all.txt", "pins/extra.txt"}
 
 
-def test_a_file_that_requirements_name_and_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_that_requirements_name_is_named(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("-c constraints.txt\n")
 
-    with pytest.raises(SourceInvalid, match=r"constraints\.txt: it is not there"):
+    with pytest.raises(SourceInvalid, match=r"constraints\.txt: there is no such file"):
         requirement_files(tmp_path)
 
 
-def test_a_function_does_not_carry_the_command_nor_the_generator() -> None:
-    files = imported_files(ROOT, ["main"])
+def copy(files: set[str], folder: Path) -> None:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
 
-    assert "autopilot/storage/firestore/store.py" in files
-    assert "autopilot/storage/sqlite/store.py" in files
-    assert not [
-        file for file in files if file.startswith(("autopilot/cli", "autopilot/provisioning", "tests/", "functions/"))
-    ]
+
+LOADS_ALL_THAT_IT_NAMES = """
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import autopilot
+from autopilot.core.run_log import STORES
+
+for name in autopilot.__all__:
+    getattr(autopilot, name)
+for opener in STORES.values():
+    import_module(opener.partition(":")[0])
+import_module("autopilot.api.app")
+ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "autopilot"]
+print(all(Path(module.__file__).is_relative_to(Path.cwd()) for module in ours), len(ours) > 40)
+for tool in ("cli", "development", "provisioning", "testing"):
+    try:
+        import_module(f"autopilot.{tool}")
+    except ModuleNotFoundError:
+        print(tool, "is absent")
+"""
+
+
+def test_what_ships_of_autopilot_loads_every_public_name_and_store_and_no_tool(tmp_path: Path) -> None:
+    copy(package_files(ROOT), tmp_path)
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOADS_ALL_THAT_IT_NAMES],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert loaded.stdout.splitlines() == [
+        "True True",
+        "cli is absent",
+        "development is absent",
+        "provisioning is absent",
+        "testing is absent",
+    ], loaded.stderr

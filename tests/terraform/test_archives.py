@@ -20,7 +20,7 @@ from tests.terraform.test_plan import archived
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TOLD: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
+VARIABLES: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +71,14 @@ def unpack(archive: bytes, folder: Path) -> None:
         zipped.extractall(folder)
 
 
-@pytest.mark.parametrize("workflow", sorted(TOLD["workflows"]))
+@pytest.mark.parametrize("workflow", sorted(VARIABLES["workflows"]))
 def test_an_archive_serves_its_function(
     workflow: str, archives: dict[str, bytes], python: Path, tmp_path: Path
 ) -> None:
     unpack(archives[workflow], tmp_path)
 
     server = FunctionServer(
-        TOLD["workflows"][workflow]["entry_point"],
+        VARIABLES["workflows"][workflow]["entry_point"],
         source=tmp_path / "main.py",
         folder=tmp_path,
         python=str(python),
@@ -97,7 +97,7 @@ def test_the_archive_of_the_api_serves_api_and_dashboard(
     unpack(archives["api"], tmp_path)
 
     server = FunctionServer(
-        TOLD["api"]["entry_point"],
+        VARIABLES["api"]["entry_point"],
         source=tmp_path / "main.py",
         folder=tmp_path,
         python=str(python),
@@ -110,20 +110,20 @@ def test_the_archive_of_the_api_serves_api_and_dashboard(
         static = [read(f"{server.url}/{path}") for path in re.findall(r'(?:href|src)="[./]*(static/[^"]+)"', page)]
 
     assert (health["status"], health["store"]) == ("ok", "sqlite")
-    assert {workflow["name"] for workflow in workflows["workflows"]} == set(TOLD["workflows"])
+    assert {workflow["name"] for workflow in workflows["workflows"]} == set(VARIABLES["workflows"])
     assert "<html" in page
     assert len(static) >= 2
     assert all(static)
 
 
-@pytest.mark.parametrize("workflow", sorted(TOLD["workflows"]))
+@pytest.mark.parametrize("workflow", sorted(VARIABLES["workflows"]))
 def test_an_archive_can_keep_its_history_in_firestore(
     workflow: str, archives: dict[str, bytes], python: Path, tmp_path: Path
 ) -> None:
     unpack(archives[workflow], tmp_path)
 
     opened = subprocess.run(
-        [python, "-c", "from autopilot.storage import process_store; print(type(process_store()).__name__)"],
+        [python, "-c", "from autopilot.core.run_log import process_store; print(type(process_store()).__name__)"],
         cwd=tmp_path,
         env={**bare_environment(), "AUTOPILOT_STORE": "firestore", "K_SERVICE": "x", "GOOGLE_CLOUD_PROJECT": "p"},
         capture_output=True,

@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 Plan = dict[str, Any]
 
-TOLD: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
-WORKFLOWS: dict[str, Any] = TOLD["workflows"]
-API: dict[str, Any] = TOLD["api"]
+VARIABLES: dict[str, Any] = json.loads((FOLDER / "workflows.auto.tfvars.json").read_text())
+WORKFLOWS: dict[str, Any] = VARIABLES["workflows"]
+API: dict[str, Any] = VARIABLES["api"]
 
 
 def planned(plan: Plan, kind: str) -> dict[str, dict[str, Any]]:
@@ -176,7 +176,7 @@ def indexes_of(field: dict[str, Any]) -> list[Any]:
 
 def test_an_archive_holds_what_the_manifest_lists_and_nothing_else(own_plan: Plan) -> None:
     for name, files in archived(own_plan).items():
-        assert set(files) == {*TOLD["shared_files"], *(API if name == "api" else WORKFLOWS[name])["files"]}
+        assert set(files) == {*VARIABLES["shared_files"], *(API if name == "api" else WORKFLOWS[name])["files"]}
         assert all(content == (ROOT / file).read_text() for file, content in files.items())
 
 
@@ -190,13 +190,24 @@ def archived(plan: Plan) -> dict[str, dict[str, str]]:
     }
 
 
-def test_only_the_archive_of_the_api_holds_the_api(own_plan: Plan) -> None:
-    with_api = {name for name, files in archived(own_plan).items() if any("autopilot/api/" in file for file in files)}
-    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "autopilot" / "api").rglob("*") if is_source(path)}
+def test_every_archive_holds_autopilot_and_none_holds_its_tools(own_plan: Plan) -> None:
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "autopilot").rglob("*") if is_source(path)}
+    tools = (
+        "autopilot/__main__.py",
+        *(f"autopilot/{tool}/" for tool in ("cli", "development", "provisioning", "testing")),
+    )
 
-    assert with_api == {"api"}
-    assert package <= set(archived(own_plan)["api"])
-    assert {files for workflow in WORKFLOWS.values() for files in workflow["files"]} <= set(archived(own_plan)["api"])
+    for files in archived(own_plan).values():
+        assert {file for file in files if file.startswith("autopilot/")} == {
+            file for file in package if not file.startswith(tools)
+        }
+
+
+def test_only_the_archive_of_the_api_holds_the_modules_of_several_workflows(own_plan: Plan) -> None:
+    modules = {f"functions/{name}.py" for name in WORKFLOWS}
+    held = {name: modules & set(files) for name, files in archived(own_plan).items()}
+
+    assert held == {"api": modules} | {name: {f"functions/{name}.py"} for name in WORKFLOWS}
 
 
 def is_source(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What the code says and what Terraform is told are the same."""
+"""The committed Terraform variables agree with the code and with their declared types."""
 
 import json
 import subprocess
@@ -38,9 +38,9 @@ def test_the_committed_file_is_byte_for_byte_what_the_code_says() -> None:
 @pytest.mark.parametrize("file", ("workflows.auto.tfvars.json", "tests/bundle.auto.tfvars.json"))
 def test_terraform_drops_none_of_the_keys_and_misses_none(file: str) -> None:
     types = typed_variables()
-    told = json.loads((FOLDER / file).read_text())
+    variables = json.loads((FOLDER / file).read_text())
 
-    found = [misfit for name, value in told.items() for misfit in misfits(value, parse_type(types[name]), name)]
+    found = [misfit for name, value in variables.items() for misfit in misfits(value, parse_type(types[name]), name)]
 
     assert found == []
 
@@ -58,10 +58,10 @@ def test_a_key_that_terraform_would_drop_is_found() -> None:
 
 
 def test_the_generated_file_says_nothing_of_an_environment() -> None:
-    told = json.loads(COMMITTED.read_text())
+    variables = json.loads(COMMITTED.read_text())
 
-    assert set(told) == {"api", "firestore", "shared_files", "workflows"}
-    assert not set(told) & {"project_id", "region", "environment"}
+    assert set(variables) == {"api", "firestore", "shared_files", "workflows"}
+    assert not set(variables) & {"project_id", "region", "environment"}
 
 
 def test_a_value_that_cannot_work_is_refused_in_words(configuration: Configuration) -> None:

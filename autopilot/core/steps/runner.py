@@ -230,7 +230,7 @@ class StepRunner:
             if not thread.done():
                 # A thread cannot be killed. What it still does is at least once, what it returns is dropped.
                 log.warning("step_abandoned", step=key)
-                thread.add_done_callback(_forget)
+            thread.add_done_callback(_forget)  # it may have ended in this very turn of the loop
             raise
 
     async def _record_failure(self, key: str, tries: int, began: datetime, error: Exception) -> None:

@@ -1,24 +1,23 @@
-"""Steps where they can be recorded; where there is a bare run log only, the same work without them."""
+"""Steps that become plain calls where nothing can record them: in a workflow that has a bare run log."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from autopilot import Retry, RunContext
-from functions._web import CONCURRENCY
+from functions._web_client import CONCURRENCY
 
 ItemT = TypeVar("ItemT")
 T = TypeVar("T")
 
 _MAX_LABEL = 60
-
 _NO_RETRY = Retry()
 
 
 async def step(
     ctx: RunContext[Any], name: str, body: Callable[..., Awaitable[T]], *args: Any, retry: Retry = _NO_RETRY
 ) -> T:
-    """``body(*args)`` as a step; executed directly, and once, if steps cannot be recorded."""
+    """Execute ``body(*args)`` as a step; without a journal, directly and without retries."""
     if ctx.is_durable:
         return await ctx.step(name, body, *args, retry=retry)
     return await body(*args)
@@ -33,11 +32,14 @@ async def for_each(
     label: Callable[[ItemT], str],
     returns: type[T],
 ) -> list[T]:
-    """``body(item)`` as a step for each item, as many at once as a WebClient asks; the results in the items' order.
+    """Execute ``body(item)`` as a step for each item, as many at once as a WebClient has slots.
 
     Args:
-        label: what people are to see of an item. Items may have the same one: their steps are numbered.
-        returns: the type of a result.
+        label: names an item's step for people. Items may share a label: their steps are numbered.
+        returns: the type of one result.
+
+    Returns:
+        The results in the order of the items.
     """
     if not ctx.is_durable:
         async with asyncio.TaskGroup() as group:
@@ -47,7 +49,7 @@ async def for_each(
     async def execute(numbered: tuple[int, ItemT]) -> T:
         return await body(numbered[1])
 
-    done = await ctx.map(
+    results = await ctx.map(
         name,
         execute,
         list(enumerate(items, 1)),
@@ -55,4 +57,4 @@ async def for_each(
         key=lambda numbered: f"{numbered[0]} {label(numbered[1])[:_MAX_LABEL]}",
         returns=returns,
     )
-    return done.successes
+    return results.successes

@@ -1,4 +1,4 @@
-"""Requests to the functions of this process, as the platform sends them."""
+"""Requests to the functions of this process, as the platform would send them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,14 +7,14 @@ import httpx
 from starlette.types import ASGIApp
 
 Deliver = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
-"""POST a body with headers to a path; gives the status of the answer."""
+"""POST a body with headers to a path, and return the status of the response."""
 
 
 class Deliveries:
-    """Deliveries to an application of this process, without a network between: a :data:`Deliver`.
+    """Delivers to an application in this process, with no network in between: a :data:`Deliver`.
 
-    Whoever waits for one can be cancelled; the request goes on to its end, as it does when a caller of a deployed
-    function goes away. Only :meth:`settle` waits for all.
+    Cancelling a delivery does not cancel the request, just as a deployed function carries on when its caller goes away.
+    :meth:`settle` waits for all of them.
     """
 
     def __init__(self, app: ASGIApp, base_url: str) -> None:
@@ -30,7 +30,7 @@ class Deliveries:
         return await asyncio.shield(task)
 
     async def settle(self) -> None:
-        """Return when every request has its answer."""
+        """Return when every request has its response; afterwards nothing can be delivered."""
         await asyncio.gather(*self._under_way)
         await self._client.aclose()
 

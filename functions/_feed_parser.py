@@ -1,4 +1,4 @@
-"""Reading RSS and Atom: bytes that anybody may have written become entries that are safe to show."""
+"""Parse RSS and Atom from anybody into entries that are safe to show."""
 
 import hashlib
 import html
@@ -13,13 +13,13 @@ from urllib.parse import quote, urlsplit
 import feedparser
 
 MAX_ENTRIES = 200
-"""How many entries of one feed are looked at: the newest."""
+"""The newest entries of a feed; the others are ignored."""
 
 MAX_TITLE = 200
 MAX_LINK = 1000
 
 _TAG = re.compile(r"<[^<>]{0,2000}>")
-# Control characters, and what is invisible or turns the direction of text around; lone surrogates are not even JSON.
+# Control, invisible and bidirectional characters; lone surrogates are not even JSON.
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
@@ -32,21 +32,21 @@ class Entry:
     """One entry of a feed."""
 
     key: str
-    """A digest of its id; else of its link; else of its title and date."""
+    """A digest of its id; without one, of its link; without that too, of its title and date."""
     title: str
     """Plain text of at most 200 characters on one line; empty if there is none."""
     link: str | None
-    """An http or https address of ASCII characters that neither end a Markdown link nor an HTML attribute."""
+    """An http or https address in ASCII that can end neither a Markdown link nor an HTML attribute."""
     published: datetime | None
 
 
 class FeedUnreadable(Exception):
-    """The bytes are not a feed. The message is for people and holds nothing of the bytes."""
+    """The bytes are not a feed. The message is for people and quotes none of the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What a feed says."""
+    """The title and the entries of a feed."""
 
     title: str
     entries: tuple[Entry, ...]
@@ -54,28 +54,28 @@ class Feed:
 
 
 def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
-    """Read a feed.
+    """Parse a feed.
 
     Args:
-        address: where it came from; relative links are meant from there.
-        content_type: as its server said; it may name the encoding.
+        address: where it came from; relative links are resolved against it.
+        content_type: the server's header; it may name the encoding.
 
     Raises:
-        FeedUnreadable: it is not RSS or Atom, or nothing can be read of it.
+        FeedUnreadable: it is not RSS or Atom, or it is too broken to hold an entry.
     """
     try:
         parsed: Any = feedparser.parse(
             io.BytesIO(body),  # a stream: feedparser opens bytes and strings as files and addresses
             response_headers={"content-location": address, "content-type": content_type},
             resolve_relative_uris=False,  # of HTML inside entries, which is not shown
-            sanitize_html=False,  # no HTML is shown; plain_text() takes it out
+            sanitize_html=False,  # no HTML is shown; plain_text() removes it
         )
     except _PARSER_FAILURES as error:
-        raise FeedUnreadable(f"it is a broken RSS or Atom feed ({type(error).__name__} in it)") from error
+        raise FeedUnreadable(_BROKEN) from error
     if not parsed.get("version"):
         raise FeedUnreadable("it is not an RSS or Atom feed")
     if parsed.bozo and not parsed.entries and not isinstance(parsed.bozo_exception, _HARMLESS):
-        raise FeedUnreadable("it is a broken RSS or Atom feed: nothing could be read of it")
+        raise FeedUnreadable(_BROKEN)
     entries: dict[str, Entry] = {}
     for raw in parsed.entries:
         entry = _entry(raw)
@@ -85,10 +85,12 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
 
 
 _PARSER_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What feedparser lets through of the broken: a character over the last one, a place outside of any entry."""
+"""Errors of feedparser in a broken feed: a character beyond the last one, a place outside of any entry."""
+
+_BROKEN = "it is a broken RSS or Atom feed without a readable entry"
 
 _HARMLESS = (feedparser.CharacterEncodingOverride, feedparser.NonXMLContentType)
-"""What feedparser complains about although the document was read."""
+"""Complaints of feedparser about a document that it could read."""
 
 
 def _age(entry: Entry) -> datetime:
@@ -97,7 +99,7 @@ def _age(entry: Entry) -> datetime:
 
 def _entry(raw: Any) -> Entry:
     title, link = plain_text(raw.get("title")), safe_link(raw.get("link"))
-    # By dict's own get: feedparser's stands in one date for the other, with a warning.
+    # With dict's own get: feedparser's falls back from one date to the other, with a warning.
     published = _time(dict.get(raw, "published_parsed") or dict.get(raw, "updated_parsed"))
     identity = raw.get("id") or raw.get("link") or f"{title}\n{published}"
     return Entry(short_digest(str(identity)), title, link, published)
@@ -112,20 +114,20 @@ def _time(parts: Any) -> datetime | None:
 
 
 def short_digest(text: str) -> str:
-    """11 characters that stand for ``text``."""
+    """Hash ``text`` to 11 characters."""
     digest = hashlib.sha256(text.encode(errors="backslashreplace")).digest()[:8]
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def plain_text(value: object) -> str:
-    """``value`` as one line of at most 200 characters that are meant to be seen, without HTML's tags."""
+    """Reduce ``value`` to one line of at most 200 visible characters, without HTML tags."""
     text = html.unescape(_TAG.sub(" ", str(value or "")[: 10 * MAX_TITLE]))
     text = " ".join(_UNSHOWABLE.sub(" ", text).split())
     return text if len(text) <= MAX_TITLE else f"{text[: MAX_TITLE - 1]}…"
 
 
 def safe_link(value: object) -> str | None:
-    """``value`` if it is a web address that can be shown as a link; it may not hold credentials, which deceive."""
+    """Return ``value`` if it is a web address that can be shown as a link, else None: credentials in it would deceive."""
     if not isinstance(value, str) or len(value) > MAX_LINK:
         return None
     try:
