@@ -62,16 +62,27 @@ def result_text(result: Any) -> str:
         text = json_text(result)
     except ValueError as error:
         raise ResultInvalid(str(error)) from error
+    check_result_size(text)
+    return text
+
+
+def check_result_size(text: str) -> None:
+    """Refuse a result's JSON that is too large.
+
+    Raises:
+        ResultTooLarge: it is over :data:`RESULT_LIMIT`.
+    """
     if (size := len(text.encode())) > RESULT_LIMIT:
         raise ResultTooLarge(size, RESULT_LIMIT)
-    return text
 
 
 def text_of(error: BaseException) -> str:
     """What an error says. It may be an error of anyone's code, which can fail at saying it."""
     try:
         return str(error)
-    except Exception as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
         return f"(its message cannot be read: {type(failure).__name__})"
 
 

@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import structlog
-from pydantic import TypeAdapter
 
 from autopilot.core.runs.limits import cut_error, text_of
-from autopilot.core.runs.schema import encode_json
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.annotations import function_of
 from autopilot.core.steps.keys import UsedKeys, full_key, inside
-from autopilot.core.steps.results import decode_result, function_of, result_adapter
+from autopilot.core.steps.results import UNTYPED, ResultType, result_type
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.store import Lease, StepRecord
 from autopilot.errors import (
@@ -125,19 +124,19 @@ class StepRunner:
         """The recorded result of the step, or else what its body returns, once that is recorded."""
         if self.stopped is not None:
             raise self.stopped
-        adapter = result_adapter(key, body, options.returns)
+        kind = result_type(key, body, options.returns)
         if self._is_unsure:
             await self._look_again()
         if self.recorded(key) is None:
             await self._refuse_what_was_cut_off(key, options)
         if (known := self.recorded(key)) is None:
-            known = await self._try(key, lambda: self._call(key, body, args, kwargs, options), adapter, options)
-        return decode_result(known, adapter)
+            known = await self._try(key, lambda: self._call(key, body, args, kwargs, options), kind, options)
+        return kind.decode(known)
 
     async def record_result(self, key: str, result: Any) -> None:
         """Record a result that no body gave."""
         now = self._clock.now()
-        await self._record(self._step(key, StepStatus.SUCCESS, 1, now, result=encode_json(result, None)))
+        await self._record(self._step(key, StepStatus.SUCCESS, 1, now, result=UNTYPED.encode(result).text))
 
     async def _refuse_what_was_cut_off(self, key: str, options: StepOptions) -> None:
         known = self._known.get(key)
@@ -150,7 +149,7 @@ class StepRunner:
             raise StepInterrupted(key)
 
     async def _try(
-        self, key: str, call: Callable[[], Awaitable[Any]], adapter: TypeAdapter[Any] | None, options: StepOptions
+        self, key: str, call: Callable[[], Awaitable[Any]], kind: ResultType, options: StepOptions
     ) -> StepRecord:
         before = self._known.get(key)
         counted = 0 if before is None else before.tries
@@ -163,7 +162,7 @@ class StepRunner:
                 await self._record(self._step(key, StepStatus.STARTED, counted + tries, began))
                 self._require_time()
             try:
-                text = encode_json(await call(), adapter)
+                text = kind.encode(await call()).text
             except Exception as error:
                 delay = self._delay_after(error, tries, options)
                 if delay is None:
