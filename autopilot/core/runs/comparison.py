@@ -40,6 +40,11 @@ def parts(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((None, element) for element in value)
 
 
+def has_class(value: Any) -> bool:
+    """Whether the value is of a class that declares its fields: a model or a dataclass."""
+    return isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+
+
 def culprit(value: Any, is_refused: Callable[[Any], bool]) -> str:
     """The place of the smallest part of a refused value that is refused by itself."""
     place = ROOT
@@ -96,7 +101,7 @@ _PLAIN = frozenset({str, int, bool, bytes})
 
 
 def _kind(value: Any) -> Callable[..., "_Pairs | str"]:
-    if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+    if has_class(value):
         return _objects
     if isinstance(value, Mapping):
         return _mappings
@@ -135,11 +140,11 @@ def _objects(one: Any, two: Any, *, is_coerced: bool) -> _Pairs | str:
 def _mappings(one: Any, two: Any, *, is_coerced: bool) -> _Pairs | str:
     if len(one) != len(two):
         return f"{len(one)} entries read back as {len(two)}: some of their keys become the same, or are lost"
-    if is_coerced:
-        pairs = zip(one.items(), two.items(), strict=True)
-        return [part for (key, value), (its, other) in pairs for part in ((key, key, its), (key, value, other))]
     keys = {key: key for key in two}
     if (lost := next((key for key in one if key not in keys), _MISSING)) is not _MISSING:
+        if is_coerced:  # in their order, since the type makes other keys of these
+            pairs = zip(one.items(), two.items(), strict=True)
+            return [part for (key, value), (its, other) in pairs for part in ((key, key, its), (key, value, other))]
         return f"its key {lost!r} reads back as something else"
     return [part for key in one for part in ((key, key, keys[key]), (key, one[key], two[key]))]
 

@@ -12,7 +12,6 @@ _CLASSES = ("model", "dataclass", "typed-dict")
 _NESTED = (
     "arguments_schema",
     "choices",
-    "definitions",
     "extras_schema",
     "fields",
     "items_schema",
@@ -67,7 +66,7 @@ def _adapted(schema: Any, *, is_closed: bool) -> Any:
     if not isinstance(schema, dict):
         return schema
     adapted = dict(schema)
-    for key in _NESTED:
+    for key in (*_NESTED, "definitions"):
         if isinstance(nested := schema.get(key), dict) and not isinstance(nested.get("type"), str):
             adapted[key] = {name: _adapted(part, is_closed=is_closed) for name, part in nested.items()}
         elif nested is not None:
@@ -91,8 +90,9 @@ def _schemas_in(schema: Mapping[str, Any], *keys: str) -> Iterator[Mapping[str, 
         if isinstance(nested, dict):
             yield from [nested] if isinstance(nested.get("type"), str) else nested.values()
         elif isinstance(nested, list | tuple):
-            # The choices of a union can have labels.
-            yield from (part[0] if isinstance(part, tuple) else part for part in nested)
+            # The choices of a union can have labels, and a dataclass lists its fields by name too.
+            found = (part[0] if isinstance(part, tuple) else part for part in nested)
+            yield from (part for part in found if isinstance(part, dict))
 
 
 def _secret_in(schema: Mapping[str, Any], definitions: Mapping[str, Mapping[str, Any]], seen: set[str]) -> str | None:

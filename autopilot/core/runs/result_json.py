@@ -1,14 +1,15 @@
 """What an author's code returned, as JSON text: or why that cannot be."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
-from autopilot.core.runs.comparison import ROOT, culprit, parts, place_of
+from autopilot.core.runs.comparison import ROOT, culprit, has_class, parts, place_of
 from autopilot.core.runs.json_types import JsonType, json_type
 from autopilot.core.runs.limits import check_result_size, json_text, text_of
 from autopilot.errors import ResultError, ResultInvalid
@@ -16,6 +17,7 @@ from autopilot.errors import ResultError, ResultInvalid
 MAX_FAULTS = 5
 """Fields that a message names."""
 
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _NOT_IN_JSON = "return something that JSON can hold"
 
 
@@ -57,7 +59,7 @@ class ResultWriter:
     def _is_unwritable(self, part: Any) -> bool:
         if self.kind is None:
             return fails(lambda: json_text(part))
-        return fails(lambda: json_text(to_jsonable_python(part, bytes_mode="base64")))
+        return _fails_in(part, lambda model: ResultWriter(json_type(type(model)), "", self.by_alias).write(model))
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def refusing(way_out: str, place: Callable[[], str] = lambda: ROOT) -> Iterator[
             (first, reason), *others = faults(error)
             reason = "; ".join([reason, *(f"{at}: {why}" for at, why in others)])
             raise ResultInvalid(f"{reason}; {way_out}", first) from error
-        if raised is error and isinstance(error, ValueError) and not isinstance(error.__cause__, TypeError):
+        if raised is error and type(error) is ValueError and not isinstance(error.__cause__, TypeError):
             way_out = _NOT_IN_JSON  # no type would help: it is no number, no Unicode, too deep
         found: list[str] = []
         at = ROOT if fails(lambda: found.append(place())) else found[0]
@@ -100,11 +102,21 @@ def faults(error: ValidationError) -> list[tuple[str, str]]:
 
 def is_unreadable(value: Any) -> bool:
     """Whether a model in the value cannot be read back from its JSON by its own class."""
-    if not isinstance(value, BaseModel):
-        return any(is_unreadable(part) for _, part in parts(value))
-    return fails(
-        lambda: read_back(json_type(type(value)), ResultWriter(json_type(type(value)), "", False).write(value)[1])
-    )
+
+    def read(model: Any) -> None:
+        kind = json_type(type(model))
+        read_back(kind, ResultWriter(kind, "", by_alias=False).write(model)[1])
+
+    return _fails_in(value, read)
+
+
+def _fails_in(value: Any, call: Callable[[Any], object]) -> bool:
+    """Whether a call for a model or dataclass in the value fails, or another part of it cannot be written."""
+    if has_class(value):
+        return fails(lambda: call(value))
+    if isinstance(value, _CONTAINERS):
+        return any(_fails_in(part, call) for _, part in parts(value))
+    return fails(lambda: json_text(to_jsonable_python(value, bytes_mode="base64")))
 
 
 def read_back(kind: JsonType | None, text: str) -> Any:

@@ -45,11 +45,10 @@ def _returned_by(body: Callable[..., Any], function: Callable[..., Any]) -> Any:
         body = body.func
     if isinstance(body, type) or get_origin(body) is not None:
         return body
-    wrapped = _unwrapped(body)
-    for candidate in (function, wrapped):
+    for candidate in (function, _unwrapped(body)):
         annotations = get_annotations(candidate, format=Format.FORWARDREF)
-        if "return" in annotations:
-            declared = _evaluated(annotations["return"], wrapped)
+        declared = _evaluated(annotations.get("return", Any), _unwrapped(candidate))
+        if declared is not Any:
             return _own_class(body) if declared is Self else declared
     return Any
 
