@@ -15,7 +15,13 @@ ROOT = "result"
 """The place of a value that is part of none."""
 
 _DEEPEST = 200
-_MISSING = object()
+
+
+class _Missing:
+    """No value: an attribute that an object does not have."""
+
+
+_MISSING = _Missing()
 
 
 class Difference(NamedTuple):
@@ -69,10 +75,10 @@ def difference(value: Any, other: Any, *, is_coerced: bool = False) -> Differenc
             value of the same class, and nothing may be lost on the way.
     """
     pairs: list[tuple[_Path, Any, Any]] = [((), value, other)]
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], tuple[Any, Any]] = {}  # an object can refer back to itself
     while pairs:
         path, one, two = pairs.pop()
-        if one is two or (type(one) is type(two) and type(one) in _PLAIN and one == two):
+        if _is_plainly_same(one, two) or (id(one), id(two)) in seen:
             continue
         kind = _kind(one)
         if kind is not _kind(two) or not _fits(one, two, kind):
@@ -82,12 +88,9 @@ def difference(value: Any, other: Any, *, is_coerced: bool = False) -> Differenc
         found = kind(one, two, is_coerced=is_coerced)
         if isinstance(found, str):
             return Difference(_place_at(path), found)
-        if kind is _leaves:
-            # An object can refer back to itself.
-            if (id(one), id(two)) in seen:
-                continue
-            seen.add((id(one), id(two)))
-        pairs.extend(((path, part), one_part, two_part) for part, one_part, two_part in reversed(found))
+        if found:
+            seen[id(one), id(two)] = one, two
+        pairs.extend(((path, part), *both) for part, *both in reversed(found) if not _is_plainly_same(*both))
     return None
 
 
@@ -98,6 +101,10 @@ _Pairs = list[tuple[Any, Any, Any]]
 """The parts of two values: name, key or index, and both."""
 
 _PLAIN = frozenset({str, int, bool, bytes})
+
+
+def _is_plainly_same(one: Any, two: Any) -> bool:
+    return one is two or (type(one) is type(two) and type(one) in _PLAIN and bool(one == two))
 
 
 def _kind(value: Any) -> Callable[..., "_Pairs | str"]:
@@ -167,8 +174,6 @@ def _sequences(one: Any, two: Any, *, is_coerced: bool) -> _Pairs | str:
 
 
 def _leaves(one: Any, two: Any, *, is_coerced: bool) -> _Pairs | str:
-    if one is _MISSING or two is _MISSING:
-        return "it is lost"
     if isinstance(one, float) and math.isnan(one) and math.isnan(two):
         return []
     if isinstance(one, datetime | time):
@@ -213,6 +218,8 @@ def _place_at(path: _Path) -> str:
 
 
 def _other_class(one: Any, two: Any) -> str:
+    if one is _MISSING or two is _MISSING:
+        return "it is lost" if two is _MISSING else "it was not there"
     name, other = _name(one), _name(two)
     if isinstance(one, type(two)) and _kind(one) is _objects:
         return f"{name} reads back as {other}, its base, and loses what {other} does not have"
