@@ -58,6 +58,7 @@ from tests.durable.value_types import (
     State,
     Strict,
 )
+from tests.log_events import Events, named
 
 BERLIN = ZoneInfo("Europe/Berlin")
 UNTYPED = None
@@ -321,19 +322,15 @@ async def test_whatever_validators_and_serializers_raise_is_a_result_that_cannot
     assert type(raised).__name__ in await refused(declared, date(2026, 1, 1)) or isinstance(raised, ValueError)
 
 
-async def test_the_error_that_was_raised_is_the_cause() -> None:
-    causes: list[BaseException | None] = []
-
+async def test_the_error_that_was_raised_is_logged_with_its_traceback(events: Events) -> None:
     async def execute(ctx: RunContext) -> None:
-        try:
-            await ctx.step("it", lambda: Euros(cents=1), returns=Euros)
-        except Exception as error:
-            causes.append(error.__cause__)
-            raise
+        await ctx.step("it", lambda: Euros(cents=1), returns=Euros)
 
-    await Harness(scripted(execute)).run()
+    run = await Harness(scripted(execute)).run()
 
-    assert [type(cause) for cause in causes] == [ZeroDivisionError]
+    assert run.error_type == "ResultInvalid"
+    (line,) = named(events, "step_failed")
+    assert "ZeroDivisionError" in line["exception"]
 
 
 async def test_a_record_that_does_not_fit_the_type_any_more_is_unreadable() -> None:

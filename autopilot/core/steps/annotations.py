@@ -5,6 +5,7 @@ import inspect
 import types
 import typing
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Never, NoReturn, Self, Union, get_args, get_origin
 
 from typing_extensions import Format, get_annotations
@@ -63,8 +64,13 @@ def _unwrapped(body: Callable[..., Any]) -> Callable[..., Any]:
 
 def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
     """The annotation with every text in it evaluated, where the function was written."""
-    within = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
-    within = {**within, **{parameter.__name__: parameter for parameter in getattr(function, "__type_params__", ())}}
+    if isinstance(annotation, type) or annotation is Any:
+        return annotation
+    within = {parameter.__name__: parameter for parameter in getattr(function, "__type_params__", ())}
+    if inspect.isfunction(function):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            with suppress(ValueError):  # a variable that has no value yet
+                within[name] = cell.cell_contents
 
     def annotated() -> None: ...
 
