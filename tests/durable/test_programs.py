@@ -96,7 +96,8 @@ def test_any_program_ends_the_same_under_any_schedule_of_kills(node: Node, attem
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @given(node=nodes(depth=4), attempts=st.integers(1, 3), kills=KILLS)
-@settings(quick, max_examples=1500)
+@settings(quick, max_examples=500)
 def test_any_larger_program_does_so_too(node: Node, attempts: int, kills: list[int]) -> None:
     ends_the_same(node, attempts, kills)
