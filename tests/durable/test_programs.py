@@ -9,7 +9,21 @@ from structlog.testing import capture_logs
 
 from autopilot.models import StepStatus, WorkflowRun
 from autopilot.testing import Harness, InstanceKilled, ManualClock
-from tests.durable.programs import CountingStore, Node, Program, World, at_once, most_bodies, nodes
+from tests.durable.programs import (
+    FOR_GOOD,
+    Attempt,
+    CountingStore,
+    Each,
+    Inside,
+    Node,
+    Program,
+    Together,
+    Work,
+    World,
+    at_once,
+    most_bodies,
+    nodes,
+)
 from tests.durable.scripts import scripted
 
 KILLS = st.lists(st.integers(0, 40), max_size=5)
@@ -87,6 +101,22 @@ quick = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
     suppress_health_check=(HealthCheck.too_slow,),
 )
+
+
+SICK, WELL = Work(fails=1), Work()
+FOUND = (
+    # What generated programs have found, in the words of tests/durable/test_compensation.py.
+    (Together("collect", (SICK, Together("collect", (WELL,)))), 2, [6]),
+    (Together("collect", (Each((SICK,), 1, tolerant=False), Inside(Inside(Work(once=True))))), 2, [19]),
+    (Attempt(Work(fails=FOR_GOOD), Work(flaky=1, tries=2), "go on"), 2, [7]),
+    (Inside(Inside(Each((Work(once=True),), 1, tolerant=False))), 1, [6]),
+    (Inside(Each((Work(fails=FOR_GOOD), Inside(WELL), Work(ticks=1)), 2, tolerant=False)), 3, [1, 36]),
+)
+
+
+@pytest.mark.parametrize(("node", "attempts", "kills"), FOUND)
+def test_what_generated_programs_have_found_stays_right(node: Node, attempts: int, kills: list[int]) -> None:
+    ends_the_same(node, attempts, kills)
 
 
 @given(node=nodes(), attempts=st.integers(1, 3), kills=KILLS)
