@@ -1,8 +1,6 @@
 """A retry stops where the code has compensated, and what ran beside a failure is no compensation."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +20,7 @@ class Shop:
     def __init__(self, refusals: int = 1) -> None:
         self.refusals = refusals
         self.done: list[str] = []
+        self.has_room = asyncio.Event()
 
     def charge(self) -> str:
         if self.refusals:
@@ -184,33 +183,24 @@ async def test_what_runs_beside_a_failure_does_not_hold_up_the_manifests_retry(k
     assert (run.status, run.result) == ("success", ["charged", "shipped"])
 
 
-async def a_step_later(ctx: RunContext, done: list[str]) -> None:
-    await asyncio.gather(asyncio.gather(ctx.step("ship", done.append, "shipped")))
+async def at_once(ctx: RunContext, shop: Shop) -> None:
+    await asyncio.gather(asyncio.gather(ctx.step("ship", shop.done.append, "shipped")))
 
 
-async def a_turn_later(ctx: RunContext, done: list[str]) -> None:
+async def some_tasks_deep(ctx: RunContext, shop: Shop) -> None:
     async def deeper(levels: int) -> None:
-        await (asyncio.gather(deeper(levels - 1)) if levels else ctx.step("ship", done.append, "shipped"))
+        await (asyncio.gather(deeper(levels - 1)) if levels else ctx.step("ship", shop.done.append, "shipped"))
 
     await deeper(5)
 
 
-async def once_there_is_room(ctx: RunContext, done: list[str]) -> None:
-    async with room_of(ctx.run_id):
-        await ctx.step("ship", done.append, "shipped")
-
-
-ROOMS: dict[str, asyncio.Event] = {}
-
-
-@asynccontextmanager
-async def room_of(run_id: str) -> AsyncIterator[None]:
-    await ROOMS.setdefault(run_id, asyncio.Event()).wait()
-    yield
+async def once_there_is_room(ctx: RunContext, shop: Shop) -> None:
+    await shop.has_room.wait()
+    await ctx.step("ship", shop.done.append, "shipped")
 
 
 @pytest.mark.parametrize("kill_at", (None, "after commit step charge failed", "before commit end"))
-@pytest.mark.parametrize("other", (a_step_later, a_turn_later, once_there_is_room), ids=lambda other: other.__name__)
+@pytest.mark.parametrize("other", (at_once, some_tasks_deep, once_there_is_room), ids=lambda other: other.__name__)
 @pytest.mark.parametrize("as_item", (False, True), ids=("step", "item"))
 async def test_what_was_under_way_before_a_failure_is_no_compensation_however_late_its_first_step_is(
     other: Any,
@@ -225,10 +215,11 @@ async def test_what_was_under_way_before_a_failure_is_no_compensation_however_la
                 return (await ctx.map("charge", lambda _: shop.charge(), [0])).successes[0]
             return await ctx.step("charge", shop.charge)
         finally:
-            ROOMS.setdefault(ctx.run_id, asyncio.Event()).set()
+            shop.has_room.set()
 
     async def execute(ctx: RunContext) -> None:
-        ended = await asyncio.gather(one(ctx), other(ctx, shop.done), return_exceptions=True)
+        shop.has_room = asyncio.Event()
+        ended = await asyncio.gather(one(ctx), other(ctx, shop), return_exceptions=True)
         for each in ended:
             if isinstance(each, BaseException):
                 raise each

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, note, settings, strategies as st
+from hypothesis import HealthCheck, Phase, currently_in_test_context, event, given, note, settings, strategies as st
 from structlog.testing import capture_logs
 
 from autopilot.models import StepStatus, WorkflowRun
@@ -83,8 +83,9 @@ def ends_the_same(node: Node, attempts: int, kills: list[int]) -> None:
 
     with capture_logs():
         undisturbed, killed = asyncio.run(both())
-    note(f"undisturbed: {told(undisturbed.run)}\nkilled at {killed.kills}: {told(killed.run)}")
-    event(f"{len(killed.kills)} kills, {undisturbed.run.status}, {undisturbed.run.round} rounds")
+    if currently_in_test_context():
+        note(f"undisturbed: {told(undisturbed.run)}\nkilled at {killed.kills}: {told(killed.run)}")
+        event(f"{len(killed.kills)} kills, {undisturbed.run.status}, {undisturbed.run.round} rounds")
     check(undisturbed, node, attempts)
     check(killed, node, attempts)
     if not (undisturbed.was_cut_off or killed.was_cut_off):
