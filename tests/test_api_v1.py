@@ -67,7 +67,7 @@ async def test_workflows_are_listed_with_their_statistics(
 
     workflows = {each["name"]: each for each in (await api.get("/workflows")).json()["workflows"]}
 
-    assert set(workflows) == {"counting", "echo", "shop", "waiting"}
+    assert set(workflows) == {"counting", "echo", "parcel", "shop", "waiting"}
     shop = workflows["shop"]
     assert (shop["total_runs"], shop["success_rate"], shop["by_status"]) == (4, 75.0, {"success": 3, "failed": 1})
     assert shop["last_run"]["error"] == "out of tea"
