@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from autopilot.core.runs.limits import RESULT_LIMIT
+from autopilot.core.steps.keys import key_digest
 from autopilot.core.store import Lease, RunStart, StepRecord, Store
 from autopilot.dashboard.run_pages import SHOWN_LINES
 from autopilot.dashboard.timeline import STEPS_PER_PAGE
@@ -47,7 +48,12 @@ async def a_run_with_steps(
         await store.record_step(lease, record, expires_at=began + timedelta(days=1))
     clock.advance(timedelta(milliseconds=10 * number))
     ended = run.model_copy(
-        update={"status": RunStatus.FAILED, "completed_at": clock.now(), "error": "the disk is full"}
+        update={
+            "status": RunStatus.FAILED,
+            "completed_at": clock.now(),
+            "error": "the disk is full",
+            "failed_steps": (key_digest(f"load[{failed}]"),),
+        }
     )
     await store.save_run(ended)
     return f"/workflows/shop/runs/{run.id}"

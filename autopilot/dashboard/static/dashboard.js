@@ -155,11 +155,17 @@ if ("retry" in document.body.dataset) {
 
 // Dialogs, copying, forms ------------------------------------------------------------------------------------------
 
+// A dialog that the server opened works without this, though not as a modal one.
+for (const dialog of document.querySelectorAll("dialog[data-modal]")) { dialog.close(); dialog.showModal(); }
+
+// Browsers since 2025 open and close dialogs by a button's command.
+const hasCommands = "command" in HTMLButtonElement.prototype;
+
 document.addEventListener("click", async (event) => {
   const opener = event.target.closest("[data-dialog]");
-  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+  if (opener && !hasCommands) document.getElementById(opener.dataset.dialog).showModal();
   const closer = event.target.closest("[data-close]");
-  if (closer) closer.closest("dialog").close();
+  if (closer && !hasCommands) closer.closest("dialog").close();
   if (event.target.tagName === "DIALOG") event.target.close();
   const copier = event.target.closest("[data-copy]");
   if (copier) {
