@@ -13,7 +13,7 @@ The tree::
     │   ├── PayloadTooLarge
     │   └── PayloadConflict         a known trigger came again with another payload
     ├── ResultError                 the workflow's code is at fault; the run fails
-    │   ├── ResultInvalid           not JSON, or not of the declared type
+    │   ├── ResultInvalid           not of the declared type, or does not come back from JSON as it was
     │   └── ResultTooLarge
     ├── RunError                    the state of a run forbids it
     │   ├── RunDeadlineExceeded     the invocation's time is used up
@@ -141,11 +141,16 @@ class ResultError(AutopilotError, NonRetryable):
 
 
 class ResultInvalid(ResultError):
-    """The result is not JSON, or not of the type that the workflow declares."""
+    """The result is not of its declared type, or cannot be written as JSON and read back as the same value.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the result cannot be recorded: {reason}")
+    ``place`` says where in it, such as ``result.items[2].when``, ``reason`` why. Its ``__cause__`` is the error that
+    reading or writing raised, if one did. No retry executes the code again that returned it: it has done its work.
+    """
+
+    def __init__(self, reason: str, place: str = "result") -> None:
+        super().__init__(f"the result cannot be recorded: {'' if place == 'result' else f'{place}: '}{reason}")
         self.reason = reason
+        self.place = place
 
 
 class ResultTooLarge(ResultError):

@@ -310,7 +310,7 @@ class WorkflowRun(_Frozen):
     workflow_id: WorkflowName
     status: RunStatus
     trigger_type: TriggerType
-    trigger_data: dict[str, Any] = Field(default_factory=dict, description="The validated payload as JSON.")
+    trigger_data: dict[str, Any] = Field(default_factory=dict, description="The payload as it was sent, as JSON.")
     started_at: UtcDatetime
     completed_at: UtcDatetime | None = Field(default=None, description="None until the status is terminal.")
     duration_ms: int | None = Field(default=None, ge=0, description="Active time, summed over attempts.")

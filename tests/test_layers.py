@@ -138,6 +138,5 @@ def test_only_the_settings_read_the_environment() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 
-    # The local server hands this process's environment on to the one it starts; the command has it spare local
-    # addresses the proxy.
-    assert readers == {"autopilot.settings", "autopilot.development.function_server", "autopilot.cli.environment"}
+    # The local server passes its environment to the process that it starts; doctor looks where google-auth looks.
+    assert readers == {"autopilot.settings", "autopilot.development.function_server", "autopilot.cli.doctor"}

@@ -157,7 +157,9 @@ def require_defined(entry: CatalogEntry) -> str:
     """
     if not entry.defined:
         raise RequestRefused(
-            409, "workflow_not_defined", f"main.py no longer defines workflow {entry.name}: it has no function to call"
+            409,
+            "workflow_not_defined",
+            f"main.py no longer defines workflow {entry.name}, or the API could not load it",
         )
     return entry.name
 

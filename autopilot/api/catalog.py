@@ -16,7 +16,7 @@ class CatalogEntry:
     """Of a workflow that ``main.py`` no longer defines, the name and nothing but defaults."""
     payload_schema: dict[str, Any]
     defined: bool = True
-    """False: ``main.py`` no longer defines it. Its runs can be read and deleted, but there is no function to call."""
+    """False: ``main.py`` no longer defines it, or it could not be loaded. Its runs can be read and deleted."""
 
     @classmethod
     def without_code(cls, name: str) -> Self:

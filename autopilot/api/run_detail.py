@@ -32,7 +32,9 @@ def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings, *,
         retry=retry_plan(run, steps),
         defined=defined,
         actions=[action for action in actions if action not in disabled],
-        disabled_actions=dict.fromkeys(disabled, "main.py no longer defines the workflow: it has no function to call"),
+        disabled_actions=dict.fromkeys(
+            disabled, "main.py no longer defines the workflow, or the API could not load it"
+        ),
         log_query=query,
         log_url=log_url(query, settings),
     )

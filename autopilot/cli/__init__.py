@@ -2,10 +2,8 @@
 
 import sys
 
-from autopilot.cli.output import print_aside
-
 _EXTRAS = {"typer": "cli", "rich": "cli", "httpx": "cli", "itsdangerous": "cli", "google": "firestore"}
-"""What only some uses of the package need, by the name that is imported."""
+"""The extra of the package that installs an optional dependency, by the name that is imported."""
 
 
 def main() -> None:
@@ -18,5 +16,6 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        print_aside(f"autopilot: {error.name} is not installed; pip install 'autopilot-workflows[{extra}]'")
+        install = f"pip install 'autopilot-workflows[{extra}]'"
+        sys.stderr.write(f"autopilot: {error.name} is not installed. Install it with: {install}\n")
         sys.exit(2)

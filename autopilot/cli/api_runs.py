@@ -1,4 +1,4 @@
-"""The runs behind a deployed API."""
+"""The runs of a deployed API."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,30 +14,22 @@ from autopilot.core.store import RunFilter
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
 _LONGEST_WAIT = 300
-_CODES = {
-    401: ExitCode.REFUSED,
-    403: ExitCode.REFUSED,
-    404: ExitCode.NOT_FOUND,
-    409: ExitCode.WRONG_STATE,
-    413: ExitCode.WRONG_USE,
-    422: ExitCode.WRONG_USE,
-}
-_NOWHERE = {"", "not_found"}
-"""The code of a 404 at an address that is no API's: none, or that of a function."""
-_HINTS = {
-    401: "set AUTOPILOT_API_KEY to the API's key",
-    403: "your account needs roles/run.invoker on the API's function; see `gcloud auth list`",
+_NO_SUCH_PATH = {"", "not_found"}
+"""The codes of a 404 that is not an API's: a foreign page, or a workflow's function."""
+_REMEDIES = {
+    401: "; set AUTOPILOT_API_KEY to the API's key",
+    403: "; your account needs roles/run.invoker on the API's function; see `gcloud auth list`",
 }
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class ApiRuns:
-    """Runs as API v1 at ``url`` tells of them.
+    """A :class:`~autopilot.cli.run_source.RunSource` of API v1.
 
     Args:
-        url: where the API's function is; paths begin behind it.
-        headers: gives what the caller is known by, at each call.
+        url: the API's base URL.
+        credentials: gives the headers that authorize a request, at each request.
         transport: httpx's own, or a test's.
     """
 
@@ -45,20 +37,16 @@ class ApiRuns:
         self,
         url: str,
         *,
-        headers: Callable[[], dict[str, str]] = dict,
+        credentials: Callable[[], dict[str, str]] = dict,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
-        self._headers = headers
+        self.description = url.rstrip("/")
+        self._credentials = credentials
         self._http = httpx.AsyncClient(
-            base_url=f"{self._url}/api/v1",
+            base_url=f"{self.description}/api/v1",
             transport=transport,
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
         )
-
-    @property
-    def described(self) -> str:
-        return self._url
 
     async def workflow_names(self) -> list[str]:
         page = await self._read(WorkflowPage, "GET", "/workflows")
@@ -66,7 +54,7 @@ class ApiRuns:
 
     async def find_runs(self, wanted: RunFilter, *, limit: int, start_after: str | None = None) -> RunPage:
         path = "/runs" if wanted.workflow_id is None else f"/workflows/{quote(wanted.workflow_id, safe='')}/runs"
-        asked = {
+        parameters = {
             "status": wanted.status,
             "trigger": wanted.trigger_type,
             "since": wanted.since and wanted.since.isoformat(),
@@ -74,8 +62,9 @@ class ApiRuns:
             "limit": limit,
             "start_after": start_after,
         }
-        given = {name: value for name, value in asked.items() if value is not None}
-        return await self._read(RunPage, "GET", path, params=given)
+        return await self._read(
+            RunPage, "GET", path, params={name: value for name, value in parameters.items() if value is not None}
+        )
 
     async def get_run(self, workflow: str, run_id: str) -> RunDetail | None:
         try:
@@ -111,31 +100,37 @@ class ApiRuns:
         self, model: type[ModelT], method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
     ) -> ModelT:
         try:
-            answer = await self._http.request(method, path, headers=self._headers() | (headers or {}), **options)
+            answer = await self._http.request(method, path, headers=self._credentials() | (headers or {}), **options)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise CommandFailed(ExitCode.NOT_SERVED, f"{self._url} does not answer: {reason}") from None
+            raise CommandFailed(ExitCode.NOT_SERVED, f"{self.description} does not answer: {reason}") from None
         if not answer.is_success:
-            raise self._refusal(answer)
+            raise self._failure(answer)
         try:
             return model.model_validate_json(answer.content)
         except ValidationError:
             raise CommandFailed(
                 ExitCode.NOT_SERVED,
-                f"{self._url} is no API of Autopilot's: {method} {answer.url.path} is not its answer",
+                f"{self.description} is not an Autopilot API: unexpected answer to {method} {answer.url.path}",
             ) from None
 
-    def _refusal(self, answer: httpx.Response) -> CommandFailed:
-        code = _CODES.get(answer.status_code, ExitCode.NOT_SERVED)
-        try:
-            error = ErrorAnswer.model_validate_json(answer.content).error
-        except ValidationError:  # not ours: the platform's own page
-            error = ErrorBody(code="", message=f"{answer.status_code} {answer.reason_phrase}")
-        told = error.message
-        if answer.status_code == 404 and error.code in _NOWHERE:
-            code, told = ExitCode.NOT_SERVED, f"this is no API of Autopilot's: there is nothing at {answer.url.path}"
-        hint = _HINTS.get(answer.status_code)
-        return CommandFailed(code, f"{self._url}: {told}" + (f"; {hint}" if hint else ""))
+    def _failure(self, answer: httpx.Response) -> CommandFailed:
+        error = error_of(answer)
+        if answer.status_code == 404 and error.code in _NO_SUCH_PATH:
+            message = f"{self.description} is not an Autopilot API: it has no {answer.url.path}"
+            return CommandFailed(ExitCode.NOT_SERVED, message)
+        remedy = _REMEDIES.get(answer.status_code, "")
+        return CommandFailed(
+            ExitCode.of_http_status(answer.status_code), f"{self.description}: {error.message}{remedy}"
+        )
+
+
+def error_of(answer: httpx.Response) -> ErrorBody:
+    """The error in an answer of an API or a function; one without a code if it is anybody else's answer."""
+    try:
+        return ErrorAnswer.model_validate_json(answer.content).error
+    except ValidationError:
+        return ErrorBody(code="", message=f"{answer.status_code} {answer.reason_phrase}")
 
 
 def _path(workflow: str, run_id: str) -> str:

@@ -1,31 +1,36 @@
-"""The command's tree: one module per subcommand."""
+"""The command: its subcommands, and what all of them have in common."""
 
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from autopilot.cli.cancel import cancel
+from autopilot.cli.actions import cancel, rerun, retry
 from autopilot.cli.dashboard import dashboard
-from autopilot.cli.dev import dev
 from autopilot.cli.doctor import doctor
+from autopilot.cli.exits import exit_on_failure
 from autopilot.cli.init import init
 from autopilot.cli.logs import logs
 from autopilot.cli.manifest import manifest
 from autopilot.cli.new import new
-from autopilot.cli.output import print_line
-from autopilot.cli.rerun import rerun
-from autopilot.cli.retry import retry
 from autopilot.cli.run import run
-from autopilot.cli.runs import runs
-from autopilot.cli.serve import serve
-from autopilot.cli.show import show
+from autopilot.cli.runs import runs, show
+from autopilot.cli.serve import dev, serve
 from autopilot.errors import SettingsInvalid
 from autopilot.settings import load_settings
 from autopilot.version import VERSION
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        with exit_on_failure():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,7 +40,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
     if asked:
-        print_line(VERSION)
+        typer.echo(VERSION)
         raise typer.Exit
 
 
@@ -47,10 +52,10 @@ def prepare(
     ] = False,
 ) -> None:
     """Durable workflows for Google Cloud Functions."""
-    # Options can come from variables, and those from .env; what is wrong in it is told by whoever needs the settings.
+    # Options have environment variables, which .env may set. A command that needs the settings reports what is wrong.
     with suppress(SettingsInvalid):
         load_settings()
-    # What a workflow found in the world is printed, whatever the terminal can show.
+    # Text from runs is printed whatever the terminal's encoding can represent.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 

@@ -6,19 +6,27 @@ from typing import TypeVar
 
 from autopilot import bundle as loader
 from autopilot.bundle import Bundle, import_main, workflow_paths
-from autopilot.cli.exits import ExitCode, fail
+from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.errors import SourceInvalid, WorkflowInvalid
 
 T = TypeVar("T")
+
+
+def require_source(source: Path) -> None:
+    """End the command unless the bundle's ``main.py`` exists."""
+    if not source.is_file():
+        raise CommandFailed(
+            ExitCode.WRONG_USE, f"there is no {source} here; change to your bundle's folder, or use --source"
+        )
 
 
 def require_workflow(name: str, source: Path) -> None:
     """End the command unless ``source`` defines a function of this name for a workflow. Imports no workflow."""
     functions = _from(source, lambda source: workflow_paths(vars(import_main(source))))
     if not functions:
-        fail(ExitCode.WRONG_USE, no_functions(source))
+        raise CommandFailed(ExitCode.WRONG_USE, no_functions(source))
     if name not in functions:
-        fail(ExitCode.WRONG_USE, f"unknown workflow {name!r}; {source} has: {', '.join(functions)}")
+        raise CommandFailed(ExitCode.WRONG_USE, f"unknown workflow {name!r}; {source} has: {', '.join(functions)}")
 
 
 def load_bundle(source: Path) -> Bundle:
@@ -26,8 +34,10 @@ def load_bundle(source: Path) -> Bundle:
     bundle = _from(source, loader.load_bundle)
     for function, error in bundle.errors.items():
         if isinstance(error, WorkflowInvalid):
-            fail(ExitCode.WRONG_USE, f"workflow {function}: {error.reason}")
-        fail(ExitCode.NOT_SERVED, f"workflow {function} cannot be imported: {type(error).__name__}: {error}")
+            raise CommandFailed(ExitCode.WRONG_USE, f"workflow {function}: {error.reason}")
+        raise CommandFailed(
+            ExitCode.NOT_SERVED, f"workflow {function} cannot be imported: {type(error).__name__}: {error}"
+        )
     return bundle
 
 
@@ -37,11 +47,12 @@ def no_functions(source: Path) -> str:
 
 
 def _from(source: Path, load: Callable[[Path], T]) -> T:
-    if not source.is_file():
-        fail(ExitCode.WRONG_USE, f"there is no {source} here; go to the folder of your bundle, or use --source")
+    require_source(source)
     try:
         return load(source)
-    except SourceInvalid as error:
-        fail(ExitCode.WRONG_USE, str(error))
+    except SourceInvalid:  # says all there is to say
+        raise
     except Exception as error:  # noqa: BLE001 - the process boundary: an author's module may raise anything
-        fail(ExitCode.NOT_SERVED, f"{source} cannot be imported: {type(error).__name__}: {error}")
+        raise CommandFailed(
+            ExitCode.NOT_SERVED, f"{source} cannot be imported: {type(error).__name__}: {error}"
+        ) from None

@@ -1,65 +1,84 @@
-"""How a command ends."""
+"""How a command ends: with an exit code, and with one line on standard error when it fails."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import NoReturn
+from typing import Self
 
 import typer
 
-from autopilot.cli.output import print_aside
+from autopilot.errors import AutopilotError, ConfigurationError
 
 
 class ExitCode(IntEnum):
-    """What the shell gets to know."""
+    """The exit codes of every command."""
 
     OK = 0
     RUN_FAILED = 1
-    """A run failed or was cancelled; a check found something."""
+    """A run failed or was cancelled, or a check found a problem."""
     WRONG_USE = 2
-    """What was typed cannot be done."""
+    """The arguments, the settings or the bundle must be changed."""
     NOT_SERVED = 3
-    """A function, the store or the API did not answer: trying again can help."""
+    """A function, the store or the API did not answer; trying again may help."""
     NOT_FOUND = 4
     """There is no such run or workflow."""
     WRONG_STATE = 5
-    """The status of the run forbids it."""
+    """The run's status does not allow the action."""
     REFUSED = 6
-    """The API, or gcloud, wants other credentials."""
+    """The API or gcloud rejected the credentials."""
     INTERRUPTED = 130
+    """Ctrl-C, SIGTERM, or a closed terminal."""
+
+    @classmethod
+    def of_http_status(cls, status: int) -> Self:
+        """The exit code for an HTTP error answer."""
+        return cls(_BY_HTTP_STATUS.get(status, cls.NOT_SERVED))
+
+
+_BY_HTTP_STATUS = {
+    400: ExitCode.WRONG_USE,
+    401: ExitCode.REFUSED,
+    403: ExitCode.REFUSED,
+    404: ExitCode.NOT_FOUND,
+    409: ExitCode.WRONG_STATE,
+    413: ExitCode.WRONG_USE,
+    415: ExitCode.WRONG_USE,
+    422: ExitCode.WRONG_USE,
+}
 
 
 class CommandFailed(Exception):
-    """A command cannot go on: the code it ends with, and what a person is told."""
+    """Ends the command with an exit code and a message."""
 
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-def fail(code: ExitCode, message: str) -> NoReturn:
-    """End the command with one message on standard error."""
-    print_aside(f"autopilot: {message}")
+@contextmanager
+def exit_on_failure() -> Iterator[None]:
+    """Turn failures and interrupts into an exit code and one line on standard error."""
+    try:
+        with _signals_as_interrupts():
+            yield
+    except CommandFailed as failure:
+        code, message = failure.code, str(failure)
+    except AutopilotError as error:
+        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError) else ExitCode.NOT_SERVED
+        message = str(error)
+    except KeyboardInterrupt:
+        code, message = ExitCode.INTERRUPTED, "interrupted"
+    else:
+        return
+    typer.echo(f"autopilot: {message}", err=True)
     raise typer.Exit(code)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Inside, what keeps a command from going on ends it with its message, and Ctrl-C with a word."""
-    try:
-        with interruptible():
-            yield
-    except CommandFailed as failure:
-        fail(failure.code, str(failure))
-    except KeyboardInterrupt:
-        fail(ExitCode.INTERRUPTED, "interrupted")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, a request to end (SIGTERM, a closed terminal) unwinds as Ctrl-C does, so that what was started is ended."""
+def _signals_as_interrupts() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP unwind as Ctrl-C does, so that servers started by the command are stopped."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

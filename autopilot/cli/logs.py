@@ -1,6 +1,6 @@
-"""``autopilot logs``: what a run logged."""
+"""``autopilot logs``: the log of a run."""
 
-from pathlib import Path
+import json
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from autopilot.api.log_lines import LogLine, log_line
-from autopilot.api.schemas import RunDetail
-from autopilot.cli.addresses import is_of_this_machine
-from autopilot.cli.exits import ExitCode, fail, told
-from autopilot.cli.google_account import logged_entries
+from autopilot.cli.credentials import gcloud, is_local
+from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.options import (
     SOURCE,
     JsonOption,
@@ -19,16 +17,17 @@ from autopilot.cli.options import (
     SourceOption,
     UrlOption,
     WorkflowOption,
-    settings_or_fail,
-    with_source,
+    with_runs,
 )
-from autopilot.cli.output import print_json, print_line
-from autopilot.cli.rendering import bounded
+from autopilot.cli.output import print_json, safe_text
 from autopilot.cli.run_source import locate_run
 from autopilot.observability import log_file_of, read_log
+from autopilot.settings import load_settings
 
-_OF_THE_PLATFORM = {"environment", "serviceContext"}
-_LOOKS = {"warning": "yellow", "error": "red", "critical": "red"}
+_CLOUD_LOGGING_SECONDS = 300.0
+_PLATFORM_FIELDS = {"environment", "serviceContext"}
+_LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
+_MAX_TRACE_LINES = 400
 
 
 def logs(
@@ -36,64 +35,64 @@ def logs(
     run: RunArgument,
     workflow: WorkflowOption = None,
     project: Annotated[
-        str | None, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The project whose log is asked, with --url.")
+        str | None,
+        typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="With --url: the project whose Cloud Logging is read."),
     ] = None,
     query: Annotated[bool, typer.Option("--query", help="Only print the query for Cloud Logging.")] = False,
     url: UrlOption = None,
     source: SourceOption = SOURCE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run logged: on this machine, or with --url in Cloud Logging."""
-    detail = with_source(url, source, lambda runs: locate_run(runs, run, workflow))
+    """Show the log of a run, from this machine or with --url from Cloud Logging."""
+    detail = with_runs(url, source, lambda runs: locate_run(runs, run, workflow))
     if query:
-        print_line(detail.log_query)
-    elif url and not is_of_this_machine(url):
-        _read_from_cloud(detail, project, as_json=as_json)
+        typer.echo(detail.log_query)
+        return
+    if url is None or is_local(url):
+        events = entries = local_events(detail.run.id)
+        place = f"{log_file_of(load_settings())}, where `autopilot dev`, `run` and `serve` keep the log of this folder,"
     else:
-        _read_from_this_machine(detail, as_json=as_json)
-
-
-def _read_from_cloud(detail: RunDetail, project: str | None, *, as_json: bool) -> None:
-    with told():
-        entries = logged_entries(detail.log_query, project)
+        entries = _cloud_entries(detail.log_query, project)
+        events = [_event(entry) for entry in entries]
+        named = f"project {project}" if project else "gcloud's default project (choose another with --project)"
+        place = f"Cloud Logging of {named}"
     if as_json:
         print_json(entries)
-    elif entries:
-        _print_events([_event_of(entry) for entry in entries])
+    elif not events:
+        raise CommandFailed(ExitCode.NOT_FOUND, f"{place} has no lines of this run")
     else:
-        where = f"of project {project}" if project else "of gcloud's own project (--project names another)"
-        fail(ExitCode.NOT_FOUND, f"Cloud Logging {where} has nothing of this run")
-
-
-def kept_log(run_id: str) -> tuple[Path, list[dict[str, Any]]]:
-    """The file that keeps the log of this machine, and its events of a run, oldest first."""
-    with told():
-        file = log_file_of(settings_or_fail())
-    return file, list(read_log(file, run_id))
-
-
-def _read_from_this_machine(detail: RunDetail, *, as_json: bool) -> None:
-    file, events = kept_log(detail.run.id)
-    if as_json:
-        print_json(events)
-    elif events:
         _print_events(events)
-    else:
-        fail(
-            ExitCode.NOT_FOUND,
-            f"{file} has nothing of this run: what `autopilot dev`, `run` and `serve` log in this folder is kept there",
-        )
 
 
-def _event_of(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of Cloud Logging as the event that was logged."""
-    told = dict(entry.get("jsonPayload") or {"message": entry.get("textPayload", "")})
+def local_events(run_id: str) -> list[dict[str, Any]]:
+    """The events that a run logged on this machine, oldest first."""
+    return list(read_log(log_file_of(load_settings()), run_id))
+
+
+def _cloud_entries(query: str, project: str | None) -> list[dict[str, Any]]:
+    """The matching entries of Cloud Logging, oldest first; ``project`` is gcloud's default if None.
+
+    Raises:
+        CommandFailed: they cannot be read; the message contains the query, to be used elsewhere.
+    """
+    arguments = [query, "--order=asc", "--format=json", *([] if project is None else [f"--project={project}"])]
+    try:
+        output = gcloud("logging", "read", *arguments, seconds=_CLOUD_LOGGING_SECONDS)
+    except CommandFailed as failure:
+        raise CommandFailed(failure.code, f"{failure}\nThe query for Cloud Logging is:\n{query}") from None
+    entries: list[dict[str, Any]] = json.loads(output)
+    return entries
+
+
+def _event(entry: dict[str, Any]) -> dict[str, Any]:
+    """The event that an entry of Cloud Logging was made from."""
+    fields = dict(entry.get("jsonPayload") or {"message": entry.get("textPayload", "")})
     return {
         "timestamp": entry.get("timestamp", ""),
         "level": str(entry.get("severity", "")).lower(),
-        "event": told.pop("message", ""),
-        "exception": told.pop("stack_trace", None),
-        **{name: value for name, value in told.items() if name not in _OF_THE_PLATFORM},
+        "event": fields.pop("message", ""),
+        "exception": fields.pop("stack_trace", None),
+        **{name: value for name, value in fields.items() if name not in _PLATFORM_FIELDS},
     }
 
 
@@ -101,20 +100,16 @@ def _print_events(events: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     for event in events:
         line = log_line(event)
-        console.print(_line(line), soft_wrap=True)
+        console.print(_line_text(line), soft_wrap=True)
         if line.exception is not None:
-            console.print(Text(_printable(line.exception), style="dim"), soft_wrap=True)
+            console.print(safe_text(line.exception, style="dim", lines=_MAX_TRACE_LINES), soft_wrap=True)
 
 
-def _line(line: LogLine) -> Text:
-    shown = Text("" if line.at is None else f"{line.at:%H:%M:%S}", style="dim")
-    shown.append(f" {_printable(line.level):<8}", style=_LOOKS.get(line.level, "not dim"))
-    shown.append(_printable(line.event), style="not dim bold")
+def _line_text(line: LogLine) -> Text:
+    text = Text(f"{line.at:%H:%M:%S}" if line.at else " " * 8, style="dim").append(" ")
+    text.append(f"{safe_text(line.level).plain:<8}", style=_LEVEL_STYLES.get(line.level, "not dim"))
+    text.append(safe_text(line.event).plain, style="not dim bold")
     for name, value in line.fields:
-        shown.append(f" {_printable(name)}=", style="cyan")
-        shown.append(" ".join(_printable(value).split()), style="not dim")
-    return shown
-
-
-def _printable(text: str) -> str:
-    return bounded(text, lines=400).plain
+        text.append(f" {safe_text(name).plain}=", style="cyan")
+        text.append(" ".join(safe_text(value).plain.split()), style="not dim")
+    return text

@@ -1,37 +1,35 @@
-"""Options that several commands share, and what they stand for."""
+"""Options that several commands share, and the run source that they select."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
-from autopilot.cli.addresses import checked_url, is_googles
 from autopilot.cli.api_runs import ApiRuns
-from autopilot.cli.exits import CommandFailed, ExitCode, told
-from autopilot.cli.google_account import CallerHeaders, identity_token
+from autopilot.cli.credentials import api_credentials, checked_url
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
-from autopilot.errors import SettingsInvalid
-from autopilot.settings import Settings, load_settings
+from autopilot.core.store import RunFilter
+from autopilot.models import RunStatus
+from autopilot.settings import load_settings
 from autopilot.text import duration_from
 
 T = TypeVar("T")
 
 SOURCE = Path("main.py")
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or how it begins.")]
-WorkflowOption = Annotated[
-    str | None, typer.Option("--workflow", "-w", help="The run's workflow, where the id does not tell.")
-]
+RUN_HELP = "The run's id, or its first characters."
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
+WorkflowOption = Annotated[str | None, typer.Option("--workflow", "-w", help="Only runs of this workflow.")]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", envvar="AUTOPILOT_URL", help="A deployed API. Without it, the history of this machine."),
+    typer.Option("--url", envvar="AUTOPILOT_URL", help="URL of a deployed API. Default: the runs on this machine."),
 ]
-SourceOption = Annotated[Path, typer.Option(help="The module that names the functions.")]
+SourceOption = Annotated[Path, typer.Option(help="The bundle's main.py.")]
+PortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -44,52 +42,41 @@ def _duration(text: str) -> timedelta:
 
 SinceOption = Annotated[
     timedelta | None,
-    typer.Option(parser=_duration, metavar="DURATION", help="How far back, as in 30m, 2h, 7d or 1h30m."),
+    typer.Option(parser=_duration, metavar="DURATION", help="Started at most this long ago: 30m, 2h, 7d, 1h30m."),
+]
+UntilOption = Annotated[
+    timedelta | None,
+    typer.Option(parser=_duration, metavar="DURATION", help="Started at least this long ago."),
 ]
 
 
-def with_source(url: str | None, main: Path, work: Callable[[RunSource], Awaitable[T]]) -> T:
-    """Do ``work`` with the runs that the options name; what goes wrong ends the command."""
+def run_filter(
+    workflow: str | None,
+    status: RunStatus | None,
+    *,
+    since: timedelta | None = None,
+    until: timedelta | None = None,
+) -> RunFilter:
+    """The filter that options select; ``since`` and ``until`` are counted back from now."""
+    now = datetime.now(UTC)
+    return RunFilter(
+        workflow_id=workflow,
+        status=status,
+        since=None if since is None else now - since,
+        until=None if until is None else now - until,
+    )
+
+
+def with_runs(url: str | None, source: Path, work: Callable[[RunSource], Awaitable[T]]) -> T:
+    """Call ``work`` with the runs of the API at ``url``, or else of this machine; return its result."""
 
     async def open_and_work() -> T:
-        async with _opened(url, main) as source:
-            return await work(source)
+        runs: RunSource = (
+            ApiRuns(checked_url(url), credentials=api_credentials(url)) if url else LocalRuns(load_settings(), source)
+        )
+        try:
+            return await work(runs)
+        finally:
+            await runs.close()
 
-    with told():
-        return asyncio.run(open_and_work())
-
-
-def settings_or_fail() -> Settings:
-    """The settings; a wrong one ends the command.
-
-    Raises:
-        CommandFailed
-    """
-    try:
-        return load_settings()
-    except SettingsInvalid as error:
-        raise CommandFailed(ExitCode.WRONG_USE, str(error)) from None
-
-
-def caller_headers(url: str) -> CallerHeaders:
-    """What a caller of a deployed API is known by.
-
-    Raises:
-        CommandFailed: a setting is wrong.
-    """
-    key = settings_or_fail().api_key
-    needs_token = is_googles(url)
-    return CallerHeaders(
-        key=None if key is None else key.get_secret_value(), fetch_token=identity_token if needs_token else None
-    )
-
-
-@asynccontextmanager
-async def _opened(url: str | None, main: Path) -> AsyncIterator[RunSource]:
-    source: RunSource = (
-        ApiRuns(checked_url(url), headers=caller_headers(url)) if url else LocalRuns(settings_or_fail(), main)
-    )
-    try:
-        yield source
-    finally:
-        await source.close()
+    return asyncio.run(open_and_work())

@@ -1,4 +1,4 @@
-"""Where a command finds runs and has something done with them: on this machine, or behind a deployed API."""
+"""Where commands find runs and act on them: this machine, or a deployed API."""
 
 import asyncio
 from typing import Protocol
@@ -8,46 +8,56 @@ from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.core.store import RunFilter
 
 SEARCHED_RUNS = 1000
-"""How many of the latest runs are looked through for one whose id begins as it was typed."""
+"""How many of the latest runs are searched for the first characters of an id."""
 
 
 class RunSource(Protocol):
-    """The runs of all workflows. What goes wrong is :class:`~autopilot.cli.exits.CommandFailed`."""
+    """The runs of all workflows.
+
+    Every method raises :class:`~autopilot.cli.exits.CommandFailed`, or an error of :mod:`autopilot.errors`, if the
+    source does not answer or rejects the request.
+    """
 
     @property
-    def described(self) -> str:
-        """Where the runs are kept, for people."""
+    def description(self) -> str:
+        """Where the runs are kept, in words."""
         ...
 
     async def workflow_names(self) -> list[str]:
-        """The workflows that are known, sorted."""
+        """The known workflows, sorted."""
         ...
 
     async def find_runs(self, wanted: RunFilter, *, limit: int, start_after: str | None = None) -> RunPage:
-        """One page of runs, newest first; ``limit`` is 1 to 200. A workflow that is not known is told."""
+        """One page of 1 to 200 runs, newest first.
+
+        Raises:
+            CommandFailed: the filter names an unknown workflow.
+        """
         ...
 
     async def get_run(self, workflow: str, run_id: str) -> RunDetail | None:
-        """A run with its attempts and steps; None: there is none."""
+        """A run with its attempts and steps, or None."""
         ...
 
     async def retry(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
-        """Have a failed or cancelled run go on at its first unrecorded step.
+        """Resume a failed or cancelled run at its first unrecorded step.
 
-        Its end is waited for, ``wait`` seconds at most; on this machine always, since nothing would go on without us.
+        Args:
+            wait: seconds to wait for its end, at most. On this machine, where the command itself serves the run, it is
+                always waited for.
         """
         ...
 
     async def rerun(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
-        """Have the payload of a run run once more, as a new run. ``wait`` is as in :meth:`retry`."""
+        """Start a new run with the payload of another; ``wait`` as for :meth:`retry`."""
         ...
 
     async def cancel(self, workflow: str, run_id: str) -> RunAccepted:
-        """Cancel a run, at its next step."""
+        """Cancel a run at its next step."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections and processes."""
+        """Close connections and stop servers."""
         ...
 
 
@@ -65,29 +75,34 @@ async def collect_runs(source: RunSource, wanted: RunFilter, *, limit: int | Non
 
 
 async def locate_run(source: RunSource, run_id: str, workflow: str | None = None) -> RunDetail:
-    """The run of this id, or the one of the latest runs whose id begins so; of any workflow unless one is named.
+    """The run with this id, or the one recent run whose id starts with it.
+
+    Args:
+        workflow: searched alone; None searches all.
 
     Raises:
-        CommandFailed: there is none, or more than one.
+        CommandFailed: there is no such run, or more than one.
     """
     names = [workflow] if workflow is not None else await source.workflow_names()
-    found = await asyncio.gather(*(source.get_run(name, run_id) for name in names))
-    details = [detail for detail in found if detail is not None]
+    details = await _known(source, [(name, run_id) for name in names])
     if not details:
         latest = await collect_runs(source, RunFilter(workflow_id=workflow), limit=SEARCHED_RUNS)
-        similar = [run for run in latest.runs if run.id.startswith(run_id)]
-        if len(similar) == 1:
-            details = [
-                detail for run in similar if (detail := await source.get_run(run.workflow_id, run.id)) is not None
-            ]
-        elif similar:
-            raise CommandFailed(ExitCode.WRONG_USE, f"{len(similar)} runs begin with {run_id}: type more of the id")
+        similar = [(run.workflow_id, run.id) for run in latest.runs if run.id.startswith(run_id)]
+        if len(similar) > 1:
+            raise CommandFailed(ExitCode.WRONG_USE, f"{len(similar)} runs start with {run_id}; type more of the id")
+        details = await _known(source, similar)
     if not details:
-        of_whom = f"workflow {workflow} has" if workflow is not None else "there is"
+        owner = f" of workflow {workflow}" if workflow is not None else ""
         raise CommandFailed(
-            ExitCode.NOT_FOUND, f"{of_whom} no run {run_id[:128]!r} in {source.described}; `autopilot runs` lists them"
+            ExitCode.NOT_FOUND,
+            f"there is no run {run_id[:128]!r}{owner} in {source.description}; `autopilot runs` lists them",
         )
     if len(details) > 1:
-        owners = ", ".join(detail.run.workflow_id for detail in details)
-        raise CommandFailed(ExitCode.WRONG_USE, f"run {run_id} is known to {owners}: say which with --workflow")
+        owners = " and ".join(detail.run.workflow_id for detail in details)
+        raise CommandFailed(ExitCode.WRONG_USE, f"{owners} both have a run {run_id}; choose one with --workflow")
     return details[0]
+
+
+async def _known(source: RunSource, keys: list[tuple[str, str]]) -> list[RunDetail]:
+    found = await asyncio.gather(*(source.get_run(workflow, run_id) for workflow, run_id in keys))
+    return [detail for detail in found if detail is not None]

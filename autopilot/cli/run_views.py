@@ -1,8 +1,9 @@
-"""Runs of the past as a person likes to read them: in a list, and one with all that is known of it."""
+"""Runs as a person reads them: the result of a run, a list of runs, and one run in full."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -10,27 +11,33 @@ from rich.text import Text
 
 from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
 from autopilot.api.tracebacks import SourceLocation
-from autopilot.cli.listing import print_listing
-from autopilot.cli.rendering import bounded, facts_table, panel_width, result_text, status_text
+from autopilot.cli.output import (
+    error_text,
+    facts_table,
+    one_line,
+    print_rows,
+    rows_table,
+    safe_text,
+    status_text,
+    value_text,
+)
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from autopilot.text import duration_text, relative_text
 
-_ID_LENGTH = 12
-"""As much of a run's id as tells the latest runs apart, where the terminal is not wide."""
+_SHORT_ID_LENGTH = 12
+"""As much of a run's id as tells recent runs apart."""
 
-_SHORT_ID_LENGTH = 8
-
-_DUE = {
-    RunStatus.RUNNING: "Held until",  # then another attempt may go on
-    RunStatus.PAUSED: "Waits until",
-    RunStatus.SLEEPING: "Goes on",
-}
-_NAME_LENGTH, _SHORT_NAME_LENGTH = 16, 12
 _WIDE = 120
-_NARROW = 64
-_CODE_LENGTH = 60
+"""Columns of a terminal that has room for whole ids."""
+
+_PANEL_WIDTH = 100
 _STEPS_SHOWN = 200
-_STEP_LOOKS = {
+_DUE_LABELS = {
+    RunStatus.RUNNING: "Lease ends",  # another attempt may take over then
+    RunStatus.PAUSED: "Waits until",
+    RunStatus.SLEEPING: "Resumes",
+}
+_STEP_STYLES = {
     StepStatus.SUCCESS: ("✔", "green"),
     StepStatus.FAILED: ("✘", "red"),
     StepStatus.INTERRUPTED: ("✘", "yellow"),
@@ -38,194 +45,201 @@ _STEP_LOOKS = {
 }
 
 
+class WorkflowTotals(BaseModel):
+    """The fields of a function's ``GET /`` that sum up the workflow's history."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    total_runs: int
+    success_rate: float
+    last_run: WorkflowRun | None = None
+    by_status: dict[str, int] = {}
+    stale: bool = False
+
+
+def has_failed(status: RunStatus | None) -> bool:
+    """Whether a run in this status ended without doing its work."""
+    return status in {RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+def print_run(
+    console: Console, run: WorkflowRun, totals: WorkflowTotals | None, *, persisted: bool, store: str
+) -> None:
+    """Print a run that has just ended, and its workflow's totals; ``store`` describes where they are kept."""
+    facts = facts_table()
+    facts.add_row("Run", safe_text(run.id))
+    facts.add_row("Started", _time(run.started_at))
+    if run.attempt > 1:
+        facts.add_row("Attempt", str(run.attempt))
+    if run.waiting_for:
+        facts.add_row("Waiting for", safe_text(run.waiting_for))
+    if run.error is not None:
+        facts.add_row("Error", safe_text(error_text(run.error_type, run.error)))
+    _print_panel(console, run, facts, *_section("Result", run.result))
+    console.print(_totals(totals, persisted=persisted, store=store))
+
+
 def print_runs(console: Console, runs: list[RunSummary], *, more: bool) -> None:
     """Print a list of runs, newest first."""
-    is_wide, is_narrow = console.width >= _WIDE, console.width < _NARROW
-    id_length, name_length = (_SHORT_ID_LENGTH, _SHORT_NAME_LENGTH) if is_narrow else (_ID_LENGTH, _NAME_LENGTH)
-    rows = [
-        (
-            bounded(run.id if is_wide else run.id[:id_length]),
-            _cut(run.workflow_id, _WIDE if is_wide else name_length),
+    table = rows_table("Run", "Workflow", "Status", "Started (UTC)", "Duration", right="Duration", flexible="Workflow")
+    for run in runs:
+        table.add_row(
+            one_line(run.id if console.width >= _WIDE else run.id[:_SHORT_ID_LENGTH]),
+            one_line(run.workflow_id),
             status_text(run.status),
-            Text(f"{run.started_at:%m-%d %H:%M}" if is_narrow else f"{run.started_at:%m-%d %H:%M:%S}"),
-            Text("" if run.duration_ms is None else duration_text(run.duration_ms)),
-            _in_a_line(run.error_type, run.error),
+            f"{run.started_at:%m-%d %H:%M:%S}",
+            _duration(run.duration_ms),
         )
-        for run in runs
-    ]
-    print_listing(console, ("Run", "Workflow", "Status", "Began (UTC)", "Took", "Error"), rows, right="Took")
+    print_rows(console, table, [error_text(run.error_type, run.error) for run in runs])
     if more:
-        console.print(Text("There are more: --limit shows them, --status and --since choose.", style="dim"))
+        console.print(Text("There are more runs: raise --limit, or filter with --status, --since, --until.", "dim"))
 
 
 def print_detail(
     console: Console, detail: RunDetail, *, now: datetime, options: str, has_log: bool, raised_at: SourceLocation | None
 ) -> None:
-    """Print a run: what failed and why, everything else that is known of it, and what can be done.
+    """Print everything that is recorded of a run, its failure first, and the commands for what can be done.
 
     Args:
-        now: tells the age of the run.
-        options: what stands in a command that acts on the run, beside its id.
-        has_log: `autopilot logs` has something to show.
-        raised_at: the line of code that the error comes from, where it is known.
+        now: the time to which ages are relative.
+        options: the options of a command that acts on the run.
+        has_log: whether `autopilot logs` has lines of this run.
+        raised_at: the line of code that raised the error, if known.
     """
-    run = detail.run
-    title = Text(run.workflow_id, style="bold")
-    parts: list[RenderableType] = [_headline(run), Text()]
-    if run.error is not None or detail.failed_step is not None:
-        parts += [_failure(detail, raised_at), Text()]
-    parts += [_facts(detail, now)]
-    if run.trigger_data:
-        parts += [Text(), Text("Payload", style="bold"), result_text(run.trigger_data)]
-    if run.result is not None:
-        parts += [Text(), Text("Result", style="bold"), result_text(run.result)]
-    console.print(Panel(Group(*parts), title=title, title_align="left", width=panel_width(console)))
+    run, failure = detail.run, facts_table()
+    if detail.failed_step is not None:
+        failure.add_row("Failed step", safe_text(detail.failed_step, style="bold"))
+    if run.error is not None:
+        failure.add_row("Error", safe_text(error_text(run.error_type, run.error), style="red"))
+    if raised_at is not None:
+        failure.add_row("Raised at", safe_text(f"{raised_at.file}:{raised_at.line} in {raised_at.function}"))
+        if raised_at.code:
+            failure.add_row("", one_line(raised_at.code))
+    parts: list[RenderableType] = [failure, Text()] if failure.row_count else []
+    parts += [_facts(detail, now), *_section("Payload", run.trigger_data or None), *_section("Result", run.result)]
+    _print_panel(console, run, *parts)
     if detail.steps:
         _print_steps(console, detail.steps)
     if len(detail.attempts) > 1:
         _print_attempts(console, detail.attempts)
-    console.print(Group(Text("\n  Its lines in Cloud Logging", style="dim"), _log_query(detail), Text()))
+    console.print(Text("\n  Query for Cloud Logging", style="dim"))
+    for line in detail.log_query.splitlines():
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    console.print()
     for hint in _hints(detail, options, has_log=has_log):
         console.print(hint, soft_wrap=True)
 
 
 def print_accepted(console: Console, accepted: RunAccepted, *, options: str) -> None:
-    """Print what came of an action."""
+    """Print the outcome of an action on a run."""
     line = Text("Run ").append(accepted.run_id, style="bold").append(f" of {accepted.workflow_id}: ")
-    line.append("not over yet" if accepted.status is None else status_text(accepted.status))
+    line.append("in progress" if accepted.status is None else status_text(accepted.status))
     if accepted.replayed:
-        line.append(" (it was over before)")
+        line.append(" (it had ended before)")
     console.print(line, soft_wrap=True)
     console.print(Text(f"autopilot show {accepted.run_id}{options}", style="dim"), soft_wrap=True)
 
 
-def has_failed(status: RunStatus | None) -> bool:
-    """Whether a run in this status did not do what it was there for."""
-    return status in {RunStatus.FAILED, RunStatus.CANCELLED}
-
-
-def _headline(run: WorkflowRun) -> Text:
+def _print_panel(console: Console, run: WorkflowRun, *parts: RenderableType) -> None:
     headline = status_text(run.status)
     if run.duration_ms is not None:
         headline.append(f" in {duration_text(run.duration_ms)}")
-    return headline
+    title = Text(run.workflow_id, style="bold")
+    width = min(console.width, _PANEL_WIDTH)
+    console.print(Panel(Group(headline, Text(), *parts), title=title, title_align="left", width=width))
 
 
-def _failure(detail: RunDetail, raised_at: SourceLocation | None) -> Table:
-    run, failure = detail.run, facts_table()
-    if detail.failed_step is not None:
-        failure.add_row("Failed at", _bold(detail.failed_step))
-    if run.error is not None:
-        failure.add_row("Error", _error(run.error_type, run.error))
-    if raised_at is not None:
-        place = f"{raised_at.file}:{raised_at.line} in {raised_at.function}"
-        failure.add_row("Raised at", bounded(place))
-        if raised_at.code:
-            failure.add_row("", _dimmed(_cut(raised_at.code, _CODE_LENGTH).plain))
-    return failure
+def _totals(totals: WorkflowTotals | None, *, persisted: bool, store: str) -> Table:
+    facts = facts_table(indent=2)
+    if totals is None:
+        facts.add_row("Totals", "not available")
+    else:
+        facts.add_row("Total runs", f"{totals.total_runs:,}{' (from memory)' if totals.stale else ''}")
+        facts.add_row("Success rate", f"{totals.success_rate:.1f} %")
+        if len(totals.by_status) > 1:
+            counts = sorted(totals.by_status.items(), key=lambda item: -item[1])
+            facts.add_row("By status", ", ".join(f"{count:,} {status}" for status, count in counts))
+        if (last := totals.last_run) is not None:
+            facts.add_row("Last run", status_text(last.status).append(f" at {_time(last.started_at)}"))
+    facts.add_row("History", safe_text(store))
+    if not persisted:
+        facts.add_row("Warning", Text("this run was not recorded", style="yellow"))
+    return facts
 
 
 def _facts(detail: RunDetail, now: datetime) -> Table:
     run, facts = detail.run, facts_table()
-    facts.add_row("Run", bounded(run.id))
+    facts.add_row("Run", safe_text(run.id))
     facts.add_row("Trigger", run.trigger_type.value)
     facts.add_row("Started", f"{_time(run.started_at)}, {relative_text(run.started_at, now)}")
     if run.completed_at is not None:
         facts.add_row("Ended", _time(run.completed_at))
     if run.waiting_for:
-        facts.add_row("Waits for", bounded(run.waiting_for))
+        facts.add_row("Waiting for", safe_text(run.waiting_for))
     if run.due_at is not None:
-        facts.add_row(_DUE.get(run.status, "Due"), f"{_time(run.due_at)}, {relative_text(run.due_at, now)}")
+        facts.add_row(_DUE_LABELS.get(run.status, "Due"), f"{_time(run.due_at)}, {relative_text(run.due_at, now)}")
     facts.add_row("Attempts", str(run.attempt))
     if run.rerun_of is not None:
-        facts.add_row("Rerun of", bounded(run.rerun_of))
-    known = {"version": run.version, "source": run.fingerprint, "service": detail.attempts[-1].revision}
-    if revision := ", ".join(f"{name} {value}" for name, value in known.items() if value):
-        facts.add_row("Revision", bounded(revision))
+        facts.add_row("Rerun of", safe_text(run.rerun_of))
+    code = {"version": run.version, "source": run.fingerprint, "revision": detail.attempts[-1].revision}
+    if known := ", ".join(f"{name} {value}" for name, value in code.items() if value):
+        facts.add_row("Code", safe_text(known))
     return facts
 
 
 def _print_steps(console: Console, steps: list[StepDetail]) -> None:
-    rows = [
-        (
-            _cut(step.key, console.width // 2),
-            Text(f"{_STEP_LOOKS[step.status][0]} {step.status.value}", style=_STEP_LOOKS[step.status][1]),
-            Text(str(step.tries)),
-            Text("" if step.duration_ms is None else duration_text(step.duration_ms)),
-            _in_a_line(step.error_type, step.error),
-        )
-        for step in steps[:_STEPS_SHOWN]
-    ]
-    print_listing(console, ("Step", "Status", "Tries", "Took", "Error"), rows, indent=2, right="Tries Took")
-    if len(steps) > _STEPS_SHOWN:
-        console.print(Text(f"  … {len(steps) - _STEPS_SHOWN:,} more; --json has them all", style="dim"))
+    shown = steps[:_STEPS_SHOWN]
+    table = rows_table("Step", "Status", "Tries", "Duration", right="Tries Duration", flexible="Step")
+    for step in shown:
+        symbol, style = _STEP_STYLES[step.status]
+        status = Text(f"{symbol} {step.status.value}", style=style)
+        table.add_row(one_line(step.key), status, str(step.tries), _duration(step.duration_ms))
+    print_rows(console, table, [error_text(step.error_type, step.error) for step in shown], indent=2)
+    if len(steps) > len(shown):
+        console.print(Text(f"  … {len(steps) - len(shown):,} more; --json prints all of them", style="dim"))
 
 
 def _print_attempts(console: Console, attempts: list[AttemptDetail]) -> None:
-    rows = [
-        (
-            Text(f"{attempt.number}{' (retry)' if attempt.reopened else ''}"),
-            Text(f"{attempt.started_at:%m-%d %H:%M:%S}"),
-            Text("" if attempt.ended_at is None else f"{attempt.ended_at:%m-%d %H:%M:%S}"),
-            bounded(attempt.outcome or ""),
+    table = rows_table("Attempt", "Started (UTC)", "Ended (UTC)", "Outcome")
+    for attempt in attempts:
+        table.add_row(
+            f"{attempt.number}{' (retry)' if attempt.reopened else ''}",
+            f"{attempt.started_at:%m-%d %H:%M:%S}",
+            "" if attempt.ended_at is None else f"{attempt.ended_at:%m-%d %H:%M:%S}",
+            one_line(attempt.outcome),
         )
-        for attempt in attempts
-    ]
     console.print()
-    print_listing(console, ("Attempt", "Began (UTC)", "Ended (UTC)", "Outcome"), rows, indent=2)
-
-
-def _log_query(detail: RunDetail) -> Text:
-    return Text("\n".join(f"  {line}" for line in detail.log_query.splitlines()))
+    print_rows(console, table, indent=2)
 
 
 def _hints(detail: RunDetail, options: str, *, has_log: bool) -> Iterator[Text]:
-    has_failed_itself = detail.run.status is RunStatus.FAILED
-    at = f"at step {detail.failed_step}" if detail.failed_step else "where it ended"
-    words = {
-        "logs": "what it logged, with the stack trace" if has_failed_itself else "what it logged",
-        "retry": f"once it is mended: goes on {at}" if has_failed_itself else f"goes on {at}",
-        "cancel": "ends it at its next step",
-        "rerun": "a new run of the same payload",
+    """The commands that can be used on the run, each with what it does."""
+    is_failed = detail.run.status is RunStatus.FAILED
+    meanings = {
+        "logs": "what it logged, with the stack trace" if is_failed else "what it logged",
+        "retry": "resume where it failed, once you have fixed it" if is_failed else "resume where it ended",
+        "cancel": "end it at its next step",
+        "rerun": "start a new run with the same payload",
     }
-    possible = [*(["logs"] if has_log else []), *detail.actions]
+    possible = {*detail.actions, *(["logs"] if has_log else [])}
     commands = {
-        action: f"  autopilot {action} {detail.run.id[:_ID_LENGTH]}{options}" for action in words if action in possible
+        action: f"  autopilot {action} {detail.run.id[:_SHORT_ID_LENGTH]}{options}"
+        for action in meanings
+        if action in possible
     }
     width = max(map(len, commands.values()), default=0)
     for action, command in commands.items():
-        yield Text(f"{command:<{width}}   ").append_text(_dimmed(words[action]))
+        yield Text(f"{command:<{width}}   ").append(safe_text(meanings[action], style="dim"))
 
 
-def _dimmed(text: str) -> Text:
-    dimmed = bounded(text)
-    dimmed.stylize("dim")
-    return dimmed
+def _section(title: str, value: object) -> list[RenderableType]:
+    """A payload or a result under its title; nothing for None."""
+    return [] if value is None else [Text(), Text(title, style="bold"), value_text(value)]
 
 
-def _bold(text: str) -> Text:
-    bold = bounded(text)
-    bold.stylize("bold")
-    return bold
-
-
-def _error(kind: str | None, error: str) -> Text:
-    told = bounded(f"{kind}: {error}" if kind else error)
-    told.stylize("red")
-    return told
+def _duration(milliseconds: int | None) -> str:
+    return "" if milliseconds is None else duration_text(milliseconds)
 
 
 def _time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _in_a_line(kind: str | None, error: str | None) -> Text:
-    if error is None and kind is None:
-        return Text()
-    told = bounded(": ".join(filter(None, [kind, error])))
-    return Text(" ".join(told.plain.split()))
-
-
-def _cut(text: str, length: int) -> Text:
-    shown = bounded(text).plain
-    return Text(shown if len(shown) <= length else f"{shown[: length - 1]}…")

@@ -109,7 +109,7 @@ class Engine:
                 return started
             if started.run.status.is_terminal:
                 return await self._recorder.end(started, started.run)
-            return await self._work_on(started, ready, invocation)
+            return await self._work_on(started, ready, invocation, payload)
 
     async def resume(self, run_id: str, *, request_timeout_seconds: float | None = None) -> Outcome:
         """Resume a run at its first unrecorded step, as a new attempt, if it is not over and nobody holds it.
@@ -246,8 +246,14 @@ class Engine:
     def _ended(self, run: WorkflowRun, status: RunStatus, seconds: float = 0.0, **fields: Any) -> WorkflowRun:
         return ended_run(run, self.manifest, status, self._runtime.clock.now(), seconds, **fields)
 
-    async def _work_on(self, held: Held, ready: "_Readiness", invocation: Invocation) -> Ended | Released | Superseded:
-        """Execute an attempt of the run, and record how it ended."""
+    async def _work_on(
+        self, held: Held, ready: "_Readiness", invocation: Invocation, payload: ValidPayload | None = None
+    ) -> Ended | Released | Superseded:
+        """Execute an attempt of the run, and record how it ended.
+
+        Args:
+            payload: as it was validated before the start, for the first execution.
+        """
         clock = self._runtime.clock
         steps, refusal = None, ready.setup_error
         if held.lease is not None and self._runtime.journal is not None:
@@ -270,7 +276,8 @@ class Engine:
             return await self._end(held, Result.failure(refusal), 0.0)
         began = clock.monotonic()
         attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
-        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps))
+        unused = [] if payload is None else [payload.value]
+        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, unused))
         seconds = clock.monotonic() - began
         if (reason := attempt.release_reason) is not None:
             return await self._recorder.release(released_run(held.run, clock.now(), seconds), reason)
@@ -280,7 +287,9 @@ class Engine:
         run = self._ended(held.run, result.status, seconds, **result.fields)
         return await self._recorder.end(held, run, result.error, is_interruption=result.is_interruption)
 
-    async def _execute(self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None) -> Any:
+    async def _execute(
+        self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, unused_payloads: list[Any]
+    ) -> Any:
         log = structlog.get_logger("autopilot.workflow")
         ctx = RunContext(
             run=run,
@@ -290,8 +299,9 @@ class Engine:
             clock=self._runtime.clock,
             steps=steps,
         )
-        # From the record, in the first attempt too: it must mean the same to every attempt.
-        return await self._workflow.execute(ctx, self.schema.validate_payload(run.trigger_data).value)
+        # An execution can change its payload: each further one gets its own, from the record.
+        payload = unused_payloads.pop() if unused_payloads else self.schema.validate_payload(run.trigger_data).value
+        return await self._workflow.execute(ctx, payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,12 +79,12 @@ async def _serve(
     names = {function.workflow.workflow_id: function.name for function in functions}
     # The API calls the functions at their addresses here, as it does in the cloud.
     urls = {workflow: f"{url}/{name}" for workflow, name in names.items()}
-    api = create_context(
+    context = create_context(
         [function.workflow for function in functions],
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(functions, create_app(api), listener.getsockname()[1])
+    app = LocalApp(functions, create_app(context), listener.getsockname()[1])
     config = uvicorn.Config(
         app,
         lifespan="off",

@@ -159,7 +159,10 @@ class FunctionServer:
         return [*command, "--asgi"] if self._asgi else command
 
     def _environment(self) -> dict[str, str]:
-        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **self._env}
+        # A workflow that calls its own function must not do so through a proxy.
+        no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), LOOPBACK]))
+        proxies = {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
+        variables = {**os.environ, **proxies, "PYTHONUNBUFFERED": "1", **self._env}
         return {name: value for name, value in variables.items() if value is not None}
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:

@@ -40,6 +40,8 @@ def greet(request):
     if asked == "fail":
         print("what the function logged")
         return {**RUN, "status": "failed", "error": "boom", "error_type": "ValueError"}, 500, headers
+    if asked == "answer with another run":
+        return {**RUN, "id": "run-0"}, 200, headers
     if asked == "answer only":
         return {"hello": "world"}, 200, headers
     status = asked if asked in {"skipped", "paused"} else "success"

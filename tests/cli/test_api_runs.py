@@ -11,14 +11,13 @@ from autopilot.api.app import create_context
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.api_runs import ApiRuns
+from autopilot.cli.credentials import TOKEN_KEPT, ApiCredentials
 from autopilot.cli.exits import CommandFailed, ExitCode
-from autopilot.cli.google_account import CallerHeaders
 from autopilot.cli.run_source import collect_runs, locate_run
-from autopilot.cli.token_cache import TOKEN_KEPT
 from autopilot.context import RunContext
 from autopilot.core.store import RunFilter, Store
 from autopilot.dashboard.app import create_app
-from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
+from autopilot.models import RunStatus, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_settings
 from autopilot.testing import ManualClock
 from tests.cli.history import FAILED, a_run
@@ -62,7 +61,7 @@ def transport(default_store: Store, functions: Functions, monkeypatch: pytest.Mo
 
 @pytest.fixture
 async def runs(transport: httpx.ASGITransport) -> AsyncIterator[ApiRuns]:
-    source = ApiRuns("https://api.example/", headers=CallerHeaders(key=KEY), transport=transport)
+    source = ApiRuns("https://api.example/", credentials=ApiCredentials(key=KEY), transport=transport)
     yield source
     await source.close()
 
@@ -81,13 +80,21 @@ async def test_runs_are_chosen_and_paged_by_the_api(runs: ApiRuns, default_store
     everything = await collect_runs(runs, RunFilter(workflow_id="digest"))
     some = await collect_runs(runs, RunFilter(workflow_id="digest"), limit=203)
     failed = await runs.find_runs(RunFilter(status=RunStatus.FAILED), limit=10)
-    old = await runs.find_runs(RunFilter(until=datetime.now(UTC) - timedelta(minutes=203, seconds=30)), limit=10)
+    now = datetime.now(UTC)
+    old = await runs.find_runs(RunFilter(until=now - timedelta(minutes=203, seconds=30)), limit=10)
+    between = await runs.find_runs(
+        RunFilter(since=now - timedelta(minutes=102, seconds=30), until=now - timedelta(minutes=99, seconds=30)),
+        limit=10,
+    )
+    by_call = await runs.find_runs(RunFilter(trigger_type=TriggerType.HTTP), limit=10)
 
     assert (len(everything.runs), everything.next_cursor) == (206, None)
     assert len({run.id for run in some.runs}) == 203
     assert some.next_cursor is not None
     assert [run.id for run in failed.runs] == [FAILED.id]
     assert [run.id for run in old.runs] == ["run-204"]
+    assert [run.id for run in between.runs] == ["run-100", "run-101", "run-102"]
+    assert by_call.runs == []
 
 
 async def test_a_run_is_found_by_its_beginning_whoever_it_belongs_to(runs: ApiRuns, default_store: Store) -> None:
@@ -110,7 +117,7 @@ async def test_what_acts_is_handed_to_the_function(runs: ApiRuns, default_store:
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "exit_code"),
+    ("status", "message", "exit_code"),
     (
         (409, "it is so", ExitCode.WRONG_STATE),
         (404, "it is so", ExitCode.NOT_FOUND),
@@ -119,11 +126,11 @@ async def test_what_acts_is_handed_to_the_function(runs: ApiRuns, default_store:
     ),
 )
 async def test_a_refusal_is_told_in_the_functions_words(
-    runs: ApiRuns, recorded: WorkflowRun, functions: Functions, *, status: int, told: str, exit_code: ExitCode
+    runs: ApiRuns, recorded: WorkflowRun, functions: Functions, *, status: int, message: str, exit_code: ExitCode
 ) -> None:
     functions.answer = httpx.Response(status, json={"error": {"code": "a_code", "message": "it is so"}})
 
-    with pytest.raises(CommandFailed, match=told) as failure:
+    with pytest.raises(CommandFailed, match=message) as failure:
         await runs.retry("digest", recorded.id, wait=1)
 
     assert failure.value.code is exit_code
@@ -137,12 +144,12 @@ async def test_a_missing_key_says_which_variable_to_set(transport: httpx.ASGITra
 
 
 @pytest.mark.parametrize(
-    ("answer", "exit_code", "told"),
+    ("answer", "exit_code", "message"),
     (
         (lambda _: httpx.Response(403, text="<html>Forbidden"), ExitCode.REFUSED, "403 Forbidden; .*roles/run.invoker"),
-        (lambda _: httpx.Response(200, text="<html>hello"), ExitCode.NOT_SERVED, "is no API of Autopilot's"),
-        (lambda _: httpx.Response(200, json={"other": 1}), ExitCode.NOT_SERVED, "is no API of Autopilot's"),
-        (lambda _: httpx.Response(404, text="<html>"), ExitCode.NOT_SERVED, "there is nothing at /api/v1/runs"),
+        (lambda _: httpx.Response(200, text="<html>hello"), ExitCode.NOT_SERVED, "is not an Autopilot API"),
+        (lambda _: httpx.Response(200, json={"other": 1}), ExitCode.NOT_SERVED, "is not an Autopilot API"),
+        (lambda _: httpx.Response(404, text="<html>"), ExitCode.NOT_SERVED, "it has no /api/v1/runs"),
         (lambda _: httpx.Response(302, headers={"location": "/login"}), ExitCode.NOT_SERVED, "302"),
         (
             lambda _: (_ for _ in ()).throw(httpx.ConnectTimeout("")),
@@ -152,11 +159,11 @@ async def test_a_missing_key_says_which_variable_to_set(transport: httpx.ASGITra
     ),
 )
 async def test_what_is_no_api_of_ours_is_told(
-    answer: Callable[[httpx.Request], httpx.Response], exit_code: ExitCode, told: str
+    answer: Callable[[httpx.Request], httpx.Response], exit_code: ExitCode, message: str
 ) -> None:
     runs = ApiRuns("https://api.example", transport=httpx.MockTransport(answer))
 
-    with pytest.raises(CommandFailed, match=told) as failure:
+    with pytest.raises(CommandFailed, match=message) as failure:
         await runs.find_runs(RunFilter(), limit=1)
 
     assert failure.value.code is exit_code
@@ -164,13 +171,13 @@ async def test_what_is_no_api_of_ours_is_told(
 
 def test_an_identity_token_is_renewed_before_it_ends() -> None:
     clock, tokens = ManualClock(), iter(("one", "two"))
-    headers = CallerHeaders(fetch_token=lambda: next(tokens), clock=clock)
+    credentials = ApiCredentials(fetch_token=lambda: next(tokens), clock=clock)
 
-    first, again = headers(), headers()
+    first, again = credentials(), credentials()
     clock.advance(TOKEN_KEPT)
 
     assert first == again == {"Authorization": "Bearer one"}
-    assert headers() == {"Authorization": "Bearer two"}
+    assert credentials() == {"Authorization": "Bearer two"}
 
 
 def test_without_gcloud_a_key_is_enough_and_no_key_is_not() -> None:
@@ -180,9 +187,9 @@ def test_without_gcloud_a_key_is_enough_and_no_key_is_not() -> None:
         asked.append("gcloud")
         raise CommandFailed(ExitCode.REFUSED, "gcloud is not installed")
 
-    with_key = CallerHeaders(key=KEY, fetch_token=nobody)
+    with_key = ApiCredentials(key=KEY, fetch_token=nobody)
 
     assert with_key() == with_key() == {"X-API-Key": KEY}
     assert asked == ["gcloud"]  # it takes a second, and a dashboard makes many requests
     with pytest.raises(CommandFailed, match="not installed"):
-        CallerHeaders(fetch_token=nobody)()
+        ApiCredentials(fetch_token=nobody)()

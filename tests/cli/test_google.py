@@ -1,6 +1,6 @@
 """The command with an address of Google's: what it has ``gcloud`` do, and what it shows the API.
 
-Only Google itself is stood in for: ``gcloud`` is a program on the PATH that says what it is told to, and the address is
+Only Google itself is replaced: ``gcloud`` is a program on the PATH whose replies a test writes, and the address is
 reached through a proxy of this machine that leads everywhere to one web server, with a certificate for that name.
 """
 
@@ -22,10 +22,12 @@ import pytest
 import trustme
 
 from autopilot.api.run_detail import run_detail
+from autopilot.api.schemas import RunPage, summary_of
 from autopilot.development.function_server import unused_port
+from autopilot.models import RunStatus
 from autopilot.settings import load_settings
 from tests.cli.conftest import command_environment
-from tests.cli.history import FAILED
+from tests.cli.history import FAILED, a_run
 from tests.functions.web_server import Reply, WebServer, running_server
 
 pytestmark = pytest.mark.slow
@@ -166,7 +168,7 @@ async def test_whoever_is_not_signed_in_is_told_so_and_nothing_is_asked(
     assert (code, stdout, google.api.requests) == (6, "", [])
     assert stderr == (
         "autopilot: gcloud auth print-identity-token: You do not currently have an active account selected; "
-        "try: gcloud auth login\n"
+        "run: gcloud auth login\n"
     )
 
 
@@ -184,6 +186,21 @@ async def test_an_account_that_may_not_call_the_api_is_told_the_role(google: Goo
     code, _, stderr = await google.command("show", FAILED.id, "-w", "digest")
 
     assert (code, "roles/run.invoker" in stderr) == (6, True)
+
+
+@pytest.mark.parametrize(("status", "code", "asked"), ((403, 6, 1), (409, 1, 2)))
+async def test_many_retries_end_at_the_first_that_is_not_authorized(
+    google: Google, *, status: int, code: int, asked: int
+) -> None:
+    failed = [summary_of(a_run(run_id, status=RunStatus.FAILED)) for run_id in ("one", "two")]
+    page = RunPage(runs=failed, next_cursor=None).model_dump_json().encode()
+    google.api.pages["/api/v1/runs?status=failed&limit=200"] = Reply(body=page)
+    for run in failed:
+        google.api.pages[f"/api/v1/workflows/digest/runs/{run.id}/retry"] = Reply(status, b"no")
+
+    ended, _, _ = await google.command("retry", "--failed")
+
+    assert (ended, len(google.api.requests) - 1) == (code, asked)
 
 
 async def test_a_log_is_read_from_cloud_logging_and_shown_as_one_of_this_machine(google: Google) -> None:
@@ -225,10 +242,12 @@ async def test_a_log_that_cannot_be_read_is_told_with_its_query(google: Google) 
     empty = await google.command("logs", FAILED.id, "-w", "digest")
 
     assert (refused[0], refused[1]) == (6, "")
-    assert refused[2].startswith("autopilot: gcloud logging read: PERMISSION_DENIED: no; try: gcloud auth login\n")
+    assert refused[2].startswith(
+        "autopilot: gcloud logging read: PERMISSION_DENIED: no\nThe query for Cloud Logging is:\n"
+    )
     assert DETAIL.log_query in refused[2]
     assert (empty[0], empty[1]) == (4, "")
-    assert "has nothing of this run" in empty[2]
+    assert "has no lines of this run" in empty[2]
 
 
 async def test_the_dashboard_is_opened_with_the_token_until_it_is_interrupted(google: Google) -> None:
@@ -237,13 +256,13 @@ async def test_the_dashboard_is_opened_with_the_token_until_it_is_interrupted(go
     url = f"https://{HOST}"
     process = await google.start("dashboard", "--no-browser", "--port", str(port), "--url", url)
     assert process.stdout is not None
-    told = (await process.stdout.readline()).decode()
+    line = (await process.stdout.readline()).decode()
 
     page = await asyncio.to_thread(page_at, f"http://127.0.0.1:{port}/")
     process.send_signal(signal.SIGINT)
     rest, stderr = await process.communicate()
 
-    assert f"The dashboard of {HOST} is at http://127.0.0.1:{port}/" in told
+    assert f"The dashboard of {HOST} is at http://127.0.0.1:{port}/" in line
     assert page == "<html>the dashboard"
     assert google.api.asked("/")[0].headers["authorization"] == "Bearer a-token"
     assert google.api.asked("/")[0].headers["host"] == HOST

@@ -97,12 +97,12 @@ def test_a_new_workflow_is_served_and_passes_its_test(invoke: Invoke, tmp_path: 
     assert text(folder / "main.py").endswith(
         'hello = entry_point("functions.hello:Hello")\n'
         'take_order = entry_point("functions.take_order:TakeOrder")\n\n'
-        "# API v1 and the dashboard.\napi = api_entry_point(hello, take_order)\n"
+        "api = api_entry_point()\n"
     )
 
 
 def configuration_of_this_repository() -> dict[str, bytes]:
-    """What git has of ``terraform/``, less its tests and what is told of this bundle's workflows."""
+    """What git has of ``terraform/``, less its tests and the variables of this bundle's workflows."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "terraform"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -151,9 +151,9 @@ def test_a_configuration_is_brought_to_a_bundle_that_has_none(invoke: Invoke, tm
     added = invoke("init", ".", "--terraform")
     again = invoke("init", ".", "--terraform")
 
-    assert (refused.exit_code, refused.stderr) == (2, "autopilot: . is no bundle: there is no main.py in it\n")
+    assert (refused.exit_code, refused.stderr) == (2, "autopilot: . is not a bundle: it has no main.py\n")
     assert "+ terraform/versions.tf" in added.stdout
-    assert again.stdout == f"terraform is the configuration of Autopilot {VERSION}\n"
+    assert again.stdout == f"terraform is now the configuration of Autopilot {VERSION}\n"
     assert configuration_in(tmp_path) == configuration_of_this_repository()
 
 
@@ -170,7 +170,7 @@ def test_what_a_bundle_changed_of_its_configuration_is_replaced_when_that_is_sai
     replaced = invoke("init", "shop", "--terraform", "--overwrite")
     alone = invoke("init", "shop", "--overwrite")
 
-    assert (refused.exit_code, "something else in names.tf, and is left" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "in names.tf; nothing was changed" in refused.stderr) == (2, True)
     assert left == ("# mine", False)
     assert [line for line in replaced.stdout.splitlines() if line.startswith("  ")] == [
         "  + shop/terraform/apis.tf",
@@ -179,7 +179,7 @@ def test_what_a_bundle_changed_of_its_configuration_is_replaced_when_that_is_sai
     assert configuration_in(tmp_path / "shop") == configuration_of_this_repository() | {
         "terraform/more.tf": b"# mine too"
     }
-    assert (alone.exit_code, alone.stderr) == (2, "autopilot: --overwrite goes with --terraform\n")
+    assert (alone.exit_code, alone.stderr) == (2, "autopilot: --overwrite is used with --terraform\n")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(invoke: Invoke, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(invoke: Invoke, tmp_path: Path
 
     assert (refused.exit_code, refused.stderr) == (
         2,
-        "autopilot: . is not empty, and nothing in it is touched; name a new folder\n",
+        "autopilot: . is not an empty folder; nothing was changed\n",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -221,9 +221,9 @@ def test_a_workflow_that_is_there_is_left_as_it_is(invoke: Invoke, tmp_path: Pat
 
     same, half, name = (invoke("new", name, "--source", "shop/main.py") for name in ("hello", "half", "entry_point"))
 
-    assert same.stderr == "autopilot: functions/hello.py and tests/test_hello.py: there already, and left as it is\n"
-    assert half.stderr == "autopilot: tests/test_half.py: there already, and left as it is\n"
-    assert name.stderr == "autopilot: shop/main.py has the name entry_point already\n"
+    assert same.stderr == "autopilot: functions/hello.py and tests/test_hello.py already exist; nothing was changed\n"
+    assert half.stderr == "autopilot: tests/test_half.py already exists; nothing was changed\n"
+    assert name.stderr == "autopilot: shop/main.py already uses the name entry_point; nothing was changed\n"
     assert {same.exit_code, half.exit_code, name.exit_code} == {2}
     assert snapshot(tmp_path) == before
 

@@ -1,111 +1,70 @@
-"""Adding a function to the text of main.py."""
+"""The text of main.py: the functions in it, and the line of one more."""
 
 import pytest
 
-from autopilot.cli.main_module import MainModuleUnreadable, names_in, with_function
+from autopilot.cli.main_module import defines, function_names, with_function
 
-IMPORT = "from autopilot.function.entry_point import entry_point\n"
-
-
-def line(name: str, maker: str = "entry_point") -> str:
-    return f'{name} = {maker}("functions.{name}:X")\n'
+IMPORT = "from autopilot import api_entry_point, entry_point\n\n"
+A, M, Z = (f'{name} = entry_point("functions.{name}:X")\n' for name in "amz")
+API = "\napi = api_entry_point()\n"
 
 
-def added(text: str, name: str = "m") -> str:
-    return with_function(text, name, f"functions.{name}:X")
+def added(text: str) -> str | None:
+    return with_function(text, "m", M.rstrip())
 
 
 @pytest.mark.parametrize(
-    ("there", "then"),
+    ("before", "after"),
     (
-        ("", line("m")),
-        (line("a"), line("a") + line("m")),
-        (line("z"), line("m") + line("z")),
-        (line("a") + line("z"), line("a") + line("m") + line("z")),
-        (line("a") + "# of z\n" + line("z"), line("a") + line("m") + "# of z\n" + line("z")),
-        ("# of z\n" + line("z"), line("m") + "# of z\n" + line("z")),
-        (line("z") + line("a"), line("m") + line("z") + line("a")),
+        (IMPORT + A + API, IMPORT + A + M + API),
+        (IMPORT + A + Z + API, IMPORT + A + Z + M + API),
+        (
+            IMPORT + "a = entry_point('x:A', name='a')  # mine\n",
+            IMPORT + "a = entry_point('x:A', name='a')  # mine\n" + M,
+        ),
+        (IMPORT + A + "\n\ndef  f( ): pass", IMPORT + A + M + "\n\ndef  f( ): pass"),
+        (IMPORT + "s = 'a\x0cb\x1cc'\n" + A, IMPORT + "s = 'a\x0cb\x1cc'\n" + A + M),
+        (IMPORT + A.rstrip(), IMPORT + A + M.rstrip()),
     ),
 )
-def test_a_line_goes_where_its_name_belongs(there: str, then: str) -> None:
-    assert added(IMPORT + "\n" + there) == (IMPORT + "\n" + then if there else IMPORT + "\n\n" + then)
-
-
-def test_what_is_there_keeps_its_form() -> None:
-    odd = "x   =  1 ; y=2\n\n\na = entry_point(\n  'functions.a:A' ,name = 'a'\n)  # mine\n\ndef  f( ): pass"
-
-    assert added(IMPORT + odd) == IMPORT + odd.replace("# mine\n", "# mine\n" + line("m"))
+def test_the_line_is_added_below_the_last_one_and_nothing_else_changes(before: str, after: str) -> None:
+    assert added(before) == after
 
 
 def test_line_ends_stay_those_of_the_file() -> None:
-    text = (IMPORT + "\n" + line("a")).replace("\n", "\r\n")
-
-    assert added(text) == text + line("m").replace("\n", "\r\n")
-
-
-def test_a_last_line_without_an_end_gets_one() -> None:
-    assert added(IMPORT + line("a").rstrip()) == IMPORT + line("a") + line("m")
-
-
-def test_a_form_feed_in_a_string_is_no_line() -> None:
-    text = IMPORT + "s = 'a\x0cb\x1cc'\n" + line("a")
-
-    assert added(text) == text + line("m")
-
-
-def test_another_name_of_entry_point_is_used() -> None:
-    text = "from autopilot.function.entry_point import entry_point as function\n" + line("a", "function")
-
-    assert added(text) == text + line("m", "function")
+    assert added((IMPORT + A + API).replace("\n", "\r\n")) == (IMPORT + A + M + API).replace("\n", "\r\n")
 
 
 @pytest.mark.parametrize(
-    ("text", "then"),
+    "text",
     (
-        ("", IMPORT + "\n" + line("m")),
-        ('"""Mine."""\n', '"""Mine."""\n\n' + IMPORT + "\n" + line("m")),
-        ("import os\n\nx = 1\n", "import os\n" + IMPORT + "\nx = 1\n\n" + line("m")),
-        ("x = 1\n", IMPORT + "x = 1\n\n" + line("m")),
+        "",
+        IMPORT + API,
+        "from autopilot import entry_point as function\na = function('functions.a:A')\n",
+        IMPORT + "a = entry_point(\n    'functions.a:A',\n)\n",
+        IMPORT + "a = entry_point(str('functions.a:A'),\n    name='a',\n)\n",
+        f'"""For example:\n\n{A}"""\n\n' + IMPORT,
+        IMPORT + "if True:\n    a = entry_point('functions.a:A')\n",
     ),
 )
-def test_the_import_comes_with_the_first_line(text: str, then: str) -> None:
-    assert added(text) == then
+def test_where_the_place_is_not_plain_to_see_nothing_is_added(text: str) -> None:
+    assert added(text) is None
 
 
-def test_every_name_of_the_module_is_known() -> None:
+def test_the_functions_are_those_of_entry_point() -> None:
+    assert function_names(IMPORT + Z + "# b = entry_point('b:B')\n" + A + "x = other('c:C')\n" + API) == ["z", "a"]
+
+
+@pytest.mark.parametrize("name", ("os", "system", "b", "x", "y", "z", "f", "C"))
+def test_a_name_of_the_top_level_is_taken(name: str) -> None:
     text = (
         "import os.path, sys as system\nfrom a import b\nx, y = 1, 2\nz: int = 3\ndef f(): inner = 1\nclass C: pass\n"
     )
 
-    assert names_in(text) == {"os", "system", "b", "x", "y", "z", "f", "C"}
+    assert (defines(text, name), defines(text, "inner"), defines(text, "path")) == (True, False, False)
 
 
 @pytest.mark.parametrize("text", ("def (", "\0"))
 def test_text_that_is_not_python_says_so(text: str) -> None:
-    with pytest.raises(MainModuleUnreadable):
-        names_in(text)
-
-
-API = "from autopilot.function.entry_point import api_entry_point, entry_point\n\n"
-
-
-@pytest.mark.parametrize(
-    ("there", "then"),
-    (
-        ("(a, z)", "(a, m, z)"),
-        ("(a)", "(a, m)"),
-        ("(z, )", "(m, z, )"),
-        ("(\n    a,\n    z,  # last\n)", "(\n    a,\n    m, z,  # last\n)"),
-        ("(*known)", "(*known, m)"),
-    ),
-)
-def test_the_api_is_given_the_new_function_too(there: str, then: str) -> None:
-    text = API + line("a") + line("z") + f'\nü = "ü"; x = 1\napi = api_entry_point{there}\n'
-
-    expected = API + line("a") + line("m") + line("z") + f'\nü = "ü"; x = 1\napi = api_entry_point{then}\n'
-    assert added(text) == expected
-
-
-@pytest.mark.parametrize(("there", "then"), (("()", "(m)"), ('(name="api")', '(m, name="api")')))
-def test_the_first_function_stands_above_the_api(there: str, then: str) -> None:
-    assert added(f"{API}api = api_entry_point{there}\n") == f"{API}{line('m')}\napi = api_entry_point{then}\n"
+    with pytest.raises((SyntaxError, ValueError)):
+        defines(text, "x")

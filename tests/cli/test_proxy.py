@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from autopilot.cli.dashboard import AuthenticatingProxy
 from autopilot.cli.exits import CommandFailed, ExitCode
-from autopilot.cli.proxy import CredentialedProxy
 
 HERE = "http://127.0.0.1:8080"
 
@@ -36,7 +36,7 @@ def upstream() -> Upstream:
     return Upstream()
 
 
-def client_of(proxy: CredentialedProxy) -> httpx.AsyncClient:
+def client_of(proxy: AuthenticatingProxy) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(proxy), base_url=HERE)
 
 
@@ -44,8 +44,8 @@ def client_of(proxy: CredentialedProxy) -> httpx.AsyncClient:
 def browser(upstream: Upstream) -> httpx.AsyncClient:
     token = {"Authorization": "Bearer token"}
     return client_of(
-        CredentialedProxy(
-            "https://api.example/base", headers=lambda: token, port=8080, transport=httpx.MockTransport(upstream)
+        AuthenticatingProxy(
+            "https://api.example/base", credentials=lambda: token, port=8080, transport=httpx.MockTransport(upstream)
         )
     )
 
@@ -84,7 +84,7 @@ async def test_an_api_that_is_away_is_told_in_the_page() -> None:
     def away(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("no route")
 
-    proxy = CredentialedProxy("https://api.example", headers=dict, port=8080, transport=httpx.MockTransport(away))
+    proxy = AuthenticatingProxy("https://api.example", credentials=dict, port=8080, transport=httpx.MockTransport(away))
     answer = await client_of(proxy).get("/")
 
     assert (answer.status_code, answer.text) == (502, "https://api.example does not answer: ConnectError: no route")
@@ -94,7 +94,9 @@ async def test_a_sign_in_that_has_ended_is_told_in_the_page(upstream: Upstream) 
     def nobody() -> dict[str, str]:
         raise CommandFailed(ExitCode.REFUSED, "gcloud: sign in again")
 
-    proxy = CredentialedProxy("https://api.example", headers=nobody, port=8080, transport=httpx.MockTransport(upstream))
+    proxy = AuthenticatingProxy(
+        "https://api.example", credentials=nobody, port=8080, transport=httpx.MockTransport(upstream)
+    )
     answer = await client_of(proxy).get("/")
 
     assert (answer.status_code, answer.text) == (502, "autopilot: gcloud: sign in again")

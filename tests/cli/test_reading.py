@@ -1,7 +1,9 @@
 """``autopilot runs``, ``show`` and ``logs``, on the history of this machine."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,13 +35,110 @@ def test_runs_are_listed_newest_first(invoke: Invoke) -> None:
 
     assert listed.exit_code == 0, listed.output
     header, *lines = listed.stdout.splitlines()
-    assert header.split() == ["Run", "Workflow", "Status", "Began", "(UTC)", "Took"]
+    assert header.split() == ["Run", "Workflow", "Status", "Started", "(UTC)", "Duration"]
     assert [line.split()[:4] for line in (lines[0], *lines[2:])] == [
         ["f0123456789a", "digest", "✘", "failed"],
         ["other", "shop", "✔", "success"],
         ["yesterday", "digest", "✔", "success"],
     ]
     assert lines[1].startswith("  ValueError: [red]x")
+
+
+def write_june(folder: Path) -> None:
+    """Four runs whose every shown value is stated here."""
+    june = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
+    write_runs(
+        str(folder / ".autopilot" / "autopilot.db"),
+        a_run("1a" * 16, started_at=june, completed_at=june + timedelta(milliseconds=840), duration_ms=840),
+        a_run(
+            "2b" * 16,
+            workflow_id="take_order",
+            trigger_type="http",
+            started_at=june + timedelta(hours=1, seconds=9),
+            completed_at=june + timedelta(hours=1, minutes=3, seconds=14),
+            duration_ms=185_000,
+            status=RunStatus.FAILED,
+            error_type="ValueError",
+            error="the card was declined\nby the bank",
+        ),
+        a_run(
+            "3c" * 16,
+            workflow_id="take_order",
+            trigger_type="http",
+            started_at=june + timedelta(days=1),
+            completed_at=None,
+            duration_ms=None,
+            status=RunStatus.SLEEPING,
+        ),
+        a_run(
+            "4d" * 16,
+            workflow_id="take_order",
+            trigger_type="http",
+            started_at=june + timedelta(days=2),
+            completed_at=june + timedelta(days=2),
+            duration_ms=2_400,
+            status=RunStatus.CANCELLED,
+        ),
+    )
+
+
+def test_a_list_shows_each_run_in_a_line_and_its_error_below(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "june").mkdir()
+    monkeypatch.chdir(tmp_path / "june")
+    reset_run_log_service()
+    write_june(tmp_path / "june")
+
+    listed, two = invoke("runs"), invoke("runs", "take_order", "--limit", "2")
+
+    assert listed.stdout.splitlines() == [
+        "Run           Workflow    Status       Started (UTC)    Duration",
+        "4d4d4d4d4d4d  take_order  ✘ cancelled  06-03 12:00:00      2.4 s",
+        "3c3c3c3c3c3c  take_order  … sleeping   06-02 12:00:00",
+        "2b2b2b2b2b2b  take_order  ✘ failed     06-01 13:00:09  3 min 5 s",
+        "  ValueError: the card was declined by the bank",
+        "1a1a1a1a1a1a  digest      ✔ success    06-01 12:00:00     840 ms",
+    ]
+    assert [line.split()[0] for line in two.stdout.splitlines()] == ["Run", "4d4d4d4d4d4d", "3c3c3c3c3c3c", "There"]
+
+
+def test_a_run_is_shown_with_its_own_values(invoke: Invoke, tmp_path: Path) -> None:
+    write_june(tmp_path)
+
+    shown = invoke("show", "2b2b").stdout
+    facts = dict(re.findall(r"^│ (\w[\w ]*?) {2,}(.+?) *│$", shown, re.MULTILINE))
+
+    assert "─ take_order ─" in shown.splitlines()[0]
+    assert "✘ failed in 3 min 5 s" in shown.splitlines()[1]
+    assert facts.pop("Started").startswith("2026-06-01 13:00:09 UTC, ")
+    assert facts == {
+        "Error": "ValueError: the card was declined",
+        "Run": "2b" * 16,
+        "Trigger": "http",
+        "Ended": "2026-06-01 13:03:14 UTC",
+        "Attempts": "1",
+    }
+    assert shown[shown.index("  Query for") :].splitlines() == [
+        "  Query for Cloud Logging",
+        f'  jsonPayload.run_id="{"2b" * 16}"',
+        '  timestamp>="2026-06-01T12:55:09Z"',
+        '  timestamp<="2026-06-01T13:08:14Z"',
+        "",
+        "  autopilot retry 2b2b2b2b2b2b   resume where it failed, once you have fixed it",
+        "  autopilot rerun 2b2b2b2b2b2b   start a new run with the same payload",
+    ]
+
+
+def test_steps_are_shown_with_their_tries_and_errors(invoke: Invoke) -> None:
+    shown = invoke("show", FAILED.id).stdout.splitlines()
+
+    start = shown.index("  Step       Status     Tries  Duration")
+    assert shown[start + 1 : start + 3] == [
+        "  fetch      ✔ success      2    250 ms",
+        "  send[[re]  ✘ failed       2    250 ms",
+    ]
+    assert shown[start + 3].startswith("    ValueError: [red]x[/red] \\x1b[31m")
 
 
 @pytest.mark.parametrize("columns", (60, 80, 140))
@@ -63,36 +162,38 @@ def test_a_list_has_room_for_what_went_wrong(
         (("digest",), [FAILED.id, "yesterday"]),
         (("--status", "success"), ["other", "yesterday"]),
         (("--since", "2h"), [FAILED.id, "other"]),
+        (("--until", "30m"), ["other", "yesterday"]),
+        (("--since", "2h", "--until", "30m"), ["other"]),
         (("digest", "-s", "success", "--since", "1d"), []),
         (("--limit", "1"), [FAILED.id]),
     ),
 )
-def test_runs_are_chosen_by_the_store(invoke: Invoke, arguments: tuple[str, ...], found: list[str]) -> None:
+def test_runs_are_filtered(invoke: Invoke, arguments: tuple[str, ...], found: list[str]) -> None:
     page = json.loads(invoke("runs", *arguments, "--json").stdout)
 
     assert [run["id"] for run in page["runs"]] == found
     assert (page["next_cursor"] is None) == (arguments != ("--limit", "1"))
 
 
-def test_no_runs_are_a_word(invoke: Invoke) -> None:
+def test_a_list_of_no_runs_says_where_there_are_none(invoke: Invoke) -> None:
     listed = invoke("runs", "digest", "--status", "paused")
 
-    assert (listed.exit_code, listed.stdout) == (0, "no such runs in .autopilot/autopilot.db (SQLite)\n")
+    assert (listed.exit_code, listed.stdout) == (0, "no matching runs in .autopilot/autopilot.db (SQLite)\n")
 
 
 def test_a_workflow_that_is_not_known_ends_with_4_and_one_that_has_not_run_with_0(
     invoke: Invoke, tmp_path: Path
 ) -> None:
     (tmp_path / "main.py").write_text(
-        'from autopilot.function.entry_point import entry_point\nnever = entry_point("functions.never:Never")\n'
+        'from autopilot import entry_point\nnever = entry_point("functions.never:Never")\n'
     )
 
     unknown, never = invoke("runs", "unknown", "--json"), invoke("runs", "never")
 
     assert (unknown.exit_code, unknown.stdout, never.exit_code) == (4, "", 0)
     assert (
-        unknown.stderr
-        == "autopilot: main.py names no workflow 'unknown', and none has run in .autopilot/autopilot.db (SQLite)\n"
+        unknown.stderr == "autopilot: unknown workflow 'unknown': main.py does not define it, and it has no runs in "
+        ".autopilot/autopilot.db (SQLite)\n"
     )
     assert invoke("retry", "--failed", "--workflow", "unknown").exit_code == 4
 
@@ -117,8 +218,8 @@ def test_a_run_is_shown_with_what_a_person_at_night_needs(invoke: Invoke, typed:
     for text in (
         "✘ failed in 1.2 s",
         FAILED.id,
-        "Failed at  send[",
-        "Error      ValueError: [red]x[/red]",
+        "Failed step  send[",
+        "Error        ValueError: [red]x[/red]",
         "version 7, source abcdef0123456789",
         " min ago",
         "Attempts  1",
@@ -161,16 +262,16 @@ def test_a_beginning_that_two_runs_have_is_not_guessed_at(invoke: Invoke, tmp_pa
 
     refused = invoke("show", "twin")
 
-    assert (refused.exit_code, refused.stderr) == (2, "autopilot: 2 runs begin with twin: type more of the id\n")
+    assert (refused.exit_code, refused.stderr) == (2, "autopilot: 2 runs start with twin; type more of the id\n")
 
 
 def test_a_run_of_two_workflows_is_told_apart(invoke: Invoke, tmp_path: Path) -> None:
     write_more(tmp_path)
 
-    refused, told = invoke("show", "same"), invoke("show", "same", "-w", "shop", "--json")
+    refused, chosen = invoke("show", "same"), invoke("show", "same", "-w", "shop", "--json")
 
-    assert refused.stderr == "autopilot: run same is known to digest, shop: say which with --workflow\n"
-    assert json.loads(told.stdout)["run"]["workflow_id"] == "shop"
+    assert refused.stderr == "autopilot: digest and shop both have a run same; choose one with --workflow\n"
+    assert json.loads(chosen.stdout)["run"]["workflow_id"] == "shop"
 
 
 def test_broken_code_is_no_obstacle_to_looking(invoke: Invoke, tmp_path: Path) -> None:
@@ -197,17 +298,17 @@ def test_a_log_that_was_kept_is_shown_for_one_run(invoke: Invoke, tmp_path: Path
     shown, as_json = invoke("logs", FAILED.id[:8]), invoke("logs", FAILED.id, "--json")
 
     assert shown.exit_code == 0, shown.output
-    assert shown.stdout == "03:04:05 info    sent\\x1b[31m n=2\n error   broke\nTraceback\\x1b\n"
+    assert shown.stdout == "03:04:05 info    sent\\x1b[31m n=2\n         error   broke\nTraceback\\x1b\n"
     assert [event["event"] for event in json.loads(as_json.stdout)] == ["sent\x1b[31m", "broke"]
 
 
-def test_a_cancelled_run_can_go_on_without_being_mended(invoke: Invoke, tmp_path: Path) -> None:
+def test_a_cancelled_run_can_be_retried_without_a_fix(invoke: Invoke, tmp_path: Path) -> None:
     write_runs(str(tmp_path / ".autopilot" / "autopilot.db"), a_run("stopped", status=RunStatus.CANCELLED))
 
     shown = invoke("show", "stopped").stdout
 
-    assert "  autopilot retry stopped   goes on where it ended\n" in shown
-    assert "  autopilot rerun stopped   a new run of the same payload\n" in shown
+    assert "  autopilot retry stopped   resume where it ended\n" in shown
+    assert "  autopilot rerun stopped   start a new run with the same payload\n" in shown
 
 
 def test_the_line_that_failed_is_shown_where_its_log_is_kept(invoke: Invoke, tmp_path: Path) -> None:
@@ -227,7 +328,7 @@ def test_a_run_without_a_log_here_says_why(invoke: Invoke) -> None:
     shown = invoke("logs", FAILED.id)
 
     assert (shown.exit_code, shown.stdout) == (4, "")
-    assert "what `autopilot dev`, `run` and `serve` log in this folder is kept there" in shown.stderr
+    assert "has no lines of this run" in shown.stderr
 
 
 def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
@@ -235,23 +336,23 @@ def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reason"),
     (
         (("runs", "--since", "yesterday"), "is not a valid duration"),
         (("runs", "--limit", "0"), "--limit"),
         (("runs", "--status", "lost"), "--status"),
-        (("runs", "--url", "ftp://x"), "is no address"),
-        (("runs", "--url", "http://example.com"), "must be https"),
-        (("retry",), "say which"),
-        (("retry", "a", "--failed"), "say which"),
-        (("retry", "a", "--dry-run"), "go with --failed"),
+        (("runs", "--url", "ftp://x"), "is not a URL"),
+        (("runs", "--url", "http://example.com"), "must use https"),
+        (("retry",), "name a RUN"),
+        (("retry", "a", "--failed"), "name a RUN"),
+        (("retry", "a", "--dry-run"), "used with --failed"),
     ),
 )
-def test_wrong_use_ends_with_2(invoke: Invoke, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_use_ends_with_2(invoke: Invoke, arguments: tuple[str, ...], reason: str) -> None:
     refused = invoke(*arguments)
 
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert told in refused.stderr
+    assert reason in refused.stderr
 
 
 def test_a_store_that_is_away_ends_with_3(invoke: Invoke, tmp_path: Path) -> None:

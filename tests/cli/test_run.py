@@ -1,6 +1,7 @@
 """``autopilot run``, as a process, against functions served by the real framework."""
 
 import json
+import re
 
 import pytest
 
@@ -11,9 +12,16 @@ def test_a_run_is_shown_with_the_totals_of_its_workflow(autopilot: Command) -> N
     ended = autopilot("run", "greet", "--payload", '{"result": {"note": "caf\\u00e9 [red]x[/red]\\u001b[31m"}}')
 
     assert ended.returncode == 0, ended.stderr
-    for shown in ("greet", "✔ success in 42 ms", "run-1", "café [red]x[/red]\\x1b[31m", "1,203", "99.8 %"):
+    for shown in ("greet", "✔ success in 42 ms", "run-1", "café [red]x[/red]\\x1b[31m"):
         assert shown in ended.stdout
-    assert ".autopilot/autopilot.db (SQLite)" in ended.stdout
+    totals = dict(re.findall(r"^  (\w[\w ]*?) {2,}(.+?) *$", ended.stdout, re.MULTILINE))
+    assert totals == {
+        "Total runs": "1,203",
+        "Success rate": "99.8 %",
+        "By status": "1,200 success, 3 failed",
+        "Last run": "✔ success at 2026-01-02 03:04:05 UTC",
+        "History": ".autopilot/autopilot.db (SQLite)",
+    }
     assert max(len(line) for line in ended.stdout.splitlines()) <= 80
     assert "\x1b" not in ended.stdout
 
@@ -62,8 +70,9 @@ def test_a_run_that_was_not_recorded_says_so(autopilot: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_workflow_that_answers_with_its_result_alone_is_shown_by_its_record(autopilot: Command) -> None:
-    ended = autopilot("run", "greet", "--json", "--payload", '{"do": "answer only"}')
+@pytest.mark.parametrize("answer", ("answer only", "answer with another run"))
+def test_a_workflow_that_answers_with_its_result_alone_is_shown_by_its_record(autopilot: Command, answer: str) -> None:
+    ended = autopilot("run", "greet", "--json", "--payload", json.dumps({"do": answer}))
 
     assert json.loads(ended.stdout)["id"] == "run-1"
 
@@ -105,9 +114,9 @@ def test_an_unknown_workflow_is_one_line_that_lists_the_known(autopilot: Command
     ("payload", "reason"),
     (
         ('{"a": 1,\n "b": }', "not JSON: Expecting value at line 2, column 7"),
-        ("[1]", 'it must be a JSON object, as in \'{"key": "value"}\', not an array'),
-        ("null", 'it must be a JSON object, as in \'{"key": "value"}\', not null'),
-        ('{"a": NaN}', "not JSON: NaN is no JSON number"),
+        ("[1]", 'it must be a JSON object, such as {"key": "value"}, not an array'),
+        ("null", 'it must be a JSON object, such as {"key": "value"}, not null'),
+        ('{"a": NaN}', "not JSON: NaN is not a JSON number"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a": "\udcff"}', "not UTF-8"),
     ),

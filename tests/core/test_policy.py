@@ -257,9 +257,7 @@ class TestSchema:
     def test_a_type_that_pydantic_cannot_take_is_told(self) -> None:
         class Opaque: ...
 
-        schema = WorkflowSchema("digest", Opaque, Any)
-
         with pytest.raises(WorkflowInvalid, match=r"digest: payload type .*Opaque"):
-            schema.validate_payload({})
+            WorkflowSchema("digest", Opaque, Any)
         with pytest.raises(WorkflowInvalid, match=r"digest: result type .*Opaque"):
-            WorkflowSchema("digest", Word, Opaque).encode_result(Opaque())
+            WorkflowSchema("digest", Word, Opaque)

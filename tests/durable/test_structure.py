@@ -256,8 +256,8 @@ async def test_steps_within_a_body_end_before_it_is_tried_again() -> None:
     ("body", "advice"),
     (
         ("coroutine", "pass the function"),
-        ("text", "not a function"),
-        ("none", "not a function"),
+        ("text", "must be a function, not str"),
+        ("none", "must be a function, not NoneType"),
     ),
 )
 async def test_a_body_that_is_not_a_function_says_what_to_pass(body: str, advice: str) -> None:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from autopilot import RunStatus, WorkflowRun
+from autopilot.core.runs.json_types import json_type
 from autopilot.core.runs.limits import RESULT_LIMIT
-from autopilot.core.runs.schema import encode_json
+from autopilot.core.steps.results import ResultType
 from autopilot.testing import Harness, InstanceKilled, crash_matrix
 from functions._feed_parser import MAX_ENTRIES, MAX_LINK, MAX_TITLE, Entry
 from functions.feed_digest import FeedDigest, _Findings, _News
@@ -128,6 +128,6 @@ def test_the_most_that_is_recorded_of_a_feed_fits_into_a_step() -> None:
     keys = ("k" * 22,) * MAX_ENTRIES
     news = _News(title=entry.title, keys=keys, new=(entry,) * 100, more=keys, etag="e" * 256, last_modified="m" * 256)
 
-    text = encode_json(_Findings(news=news), TypeAdapter(_Findings))
+    text = ResultType(json_type(_Findings)).encode(_Findings(news=news)).text
 
     assert RESULT_LIMIT // 4 < len(text.encode()) < RESULT_LIMIT

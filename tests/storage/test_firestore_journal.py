@@ -328,8 +328,8 @@ async def test_steps_and_fences_stand_beside_each_other_and_expire(
 
     ids = {
         "incarnation of first~fence~1",
-        f"incarnation of first~step~{hashlib.sha256(b'book').hexdigest()[:40]}~begun",
-        f"incarnation of first~step~{hashlib.sha256('check[é/1]'.encode()).hexdigest()[:40]}~done",
+        f"incarnation of first~step~{hashlib.sha256(b'book').hexdigest()[:40]}~000001~begun",
+        f"incarnation of first~step~{hashlib.sha256('check[é/1]'.encode()).hexdigest()[:40]}~000001~done",
     }
     assert set(found) == ids
     assert all(snapshot.get("schema") == SCHEMA_VERSION for snapshot in found.values())

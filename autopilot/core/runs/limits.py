@@ -62,9 +62,18 @@ def result_text(result: Any) -> str:
         text = json_text(result)
     except ValueError as error:
         raise ResultInvalid(str(error)) from error
+    check_result_size(text)
+    return text
+
+
+def check_result_size(text: str) -> None:
+    """Refuse a result's JSON that is too large.
+
+    Raises:
+        ResultTooLarge: it is over :data:`RESULT_LIMIT`.
+    """
     if (size := len(text.encode())) > RESULT_LIMIT:
         raise ResultTooLarge(size, RESULT_LIMIT)
-    return text
 
 
 def text_of(error: BaseException) -> str:

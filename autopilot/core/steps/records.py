@@ -90,7 +90,7 @@ class StepRecords:
         self.stopped: AttemptStopped | None = None
         """Why the attempt must end, once it must."""
         self.has_progressed = False
-        """Whether this attempt recorded a result."""
+        """Whether this attempt recorded an outcome of a step."""
 
     def stop(self, reason: str) -> AttemptStopped:
         """End the attempt: from now on no step begins and none is recorded."""
@@ -136,7 +136,7 @@ class StepRecords:
             raise self.stop(f"step {step.key[:200]} could not be recorded: {error}") from error
         self._known[step.key] = recorded
         self._forgotten.discard(step.key)
-        self.has_progressed |= recorded.status is StepStatus.SUCCESS
+        self.has_progressed |= is_step(step.key) and recorded.status is not StepStatus.STARTED
         return recorded
 
     async def begin_round(self, failed: Iterable[str]) -> None:

@@ -12,16 +12,15 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 import structlog
-from pydantic import TypeAdapter
 
 from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
-from autopilot.core.runs.schema import encode_json
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.annotations import function_of
 from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
-from autopilot.core.steps.results import decode_result, function_of, result_adapter
+from autopilot.core.steps.results import ResultType, StepResult, result_type
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.steps.scope import Scope, StepCall, current_scope
 from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
@@ -66,7 +65,7 @@ class Step:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     options: StepOptions
-    adapter: TypeAdapter[Any] | None
+    results: ResultType
 
     @property
     def is_at_most_once(self) -> bool:
@@ -154,7 +153,7 @@ class StepRunner:
         Raises:
             StepError: the body cannot be called, or the type of its result cannot be used.
         """
-        step = Step(key, body, args, kwargs, options, result_adapter(key, body, options.returns))
+        step = Step(key, body, args, kwargs, options, result_type(key, body, options.returns))
         return self.call(key, lambda: self._outcome(step))
 
     def begun_after(self, failures: Sequence[StepFailed]) -> list[str]:
@@ -225,7 +224,7 @@ class StepRunner:
         if known is None:
             return await _Tries(self, step).execute()
         if known.status is StepStatus.SUCCESS:
-            return decode_result(known, step.adapter)
+            return step.results.decode(known)
         raise self.raised(failure_of(known))
 
     async def call_body(self, step: Step, slot: Slot | None) -> Any:
@@ -374,18 +373,19 @@ class _Tries:
                 return began, None, error
 
     async def _succeed(self, result: Any) -> Any:
-        text, error = self._encode(result)
-        if error is not None:
-            self._log(error, None)
-            raise await self._fail(error)
-        recorded = await self._record(StepStatus.SUCCESS, self._history[0].started_at, result=text)
-        return decode_result(recorded, self._step.adapter)
+        encoded = self._encode(result)
+        if isinstance(encoded, ResultError):
+            self._log(encoded, None)
+            raise await self._fail(encoded)
+        recorded = await self._record(StepStatus.SUCCESS, self._history[0].started_at, result=encoded.text)
+        # Somebody else's success, if that was recorded first.
+        return encoded.value if recorded.result == encoded.text else self._step.results.decode(recorded)
 
-    def _encode(self, result: Any) -> tuple[str, ResultError | None]:
+    def _encode(self, result: Any) -> StepResult | ResultError:
         try:
-            return encode_json(result, self._step.adapter), None
+            return self._step.results.encode(result)
         except ResultError as error:
-            return "", error
+            return error
 
     async def _fail(self, error: BaseException) -> StepFailed:
         began = self._history[0].started_at

@@ -42,7 +42,7 @@ def check_resumable(
     """Say why a run that an attempt has taken over must end instead of being resumed; None if it may be resumed."""
     if now - run.started_at > manifest.max_age:
         return RunTooOld(now - run.started_at, manifest.max_age)
-    progressed = [step.attempt for step in steps if step.status is StepStatus.SUCCESS]
+    progressed = [step.attempt for step in steps if step.status is not StepStatus.STARTED]
     idle = run.attempt - max([run.reopened_attempt or 1, *progressed])
     return CrashLoop(idle) if idle > manifest.max_idle_claims else None
 
