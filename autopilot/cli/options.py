@@ -67,6 +67,11 @@ def run_filter(
     )
 
 
+def options_for(url: str | None) -> str:
+    """The options with which a suggested command works on the same runs."""
+    return f" --url {url}" if url else ""
+
+
 def with_runs(url: str | None, source: Path, work: Callable[[RunSource], Awaitable[T]]) -> T:
     """Call ``work`` with the runs of the API at ``url``, or else of this machine; return its result."""
 
