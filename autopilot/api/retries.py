@@ -32,7 +32,12 @@ def failed_step(run: WorkflowRun, steps: Sequence[StepRecord]) -> StepRecord | N
 
     Of a fan-out it is the first item that failed. A failure that the workflow's code caught is not one.
     """
-    if run.status is not RunStatus.FAILED or (cause := _cause(_recorded(run.failed_steps, steps))) is None:
+    if run.status is not RunStatus.FAILED:
+        return None
+    # A run that an older Autopilot recorded does not name its failed steps; the error it ended with is the step's.
+    same_error = (each for each in steps if (each.error_type, each.error) == (run.error_type, run.error))
+    failed = _recorded(run.failed_steps, steps) if run.failed_steps else list(same_error)
+    if (cause := _cause(failed)) is None:
         return None
     within = _recorded(cause.failed_within, steps)
     innermost = (step for step in within if step.status in _UNSUCCESSFUL and not step.failed_within)

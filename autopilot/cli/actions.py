@@ -179,9 +179,11 @@ async def _retry_all(runs: RunSource, wanted: RunFilter, url: str | None, *, dry
             console.print(line.append_text(_outcome_text(outcome)), soft_wrap=True)
     if as_json:
         print_json(outcomes)
-    console.print(f"{len(found)} retried: {_counted(outcomes)}." if found else _NOTHING)
+    console.print(_summary(outcomes) if found else _NOTHING)
     if unconfirmed := [outcome for outcome in outcomes if outcome.interrupted]:
-        console.print("\nSteps of these runs may already have taken effect. Check whether they did, then type")
+        console.print(
+            "\nSteps of these runs may already have taken effect. Check whether they did, then type", soft_wrap=True
+        )
         for outcome in unconfirmed:
             command = retry_command(outcome.run_id, outcome.interrupted, options_for(url))
             console.print(Text(f"  {command}"), soft_wrap=True)
@@ -210,10 +212,11 @@ def _outcome_text(outcome: RetryOutcome) -> Text:
     return Text("… in progress") if outcome.status is None else status_text(outcome.status)
 
 
-def _counted(outcomes: list[RetryOutcome]) -> str:
-    """How many retries had which outcome: ``2 success, 1 failed``."""
-    counts = Counter(
-        "not retried" if outcome.error is not None else outcome.status.value if outcome.status else "in progress"
-        for outcome in outcomes
-    )
-    return ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+def _summary(outcomes: list[RetryOutcome]) -> str:
+    """The number of retries with each outcome, as in ``3 retried: 2 success, 1 failed. 1 not retried.``."""
+    retried = [outcome.status for outcome in outcomes if outcome.error is None]
+    counts = Counter("in progress" if status is None else status.value for status in retried)
+    parts = [f"{len(retried)} retried: {', '.join(f'{count} {status}' for status, count in counts.most_common())}."]
+    if left := len(outcomes) - len(retried):
+        parts = [*(parts if retried else []), f"{left} not retried."]
+    return " ".join(parts)

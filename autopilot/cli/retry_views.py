@@ -76,7 +76,7 @@ def _effect(plan: RetryPlan, detail: RunDetail) -> list[str]:
         return ["A retry runs the workflow's code from its start: this run recorded no steps."]
     if detail.run.status is RunStatus.CANCELLED:
         return ["A retry runs no recorded step again: they keep their results, and the run continues from there."]
-    return ["No step failed this run, so a retry runs no recorded step again: it runs the workflow's own code."]
+    return ["No step failed this run: a retry runs the workflow's own code again, and no recorded step."]
 
 
 def _named(keys: Sequence[str]) -> str:

@@ -77,5 +77,5 @@ def show(
         now=datetime.now(UTC),
         options=options_for(url),
         has_log=is_deployed or bool(events),
-        raised_at=locate_last_error(events, source.resolve().parent) if has_error else None,
+        raised_at=locate_last_error(events, source.resolve().parent, detail.failed_step) if has_error else None,
     )

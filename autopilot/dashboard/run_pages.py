@@ -85,20 +85,20 @@ class RunPages:
             payload=_shown(detail.run.trigger_data),
             result=_shown(detail.run.result),
             json_of=_shown,
-            log=await self._read_log(run_id),
+            log=await self._read_log(run_id, detail.failed_step),
             new_key=self._context.new_id(),
             notice="" if problem else _NOTICES.get(request.query_params.get("did", ""), ""),
             problem=problem,
         )
 
-    async def _read_log(self, run_id: str) -> RunLog | None:
+    async def _read_log(self, run_id: str, failed_step: str | None) -> RunLog | None:
         if (read := self._context.read_log) is None:
             return None
         events = await asyncio.to_thread(lambda: list(read(run_id)))
         return RunLog(
             lines=[log_line(event) for event in events[-SHOWN_LINES:]],
             earlier=max(0, len(events) - SHOWN_LINES),
-            raised_at=locate_last_error(events, self._context.bundle),
+            raised_at=locate_last_error(events, self._context.bundle, failed_step),
         )
 
     async def step(self, request: Request) -> Response:

@@ -346,6 +346,7 @@ def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
         (("retry",), "name a RUN"),
         (("retry", "a", "--failed"), "name a RUN"),
         (("retry", "a", "--dry-run"), "used with --failed"),
+        (("retry", "--failed", "--again-interrupted", "pay"), "used with one RUN"),
     ),
 )
 def test_wrong_use_ends_with_2(invoke: Invoke, arguments: tuple[str, ...], reason: str) -> None:
