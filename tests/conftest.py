@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.emulator",
     "tests.functions_in_process",
     "tests.log_events",
+    "tests.skips",
 ]
 
 

@@ -127,3 +127,22 @@ def test_a_python_that_cannot_be_used_is_one_line(folder: Path, pythons: dict[st
     assert ended.returncode == 1
     assert ended.stderr == f"{line}\n"
     assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize(("ci", "code"), (({}, 0), ({"CI": "true"}, 1)), ids=["here", "in CI"])
+def test_where_debian_13_cannot_be_had_the_tests_on_it_are_skipped_with_the_reason_and_fail_in_ci(
+    folder: Path, ci: dict[str, str], code: int
+) -> None:
+    (folder / "id").write_text("#!/bin/sh\necho 1000\n")  # somebody who is not root
+    (folder / "id").chmod(0o755)
+
+    ended = subprocess.run(
+        ["scripts/test-on-debian13"],
+        cwd=folder,
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder), **ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (code, "== Not tested on Debian 13: chroot needs root\n")

@@ -22,7 +22,7 @@ PREAMBLE = """
 import asyncio, logging
 import structlog
 from pydantic import BaseModel
-from autopilot import *
+from autopilot import TriggerType
 from autopilot.observability import configure_logging, request_context
 from autopilot.settings import load_settings
 from tests.run_logs import Digest, ScriptedRunLog, raising

@@ -1,5 +1,7 @@
 """What a wheel of Autopilot carries."""
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -50,6 +52,19 @@ def test_what_is_deployed_is_what_the_package_needs_in_the_cloud_and_what_the_wo
     needed = project["dependencies"] + extras["firestore"] + extras["api"]
 
     assert set(_pins("requirements.txt")) == {each.partition(">=")[0] for each in needed} | {"feedparser"}
+
+
+def test_the_classifiers_name_the_pythons_that_are_tested_which_are_the_oldest_and_the_deployed_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: "
+    named = [each.removeprefix(prefix) for each in project["classifiers"] if each.startswith(prefix)]
+    tested = re.search(r"python: (\[.*\])", (ROOT / ".github/workflows/deploy.yml").read_text())
+    deployed = re.search(r'default +\S* "python3(\d+)"', (ROOT / "terraform/variables.tf").read_text())
+
+    assert tested is not None
+    assert deployed is not None
+    assert named == json.loads(tested[1])
+    assert named == [project["requires-python"].removeprefix(">="), f"3.{deployed[1]}"]
 
 
 def test_no_requirement_is_pinned_twice() -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import command_environment
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,7 @@ def run_uptime_check(database: Path, *options: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False)
 
 
+@pytest.mark.slow
 def test_a_second_run_goes_on_from_what_the_first_left_on_disk(tmp_path: Path) -> None:
     database = tmp_path / "autopilot.db"
 

@@ -2,9 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from autopilot.cli.app import app
 from tests.cli.conftest import Command
 
 
@@ -121,10 +124,14 @@ def test_an_unknown_workflow_is_one_line_that_lists_the_known(autopilot: Command
         ('{"a": "\udcff"}', "not UTF-8"),
     ),
 )
-def test_a_payload_that_is_no_json_object_is_one_line(autopilot: Command, payload: str, reason: str) -> None:
-    ended = autopilot("run", "greet", "--payload", payload)
+def test_a_payload_that_is_no_json_object_is_one_line(
+    bundle: Path, payload: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle)
 
-    assert (ended.returncode, ended.stderr) == (2, f"autopilot: payload: {reason}\n")
+    ended = CliRunner().invoke(app, ["run", "greet", "--payload", payload])
+
+    assert (ended.exit_code, ended.stderr) == (2, f"autopilot: payload: {reason}\n")
 
 
 def test_a_wrong_setting_is_one_line(autopilot: Command) -> None:

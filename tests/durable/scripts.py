@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+import pytest
+
 from autopilot import BaseWorkflow, RunContext, WorkflowManifest, WorkflowRun
 from autopilot.core.clock import Clock
 from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord
 from autopilot.errors import StoreUnavailable
 from autopilot.models import RunStats
 from autopilot.storage.sqlite.store import SQLiteStore
+from autopilot.testing import Harness, InstanceKilled
 
 T = TypeVar("T")
 Script = Callable[..., Awaitable[Any]]
@@ -26,6 +29,29 @@ def scripted(execute: Script, **manifest: Any) -> type[BaseWorkflow]:
 
     Scripted.manifest = WorkflowManifest(**{"name": "scripted"} | manifest)
     return Scripted
+
+
+async def crashed_and_resumed(execute: Script) -> tuple[Harness, WorkflowRun]:
+    """The run of a script that was killed before its ending was recorded, and went on in another instance."""
+    harness = Harness(scripted(execute))
+    with pytest.raises(InstanceKilled):
+        await harness.run(identity="x", kill_at="before commit end")
+    harness.expire_lease()
+    return harness, await harness.run(identity="x")
+
+
+async def returned(returns: Any, value: Any) -> list[Any]:
+    """What a step with this result returned to its first execution, and to a resume after a crash."""
+    found = []
+
+    async def execute(ctx: RunContext) -> None:
+        found.append(await ctx.step("it", lambda: value, returns=returns))
+
+    harness, run = await crashed_and_resumed(execute)
+
+    assert run.status == "success", run.error
+    assert harness.executions(run.id) == {"it": 1}
+    return found
 
 
 class FaultyStore(SQLiteStore):

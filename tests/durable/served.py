@@ -24,6 +24,15 @@ class Fragile(BaseWorkflow):
         return attempt
 
 
+class Payment(BaseWorkflow):
+    """Pays, at most once."""
+
+    manifest = WorkflowManifest(name="payment")
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> str:
+        return await ctx.step("pay", lambda: "paid", semantics="at_most_once")
+
+
 class Folder(BaseModel):
     path: Path
 

@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from autopilot import Retry, RunContext
-from autopilot.testing import Harness, InstanceKilled
-from tests.durable.scripts import scripted
+from autopilot.testing import Harness
+from tests.durable.scripts import crashed_and_resumed, scripted
 from tests.durable.written_elsewhere import Ticket, logged, logged_async, of_its_own, with_client, without_type
 
 DAY = date(2026, 2, 3)
@@ -142,11 +142,7 @@ async def test_its_result_is_of_the_type_that_its_author_wrote(name: str) -> Non
     async def execute(ctx: RunContext) -> None:
         found.append(await ctx.step("it", body))
 
-    harness = Harness(scripted(execute))
-    with pytest.raises(InstanceKilled):
-        await harness.run(identity="x", kill_at="before commit end")
-    harness.expire_lease()
-    run = await harness.run(identity="x")
+    _, run = await crashed_and_resumed(execute)
 
     assert run.status == "success", run.error
     assert found == [value, value]

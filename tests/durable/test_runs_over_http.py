@@ -2,16 +2,18 @@
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from autopilot import TriggerType
+from autopilot import BaseWorkflow, TriggerType
+from autopilot.core.run_log import use_store
 from autopilot.core.store import Store
+from autopilot.settings import load_settings
 from autopilot.testing import InstanceKilled
 from autopilot.testing.instance import Instance
-from tests.durable.served import Fragile
+from tests.durable.served import Fragile, Payment
 from tests.equipment import equipped
 from tests.functions_in_process import BrokenStore, Serve, assert_error
 
@@ -24,15 +26,12 @@ def fragile(serve: Serve, default_store: Store, monkeypatch: pytest.MonkeyPatch)
     return serve("tests.durable.served:Fragile")
 
 
-async def orphan(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A run whose instance was killed in the body of ``b``."""
-    with monkeypatch.context() as patched:
-        instance = Instance(store, kill_at="before body b")
-        patched.setattr("autopilot.core.run_log.get_run_log_service", lambda: instance.store)
-        patched.setattr("autopilot.core.run_log.get_run_journal", lambda: instance.store)
-        with pytest.raises(InstanceKilled):
-            await equipped(Fragile(), probe=instance).run(TriggerType.HTTP, {})
-    (run,) = (await store.list_runs("fragile"))[0]
+async def orphan(store: Store, workflow: BaseWorkflow, kill_at: str) -> str:
+    """A run whose instance was killed."""
+    instance = Instance(store, kill_at=kill_at)
+    with use_store(cast("Store", instance.store)), pytest.raises(InstanceKilled):
+        await equipped(workflow, probe=instance).run(TriggerType.HTTP, {})
+    (run,) = (await store.list_runs(workflow.workflow_id))[0]
     return run.id
 
 
@@ -83,7 +82,7 @@ async def test_a_run_that_succeeded_cannot_be_retried(
 async def test_a_run_at_work_elsewhere_cannot_be_retried_and_a_continuation_is_told_to_wait(
     fragile: httpx.AsyncClient, default_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = await orphan(default_store, monkeypatch)
+    run_id = await orphan(default_store, Fragile(), "before body b")
 
     assert_error(await fragile.post(f"/runs/{run_id}/retry"), 409, "run_state_conflict")
     held = await fragile.post(f"/runs/{run_id}/continue")
@@ -96,7 +95,7 @@ async def test_a_run_at_work_elsewhere_cannot_be_retried_and_a_continuation_is_t
 async def test_an_orphan_is_continued(
     fragile: httpx.AsyncClient, default_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run_id = await orphan(default_store, monkeypatch)
+    run_id = await orphan(default_store, Fragile(), "before body b")
     end_leases(tmp_path / "runs.db")
     monkeypatch.setattr(Fragile, "is_well", True)
     continued = await fragile.post(f"/runs/{run_id}/continue")
@@ -152,3 +151,36 @@ async def test_an_attempt_whose_step_cannot_be_recorded_is_503_and_the_trigger_g
     assert_error(ended, 503, "attempt_ended")
     assert ended.headers["retry-after"] == "1"
     assert (went_on.status_code, went_on.json()["result"], went_on.json()["attempt"]) == (200, [2, 2], 2)
+
+
+async def interrupted_payment(serve: Serve, default_store: Store) -> tuple[httpx.AsyncClient, str]:
+    """A run that failed since its payment was cut off."""
+    run_id = await orphan(default_store, Payment(), "after body pay")
+    end_leases(load_settings().sqlite_path)
+    payment = serve("tests.durable.served:Payment")
+    failed = await payment.post(f"/runs/{run_id}/continue")
+    assert failed.json()["error_type"] == "StepInterrupted"
+    return payment, run_id
+
+
+async def test_a_retry_that_would_pay_again_needs_to_say_so(serve: Serve, default_store: Store) -> None:
+    payment, run_id = await interrupted_payment(serve, default_store)
+
+    bare = await payment.post(f"/runs/{run_id}/retry")
+    other = await payment.post(f"/runs/{run_id}/retry", json={"again_interrupted": ["something else"]})
+    for refused in (bare, other):
+        error = assert_error(refused, 409, "steps_interrupted")
+        assert error["details"] == {"run_id": run_id, "steps": ["pay"]}
+
+    retried = await payment.post(f"/runs/{run_id}/retry", json={"again_interrupted": ["pay"]})
+
+    assert (retried.status_code, retried.json()["result"]) == (200, "paid")
+
+
+@pytest.mark.parametrize(
+    "body", ('["pay"]', '{"again_interrupted": "pay"}', '{"again_interrupted": [1]}', '{"again": ["pay"]}', "null")
+)
+async def test_a_retry_takes_nothing_else_in_its_body(serve: Serve, default_store: Store, body: str) -> None:
+    payment, run_id = await interrupted_payment(serve, default_store)
+
+    assert_error(await payment.post(f"/runs/{run_id}/retry", content=body), 400, "invalid_retry")

@@ -18,7 +18,7 @@ from autopilot.core.runs.limits import RESULT_LIMIT
 from autopilot.errors import StepError
 from autopilot.models import StepStatus
 from autopilot.testing import Harness, InstanceKilled
-from tests.durable.scripts import scripted
+from tests.durable.scripts import crashed_and_resumed, scripted
 from tests.fakes import InMemoryRunLog
 from tests.log_events import Events, named
 
@@ -98,11 +98,7 @@ async def test_the_first_call_and_a_resume_return_the_same_value_of_the_declared
     async def execute(ctx: RunContext) -> None:
         returned.append(await ctx.step("it", body, **options))
 
-    harness = Harness(scripted(execute))
-    with pytest.raises(InstanceKilled):
-        await harness.run(identity="x", kill_at="before commit end")
-    harness.expire_lease()
-    run = await harness.run(identity="x")
+    harness, run = await crashed_and_resumed(execute)
 
     assert run.status == "success", run.error
     assert returned == [value, value]
@@ -174,11 +170,7 @@ async def test_any_text_of_some_length_is_a_key_and_different_texts_are_differen
     async def echo(number: int) -> int:
         return number
 
-    harness = Harness(scripted(execute))
-    with pytest.raises(InstanceKilled):
-        await harness.run(identity="x", kill_at="before commit end")
-    harness.expire_lease()
-    run = await harness.run(identity="x")
+    harness, run = await crashed_and_resumed(execute)
 
     assert run.result == list(range(len(keys)))
     assert set(harness.executions(run.id).values()) == {1}

@@ -108,7 +108,7 @@ async def test_processes_that_write_at_once_are_counted_exactly(
     assert stats == {"total": 4 * 25 + 25, "successful": 4 * 25 + 25, "by_status": {"success": 4 * 25 + 25}}
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("attempt", (0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))))
 async def test_processes_that_open_a_new_file_at_once_all_succeed(
     path: Path, start: StartProcess, store: SQLiteStore, attempt: int
 ) -> None:

@@ -61,7 +61,7 @@ def install(archive: bytes, folder: Path, python: Path) -> None:
         text=True,
         check=False,
     )
-    if "Failed to establish a new connection" in installed.stderr and not os.environ.get("CI"):
+    if "Failed to establish a new connection" in installed.stderr:
         pytest.skip("there is no package index to install an archive's requirements from")
     assert installed.returncode == 0, installed.stderr
 

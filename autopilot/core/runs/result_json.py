@@ -50,16 +50,16 @@ class ResultWriter:
         return value, text
 
     def _plain(self, value: Any) -> Any:
-        if self.kind is None:
-            return value
-        return self.kind.serializer.to_python(
-            value, mode="json", by_alias=self.by_alias, round_trip=not self.by_alias, warnings=False
-        )
+        return value if self.kind is None else _plain(self.kind, value, by_alias=self.by_alias)
 
     def _is_unwritable(self, part: Any) -> bool:
         if self.kind is None:
             return fails(lambda: json_text(part))
-        return _fails_in(part, lambda model: ResultWriter(json_type(type(model)), "", self.by_alias).write(model))
+        return _fails_in(part, lambda kind, model: json_text(_plain(kind, model, by_alias=self.by_alias)))
+
+
+def _plain(kind: JsonType, value: Any, *, by_alias: bool) -> Any:
+    return kind.serializer.to_python(value, mode="json", by_alias=by_alias, round_trip=not by_alias, warnings=False)
 
 
 @contextmanager
@@ -103,17 +103,16 @@ def faults(error: ValidationError) -> list[tuple[str, str]]:
 def is_unreadable(value: Any) -> bool:
     """Whether a model in the value cannot be read back from its JSON by its own class."""
 
-    def read(model: Any) -> None:
-        kind = json_type(type(model))
-        read_back(kind, ResultWriter(kind, "", by_alias=False).write(model)[1])
+    def read(kind: JsonType, model: Any) -> None:
+        read_back(kind, json_text(_plain(kind, model, by_alias=False)))
 
     return _fails_in(value, read)
 
 
-def _fails_in(value: Any, call: Callable[[Any], object]) -> bool:
+def _fails_in(value: Any, call: Callable[[JsonType, Any], object]) -> bool:
     """Whether a call for a model or dataclass in the value fails, or another part of it cannot be written."""
     if has_class(value):
-        return fails(lambda: call(value))
+        return fails(lambda: call(json_type(type(value)), value))
     if isinstance(value, _CONTAINERS):
         return any(_fails_in(part, call) for _, part in parts(value))
     return fails(lambda: json_text(to_jsonable_python(value, bytes_mode="base64")))
