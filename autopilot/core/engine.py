@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Awaitable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -273,7 +273,11 @@ class Engine:
             )
             steps = StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
         if refusal is not None:
-            return await self._end(held, Result.failure(refusal), 0.0)
+            result = Result.failure(refusal)
+            if steps is not None:  # what a retry has executed since it began these steps again stays executed
+                left = {"round": steps.records.rounds.number, "failed_steps": tuple(steps.records.pending())}
+                result = replace(result, fields=result.fields | left)
+            return await self._end(held, result, 0.0)
         began = clock.monotonic()
         attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
         unused = [] if payload is None else [payload.value]
