@@ -19,7 +19,7 @@ def retry_plan(run: WorkflowRun, steps: Sequence[StepRecord]) -> RetryPlan | Non
     doubtful = doubtful_steps(run, steps)
     again = _recorded(retried_steps(run, steps, [step.key for step in doubtful]), steps)
     cause = _cause(again)
-    after = [] if cause is None else [step for step in again if _began_after(step, cause)]
+    after = [] if cause is None else _begun_after(cause, again, steps)
     return RetryPlan(
         begins_again=[readable_key(step.key) for step in again],
         after=[readable_key(step.key) for step in after],
@@ -37,11 +37,8 @@ def failed_step(run: WorkflowRun, steps: Sequence[StepRecord]) -> StepRecord | N
     # A run that an older Autopilot recorded does not name its failed steps; the error it ended with is the step's.
     same_error = (each for each in steps if (each.error_type, each.error) == (run.error_type, run.error))
     failed = _recorded(run.failed_steps, steps) if run.failed_steps else list(same_error)
-    if (cause := _cause(failed)) is None:
-        return None
-    within = _recorded(cause.failed_within, steps)
-    innermost = (step for step in within if step.status in _UNSUCCESSFUL and not step.failed_within)
-    return next(innermost, cause)
+    cause = _cause(failed)
+    return None if cause is None else _innermost(cause, steps)
 
 
 def _recorded(digests: Sequence[str], steps: Sequence[StepRecord]) -> list[StepRecord]:
@@ -58,10 +55,24 @@ def _cause(again: Sequence[StepRecord]) -> StepRecord | None:
     return max(failed, key=lambda step: step.round, default=None)
 
 
-def _began_after(step: StepRecord, cause: StepRecord) -> bool:
-    if step is cause or cause.ended_at is None or key_digest(step.key) in cause.failed_within:
-        return False
-    return _last_begun(step) >= cause.ended_at
+def _innermost(cause: StepRecord, steps: Sequence[StepRecord]) -> StepRecord:
+    """The step in the body of ``cause`` at which its failure began."""
+    within = _recorded(cause.failed_within, steps)
+    return next((step for step in within if step.status in _UNSUCCESSFUL and not step.failed_within), cause)
+
+
+def _begun_after(cause: StepRecord, again: Sequence[StepRecord], steps: Sequence[StepRecord]) -> list[StepRecord]:
+    """Those of the steps that began after the failure: not other failures in the body of ``cause``, which led to it."""
+    first, within = _innermost(cause, steps), set(cause.failed_within)
+
+    def began_after(step: StepRecord) -> bool:
+        if step.status not in _UNSUCCESSFUL:
+            return first.ended_at is not None and _last_begun(step) >= first.ended_at
+        if step is cause or key_digest(step.key) in within:
+            return False
+        return cause.ended_at is not None and _last_begun(step) >= cause.ended_at
+
+    return [step for step in again if began_after(step)]
 
 
 def _last_begun(step: StepRecord) -> datetime:

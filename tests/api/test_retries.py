@@ -289,6 +289,45 @@ async def test_after_a_retry_a_compensation_is_ordered_by_its_last_try(
     assert detail["retry"]["after"] == ["cancel_order"]
 
 
+async def test_a_compensation_within_a_step_ran_after_the_failure_in_it(
+    api: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
+) -> None:
+    within = tuple(key_digest(key) for key in ("order/charge", "order/cancel"))
+    records = [
+        a_record("order/charge", clock, 1, 2),
+        a_record("order/cancel", clock, 3, 4, "success"),
+        a_record("order", clock, 0, 5, failed_within=within),
+        a_record("notify", clock, 6, 7, "success"),
+    ]
+    again = ["order", "order/charge", "order/cancel", "notify"]
+    path = await failed_run(process_store, make_run, clock, records, again)
+
+    detail = await detail_of(api, path)
+
+    assert detail["failed_step"] == "order/charge"
+    assert detail["retry"] == {"begins_again": again, "after": ["order/cancel", "notify"], "interrupted": []}
+
+
+async def test_a_retry_that_was_cancelled_is_not_made_again(
+    api: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
+) -> None:
+    records = [a_record("charge", clock, 0, 1, "success", round=2), a_record("load", clock, 0, 1)]
+    fields = {"status": RunStatus.CANCELLED, "round": 2}
+    path = await failed_run(process_store, make_run, clock, records, ["charge", "load"], **fields)
+
+    assert (await detail_of(api, path))["retry"]["begins_again"] == ["load"]
+
+
+async def test_a_run_of_an_older_autopilot_failed_at_the_step_with_its_error(
+    api: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
+) -> None:
+    records = [a_record("warn", clock, 0, 1, error="caught"), a_record("load", clock, 1, 2)]
+    fields = {"error": "full", "error_type": "OSError"}
+    path = await failed_run(process_store, make_run, clock, records, [], **fields)
+
+    assert (await detail_of(api, path))["failed_step"] == "load"
+
+
 async def test_a_result_that_could_not_be_recorded_needs_the_same_confirmation(
     api: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:
