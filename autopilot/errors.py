@@ -315,7 +315,8 @@ class StepFailed(StepError):
         self.classes = tuple(classes)
         """The names of the classes that the exception had, with their modules, most derived first."""
         self.raised_at = 0
-        """How many steps the execution had asked for when this was raised."""
+        self.raised_in: object = None
+        """When in the execution, and in which line of its code, this was raised."""
         self.trace = ""
         """The text of the original's traceback; in the attempt in which it was raised."""
 

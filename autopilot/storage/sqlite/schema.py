@@ -151,6 +151,7 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
         "ALTER TABLE steps ADD COLUMN round INTEGER NOT NULL DEFAULT 1",
         "ALTER TABLE steps ADD COLUMN error_classes TEXT",  # JSON
         "ALTER TABLE steps ADD COLUMN failed_within TEXT",  # JSON
+        "ALTER TABLE steps ADD COLUMN compensations TEXT",  # JSON
         "ALTER TABLE steps ADD COLUMN history TEXT",  # JSON
     ),
 )
