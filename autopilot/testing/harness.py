@@ -67,11 +67,11 @@ class Harness:
             kill_at: the moment at which the instance is killed, such as ``"after body check"``, ``"before commit step
                 check success"``, ``"after commit start"``, ``"before commit end"``; or its number in
                 ``trace.moments``.
-            shut_down_at: the moment at which it is told to end, as by SIGTERM: it stops at its next ``await`` and
-                gives the run free, which is returned as ``running``.
+            shut_down_at: the moment at which it gets SIGTERM: it stops at its next ``await`` and releases the run,
+                which is returned as ``running``.
 
         Raises:
-            InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger goes on.
+            InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger continues.
             PayloadError, ConfigInvalid: as :meth:`BaseWorkflow.run`.
         """
         return _run_of(
@@ -102,7 +102,7 @@ class Harness:
         )
 
     async def resume(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
-        """Go on with a run that nobody holds, as ``/runs/{id}/continue`` does; any other is returned as it is.
+        """Continue a run that nobody holds, as ``/runs/{id}/continue`` does; any other is returned as it is.
 
         Raises:
             RunNotFound: there is no such run.
