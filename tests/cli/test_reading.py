@@ -175,6 +175,14 @@ def test_runs_are_filtered(invoke: Invoke, arguments: tuple[str, ...], found: li
     assert (page["next_cursor"] is None) == (arguments != ("--limit", "1"))
 
 
+@pytest.mark.parametrize("until", ("2h", "3h"))
+def test_a_time_that_ends_before_it_begins_is_refused(invoke: Invoke, until: str) -> None:
+    listed = invoke("runs", "--since", "2h", "--until", until)
+
+    assert (listed.exit_code, listed.stdout) == (2, "")
+    assert listed.stderr == "autopilot: --until: it must be a shorter time ago than --since\n"
+
+
 def test_a_list_of_no_runs_says_where_there_are_none(invoke: Invoke) -> None:
     listed = invoke("runs", "digest", "--status", "paused")
 
