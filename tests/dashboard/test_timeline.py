@@ -8,7 +8,7 @@ from autopilot.api.run_detail import run_detail
 from autopilot.core.store import StepRecord
 from autopilot.dashboard.charts import nice_top
 from autopilot.dashboard.timeline import Timeline, TimeScale, timeline
-from autopilot.models import RunStatus, StepStatus, TriggerType, WorkflowRun
+from autopilot.models import RunAttempt, RunStatus, StepStatus, TriggerType, WorkflowRun
 from autopilot.settings import load_settings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -98,3 +98,23 @@ def test_where_more_steps_began_the_bar_is_higher() -> None:
 )
 def test_a_scale_ends_at_a_round_number_that_nothing_exceeds(value: float, top: float) -> None:
     assert nice_top(value) == pytest.approx(top)
+
+
+def test_the_bar_of_an_attempt_ends_with_the_attempt() -> None:
+    run = WorkflowRun(
+        id="a",
+        workflow_id="shop",
+        status=RunStatus.SUCCESS,
+        trigger_type=TriggerType.HTTP,
+        started_at=NOON,
+        completed_at=at(10),
+        attempt=2,
+        attempts=(
+            RunAttempt(number=1, started_at=at(0), ended_at=at(4), ending="released"),
+            RunAttempt(number=2, started_at=at(5), ended_at=at(10), ending=RunStatus.SUCCESS),
+        ),
+    )
+
+    shown = timeline(run_detail(run, [], load_settings({}), defined=True), at(10), page=None, only_failed=False)
+
+    assert [(row.span.x, row.span.width) for row in shown.attempts] == [(0, 40), (50, 50)]
