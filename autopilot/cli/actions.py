@@ -32,7 +32,7 @@ from autopilot.errors import AutopilotError
 from autopilot.models import RunStatus, WorkflowRun
 
 _WAIT_SECONDS = 300.0
-"""How long to wait for the end of a run behind an API, which goes on by itself afterwards."""
+"""How long to wait for the end of a run behind an API, which then continues without the command."""
 
 _WAIT_FOR_EACH_SECONDS = 5.0
 """The same for each of many runs."""
@@ -178,7 +178,7 @@ def _outcome_text(outcome: RetryOutcome) -> Text:
 
 
 def _counted(outcomes: list[RetryOutcome]) -> str:
-    """How many retries had which outcome: ``2 success, 1 failed``."""
+    """The number of retries by outcome: ``2 success, 1 failed``."""
     counts = Counter(
         "not retried" if outcome.error is not None else outcome.status.value if outcome.status else "in progress"
         for outcome in outcomes

@@ -11,7 +11,6 @@ from autopilot.api.actions import RunActions
 from autopilot.api.context import ApiContext
 from autopilot.api.log_lines import LogLine, log_line
 from autopilot.api.queries import find_workflow, read_run, read_step
-from autopilot.api.schemas import RunDetail, StepDetail
 from autopilot.api.tracebacks import SourceLocation, locate_last_error
 from autopilot.dashboard.formatting import pretty_json
 from autopilot.dashboard.forms import WAIT_SECONDS, read_checked_form
@@ -59,7 +58,7 @@ class RunPages:
         name, run_id = request.path_params["name"], request.path_params["run_id"]
         entry = await find_workflow(self._context, name)
         detail = await read_run(self._context, name, run_id)
-        step = _cause(detail)
+        step = next((step for step in detail.steps if step.key == detail.failed_step), None)
         return self._renderer.page(
             request,
             "run.html",
@@ -129,10 +128,6 @@ class RunPages:
             status = 409 if isinstance(error, RunStateConflict) else 502
             return await self.show(request, problem=str(error), status=status)
         return redirect(request, f"/workflows/{name}/runs/{accepted.run_id}?did={action}")
-
-
-def _cause(detail: RunDetail) -> StepDetail | None:
-    return next((step for step in detail.steps if step.key == detail.failed_step), None)
 
 
 def _shown(value: object) -> tuple[str, int]:

@@ -71,7 +71,7 @@ async def read_trigger(request: Request) -> TriggerRequest:
 
 
 def identify(headers: Headers) -> tuple[TriggerType, Trigger]:
-    """What the headers of a request say of its trigger."""
+    """The type of a request's trigger and its identity, from the headers."""
     kind, trigger = _by_sender(headers)
     if (rerun_of := headers.get(RERUN_HEADER)) is not None:
         if not is_run_id(rerun_of):

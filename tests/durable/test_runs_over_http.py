@@ -2,12 +2,13 @@
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from autopilot import TriggerType
+from autopilot.core.run_log import use_store
 from autopilot.core.store import Store
 from autopilot.testing import InstanceKilled
 from autopilot.testing.instance import Instance
@@ -24,14 +25,11 @@ def fragile(serve: Serve, default_store: Store, monkeypatch: pytest.MonkeyPatch)
     return serve("tests.durable.served:Fragile")
 
 
-async def orphan(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
+async def orphan(store: Store) -> str:
     """A run whose instance was killed in the body of ``b``."""
-    with monkeypatch.context() as patched:
-        instance = Instance(store, kill_at="before body b")
-        patched.setattr("autopilot.core.run_log.get_run_log_service", lambda: instance.store)
-        patched.setattr("autopilot.core.run_log.get_run_journal", lambda: instance.store)
-        with pytest.raises(InstanceKilled):
-            await equipped(Fragile(), probe=instance).run(TriggerType.HTTP, {})
+    instance = Instance(store, kill_at="before body b")
+    with use_store(cast("Store", instance.store)), pytest.raises(InstanceKilled):
+        await equipped(Fragile(), probe=instance).run(TriggerType.HTTP, {})
     (run,) = (await store.list_runs("fragile"))[0]
     return run.id
 
@@ -83,7 +81,7 @@ async def test_a_run_that_succeeded_cannot_be_retried(
 async def test_a_run_at_work_elsewhere_cannot_be_retried_and_a_continuation_is_told_to_wait(
     fragile: httpx.AsyncClient, default_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = await orphan(default_store, monkeypatch)
+    run_id = await orphan(default_store)
 
     assert_error(await fragile.post(f"/runs/{run_id}/retry"), 409, "run_state_conflict")
     held = await fragile.post(f"/runs/{run_id}/continue")
@@ -96,7 +94,7 @@ async def test_a_run_at_work_elsewhere_cannot_be_retried_and_a_continuation_is_t
 async def test_an_orphan_is_continued(
     fragile: httpx.AsyncClient, default_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run_id = await orphan(default_store, monkeypatch)
+    run_id = await orphan(default_store)
     end_leases(tmp_path / "runs.db")
     monkeypatch.setattr(Fragile, "is_well", True)
     continued = await fragile.post(f"/runs/{run_id}/continue")
