@@ -1,4 +1,4 @@
-"""What ``execute`` is given: the run it is part of and the means to work with."""
+"""The argument of ``execute``: its run, and the means to work with."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta

@@ -91,8 +91,8 @@ class ConfigInvalid(ConfigurationError):
     """Values of a workflow's ``Config`` are missing or wrong; ``fields`` names each with its variable and reason."""
 
     def __init__(self, workflow: str, fields: Sequence[tuple[str, str, str]]) -> None:
-        told = "; ".join(f"{field}: {reason} (set {variable})" for field, variable, reason in fields)
-        super().__init__(f"configuration of workflow {workflow}: {told}")
+        problems = "; ".join(f"{field}: {reason} (set {variable})" for field, variable, reason in fields)
+        super().__init__(f"configuration of workflow {workflow}: {problems}")
         self.workflow = workflow
         self.fields = tuple(fields)
 
@@ -108,9 +108,11 @@ class PayloadInvalid(PayloadError):
     """
 
     def __init__(self, workflow: str, details: Sequence[dict[str, Any]]) -> None:
-        told = "; ".join(f"{'.'.join(str(part) for part in d['loc']) or 'payload'}: {d['msg']}" for d in details[:5])
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in d['loc']) or 'payload'}: {d['msg']}" for d in details[:5]
+        )
         more = f" (and {len(details) - 5} more)" if len(details) > 5 else ""
-        super().__init__(f"payload of workflow {workflow}: {told}{more}")
+        super().__init__(f"payload of workflow {workflow}: {problems}{more}")
         self.workflow = workflow
         self.details = tuple(details)
 
@@ -137,7 +139,7 @@ class NonRetryable(Exception):
 
 
 class ResultError(AutopilotError, NonRetryable):
-    """What the workflow's code returned cannot be recorded."""
+    """The value that the workflow's code returned cannot be recorded."""
 
 
 class ResultInvalid(ResultError):
@@ -215,7 +217,7 @@ class RunNotFound(RunError):
 
 
 class RunStateConflict(RunError):
-    """What was asked does not go with the status that the run has."""
+    """The status of the run forbids the action."""
 
     def __init__(self, run_id: str, status: str, asked: str) -> None:
         super().__init__(f"run {run_id} is {status}: it cannot be {asked}")
@@ -315,7 +317,8 @@ class StepFailed(StepError):
         self.classes = tuple(classes)
         """The names of the classes that the exception had, with their modules, most derived first."""
         self.raised_at = 0
-        """How many steps the execution had asked for when this was raised."""
+        self.raised_in: object = None
+        """When in the execution, and in which line of its code, this was raised."""
         self.trace = ""
         """The text of the original's traceback; in the attempt in which it was raised."""
 

@@ -51,6 +51,6 @@ def answer_exception(error: Exception) -> Response:
 
 def answer_invalid(errors: list[dict[str, Any]]) -> Response:
     """The answer to a call with invalid parameters; it does not repeat their values."""
-    details = [{name: fault[name] for name in ("type", "loc", "msg")} for fault in errors]
-    message = "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in details[:5])
+    details = [{name: error[name] for name in ("type", "loc", "msg")} for error in errors]
+    message = "; ".join(f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}" for error in details[:5])
     return error_response(422, "request_invalid", message, details)

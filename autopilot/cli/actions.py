@@ -35,7 +35,7 @@ from autopilot.models import RunStatus, WorkflowRun
 from autopilot.text import visible
 
 _WAIT_SECONDS = 300.0
-"""How long to wait for the end of a run behind an API, which goes on by itself afterwards."""
+"""How long to wait for the end of a run behind an API, which then continues without the command."""
 
 _WAIT_FOR_EACH_SECONDS = 5.0
 """The same for each of many runs."""

@@ -11,7 +11,7 @@ from autopilot.api.context import ApiContext
 from autopilot.api.run_detail import run_detail
 from autopilot.api.schemas import RunAccepted, RunDetail, RunPage, summary_of
 from autopilot.api.workflow_client import WorkflowClient
-from autopilot.cli.bundle import load_bundle
+from autopilot.cli.bundle import defines_workflow, load_bundle
 from autopilot.cli.exits import CommandFailed, ExitCode, refusal
 from autopilot.cli.main_module import function_names
 from autopilot.core.clock import SystemClock, random_id
@@ -51,10 +51,11 @@ class LocalRuns:
         if self._has_history:
             runs, cursor = await get_run_archive().find_runs(wanted, limit=limit, start_after=start_after)
             page = RunPage(runs=[summary_of(run) for run in runs], next_cursor=cursor)
-        if not page.runs and wanted.workflow_id is not None and wanted.workflow_id not in await self.workflow_names():
+        name = wanted.workflow_id
+        if not (page.runs or name is None or name in await self.workflow_names() or self._defines(name)):
             raise CommandFailed(
                 ExitCode.NOT_FOUND,
-                f"unknown workflow {wanted.workflow_id!r}: {self._source} does not define it, and it has no runs in "
+                f"unknown workflow {name!r}: {self._source} does not define it, and it has no runs in "
                 f"{self.description}",
             )
         return page
@@ -128,6 +129,10 @@ class LocalRuns:
                 new_id=random_id,
             )
         )
+
+    def _defines(self, workflow: str) -> bool:
+        # Not all of it is in the text: a workflow can have another name than its function, or its line be in a loop.
+        return self._source.is_file() and defines_workflow(self._source, workflow)
 
     def _names_in_source(self) -> set[str]:
         # main.py is not imported: runs can be read while the code is broken.

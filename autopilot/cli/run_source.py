@@ -1,4 +1,4 @@
-"""Where commands find runs and act on them: this machine, or a deployed API."""
+"""The source of runs for commands: this machine, or a deployed API."""
 
 import asyncio
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ class WorkflowTotals(BaseModel):
 
 
 def has_failed(status: RunStatus | None) -> bool:
-    """Whether a run in this status ended without doing its work."""
+    """Return True if a run in this status ended without doing its work."""
     return status in {RunStatus.FAILED, RunStatus.CANCELLED}
 
 

@@ -131,7 +131,7 @@ class Attempt:
         """Begin the next round of the run, after a pause."""
         if self._steps is not None:
             records = self._steps.records
-            await records.begin_round(records.without_doubtful(self._steps.digests(step_failures(error))))
+            await records.begin_round(records.without_doubtful(self._steps.consequences.digests(step_failures(error))))
         if delay:
             await self._clock.sleep(delay)
 
@@ -140,9 +140,8 @@ class Attempt:
         if self._steps is None:
             return {}
         failures, records = step_failures(error), self._steps.records
-        again = [] if error is None else [*records.pending(), *self._steps.digests(failures)]
-        if failures:
-            again += records.closure(self._steps.begun_after(failures))
+        again = [] if error is None else records.pending()
+        again += [*self._steps.consequences.digests(failures), *self._steps.consequences.compensations(failures)]
         return {"round": records.rounds.number, "failed_steps": tuple(dict.fromkeys(again))[:FAILED_STEPS_KEPT]}
 
     async def _result_of(self, work: Coroutine[Any, Any, Any]) -> Result:
@@ -174,15 +173,12 @@ class Attempt:
     def _delay_after(self, error: BaseException | None, tries: int) -> float | None:
         if error is None or self.release_reason is not None or self._is_over_deadline:
             return None
-        if is_final(error, self._retry) or self._has_compensated(error):
+        if is_final(error, self._retry) or (
+            self._steps is not None and self._steps.consequences.compensations(step_failures(error))
+        ):
             return None
         delay = retry_delay(self._retry, tries, self._runtime.random)
         return delay if delay is not None and self._clock.monotonic() + delay < self._deadline else None
-
-    def _has_compensated(self, error: BaseException) -> bool:
-        """Whether steps began after the failure that ended the execution: begun again, it would go another way."""
-        failures = step_failures(error)
-        return self._steps is not None and bool(failures) and bool(self._steps.begun_after(failures))
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
         if self._steps is not None:

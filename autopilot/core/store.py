@@ -198,6 +198,9 @@ class StepRecord:
     """The names of the error's class and its bases, with their modules, most derived first."""
     failed_within: tuple[str, ...] = ()
     """The digests of the keys of the steps in its body whose failures failed it: a retry begins them again too."""
+    compensations: tuple[str, ...] = ()
+    """The digests of the keys of the steps that began because of those failures: only a person's retry begins them, and
+    this one, again."""
     history: tuple[StepTry, ...] = ()
     """The last tries that ended, oldest first; at most :data:`TRIES_KEPT`."""
 

@@ -8,9 +8,9 @@ import json
 import re
 from typing import Any
 
-from autopilot.base_workflow import BaseWorkflow
+from autopilot.base_workflow import BaseWorkflow, engine_of
 from autopilot.bundle import Bundle
-from autopilot.core.runs.schema import WorkflowSchema, type_arguments
+from autopilot.core.runs.schema import WorkflowSchema
 from autopilot.errors import PayloadError, WorkflowInvalid
 from autopilot.models import MAX_SCHEDULE_DEADLINE_SECONDS, Schedule, WorkflowManifest
 from autopilot.provisioning.configuration import ConfigVariables, config_variables_of
@@ -112,7 +112,8 @@ def _workflow(function: str, workflow: type[BaseWorkflow[Any, Any]], config: Con
         "memory": manifest.memory,
         "min_instances": manifest.min_instances,
         "schedules": {
-            schedule.name: _schedule(manifest, schedule, _payload_schema(workflow)) for schedule in manifest.schedules
+            schedule.name: _schedule(manifest, schedule, engine_of(workflow()).schema)
+            for schedule in manifest.schedules
         },
         "secrets": {name: {"required": required} for name, required in config.secret.items()},
         "timeout_seconds": manifest.timeout_seconds,
@@ -137,10 +138,6 @@ def _schedule(manifest: WorkflowManifest, schedule: Schedule, schema: WorkflowSc
         "retries": schedule.retries,
         "time_zone": schedule.time_zone,
     }
-
-
-def _payload_schema(workflow: type[BaseWorkflow[Any, Any]]) -> WorkflowSchema:
-    return WorkflowSchema(workflow.manifest.name, *type_arguments(workflow, BaseWorkflow, (dict[str, Any], Any)))
 
 
 def _firestore() -> dict[str, Any]:

@@ -309,7 +309,7 @@ class BaseStore(Store):
 
     @abstractmethod
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
-        """How many runs of a workflow are in each status."""
+        """The number of runs of a workflow in each status."""
 
     @abstractmethod
     async def _read_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
@@ -326,5 +326,5 @@ class BaseStore(Store):
 
 
 def _are_ids(workflow_id: str, run_id: str) -> bool:
-    """Whether there can be such a run: a malformed id is simply unknown."""
+    """Return True if there can be such a run; a malformed id is unknown and not an error."""
     return is_workflow_name(workflow_id) and is_run_id(run_id)

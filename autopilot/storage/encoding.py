@@ -58,6 +58,7 @@ def encode_step(step: StepRecord) -> Fields:
         "status": step.status.value,
         "error_classes": _text(step.error_classes),
         "failed_within": _text(step.failed_within),
+        "compensations": _text(step.compensations),
         "history": _HISTORY.dump_json(step.history, exclude_none=True).decode() if step.history else None,
     }
 
@@ -66,7 +67,7 @@ def decode_step(fields: Mapping[str, Any]) -> StepRecord:
     """The step that :func:`encode_step` encoded; other fields are left out."""
     values = {name: fields[name] for name in STEP_FIELDS if fields.get(name) is not None}
     values["status"] = StepStatus(fields["status"])
-    for name in ("error_classes", "failed_within"):
+    for name in ("error_classes", "failed_within", "compensations"):
         if name in values:
             values[name] = tuple(json.loads(values[name]))
     if "history" in values:

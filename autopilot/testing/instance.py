@@ -34,7 +34,7 @@ class InstanceKilled(BaseException):
 
 @dataclass(slots=True)
 class Trace:
-    """What an instance, or several, did."""
+    """The record of what an instance, or several, did."""
 
     moments: list[str] = field(default_factory=list)
     """``before`` or ``after``, then ``body <key>`` or ``commit <what>``; see :meth:`Harness.run`."""
@@ -63,7 +63,7 @@ class Instance(StepProbe):
     Args:
         store: what it would use if nobody looked.
         kill_at: the moment that it does not survive: by its text, the first such; or by its number, from 0.
-        shut_down_at: the moment at which it is told to end, as by SIGTERM.
+        shut_down_at: the moment at which it gets SIGTERM.
         lease: instead of the lease that the engine asks for.
     """
 

@@ -43,20 +43,25 @@ def failure_of(record: StepRecord) -> StepFailed:
     if record.status is StepStatus.INTERRUPTED:
         return interrupted(record.key)
     kind = next((_KINDS[name] for name in record.error_classes[:1] if name in _KINDS), StepFailed)
+    if error_type != kind.__name__:  # a fan-out's: the first class is that of an item's error
+        kind = StepFailed
     return kind(record.key, error_type, error, classes=record.error_classes)
 
 
-def step_failures(error: BaseException | None) -> list[StepFailed]:
+def step_failures(error: BaseException | None, handled: BaseException | None = None) -> list[StepFailed]:
     """The failures of steps that an error goes back to.
 
     Its causes are followed, else the errors in whose handling it was raised, and the parts of groups; each path ends at
     its first failure of a step.
+
+    Args:
+        handled: the error in whose handling the body that raised ``error`` was begun: it is none of its causes.
     """
-    return list(dict.fromkeys(_walk(error)))
+    return list(dict.fromkeys(_walk(error, {id(handled)})))
 
 
-def _walk(error: BaseException | None) -> Iterator[StepFailed]:
-    left, seen = [error], set[int]()
+def _walk(error: BaseException | None, seen: set[int]) -> Iterator[StepFailed]:
+    left = [error]
     while left:
         current = left.pop()
         if current is None or id(current) in seen:

@@ -105,9 +105,11 @@ class FanOut(Generic[T]):
         if self._is_out_of_reach() or (recorded is not None and recorded.status is StepStatus.FAILED):
             failed = self._failed(result)
             if recorded is None:
-                record = self._steps.failure_record(self._key, failed, 1, began, (), result=text)
+                record = self._steps.failure_record(self._key, failed, (failed,), 1, began, result=text)
                 await self._steps.records.record(record)
-            raise self._steps.raised(failed)
+            else:
+                await self._steps.consequences.settle()
+            raise self._steps.consequences.raised(failed)
         if left_out and recorded is None:
             record = self._steps.step_record(self._key, StepStatus.SUCCESS, 1, began, result=text)
             await self._steps.records.record(record)

@@ -107,6 +107,11 @@ class StepRecords:
         """The latest record of a step."""
         return self._known.get(key)
 
+    def has_result(self, key: str) -> bool:
+        """Whether a step has succeeded, and need not be executed again."""
+        record = self.find(key)
+        return record is not None and record.status is StepStatus.SUCCESS
+
     async def record(self, step: StepRecord) -> StepRecord:
         """Commit a record; what is recorded of the step then.
 
@@ -181,6 +186,18 @@ class StepRecords:
         digests: dict[str, None] = {}
         for key in keys:
             digests[key_digest(key)] = None
-            if (record := self._known.get(key)) is not None:
+            if (record := self.find(key)) is not None:
                 digests.update(dict.fromkeys(record.failed_within))
         return list(digests)
+
+    def whole(self, keys: Iterable[str]) -> list[str]:
+        """The digests of these steps and of all steps within their bodies that are recorded."""
+        if not (wanted := tuple(keys)):
+            return []
+        scopes = tuple(f"{key}/" for key in wanted)
+        return [key_digest(key) for key in (*wanted, *(key for key in self._known if key.startswith(scopes)))]
+
+    def compensations(self, keys: Iterable[str]) -> list[str]:
+        """The digests of the steps that began because of failures within the bodies of these steps."""
+        records = (self.find(key) for key in keys)
+        return [digest for record in records if record is not None for digest in record.compensations]

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import inspect
 import math
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.annotations import function_of
+from autopilot.core.steps.consequences import Consequences
 from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
@@ -26,7 +28,7 @@ from autopilot.core.steps.scope import Scope, StepCall, current_scope
 from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
 from autopilot.core.tasks import is_closing
-from autopilot.errors import MapFailed, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
+from autopilot.errors import ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
 from autopilot.models import Retry, StepStatus
 from autopilot.observability import traceback_text
 
@@ -88,8 +90,7 @@ class StepRunner:
         self._probe = runtime.probe
         self._deadline = deadline
         self._grace = grace
-        self._asked = 0
-        self._first_asked: dict[str, int] = {}
+        self.consequences = Consequences(self.records)
         self.root = Scope(self)
 
     @asynccontextmanager
@@ -100,7 +101,7 @@ class StepRunner:
             StepNotAwaited: the execution succeeded, and a step that it asked for was not awaited.
         """
         self.root = Scope(self)
-        self._first_asked.clear()
+        self.consequences = Consequences(self.records)
         async with self._in_scope(self.root):
             yield
 
@@ -141,9 +142,12 @@ class StepRunner:
 
     def call(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> StepCall[T]:
         """``work`` as a call of the code that is running here: it is cancelled when that code ends."""
-        self._asked += 1
-        self._first_asked.setdefault(key, self._asked)
-        return self._scope().call(key, work())
+        self.consequences.ask(key)
+        return self._scope().call(key, self._begun(work))
+
+    async def _begun(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self.consequences.line()
+        return await work()
 
     def step(
         self, key: str, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions
@@ -155,24 +159,6 @@ class StepRunner:
         """
         step = Step(key, body, args, kwargs, options, result_type(key, body, options.returns))
         return self.call(key, lambda: self._outcome(step))
-
-    def begun_after(self, failures: Sequence[StepFailed]) -> list[str]:
-        """The full keys of the steps that this execution asked for only after all of these failures were raised."""
-        raised_at = max((failure.raised_at for failure in failures), default=self._asked)
-        return [key for key, asked in self._first_asked.items() if asked > raised_at]
-
-    def digests(self, failures: Sequence[StepFailed]) -> list[str]:
-        """The digests of the keys of the steps that must begin again for these failures to be over."""
-        keys = [failure.step for failure in failures]
-        for failure in failures:
-            if isinstance(failure, MapFailed):
-                keys += [item.key for item in failure.result.items if item.status != "success"]
-        return self.records.closure(keys)
-
-    def raised(self, failure: StepFailed) -> StepFailed:
-        """``failure``, to be raised here and now."""
-        failure.raised_at = self._asked
-        return failure
 
     def step_record(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: Any) -> StepRecord:
         """A record of a step by this attempt, in its round."""
@@ -188,20 +174,27 @@ class StepRunner:
         )
 
     def failure_record(
-        self, key: str, error: BaseException, tries: int, began: datetime, history: Sequence[StepTry], **fields: Any
+        self,
+        key: str,
+        error: BaseException,
+        failures: Sequence[StepFailed],
+        tries: int,
+        began: datetime,
+        **fields: Any,
     ) -> StepRecord:
-        """The record of a step that failed for good."""
+        """The record of a step that failed for good, because of these failures of others."""
         error_type, text, classes = failure_fields(error)
+        was_cut_off = isinstance(error, StepInterrupted) and error.step == key
         return self.step_record(
             key,
-            StepStatus.INTERRUPTED if isinstance(error, StepInterrupted) else StepStatus.FAILED,
+            StepStatus.INTERRUPTED if was_cut_off else StepStatus.FAILED,
             tries,
             began,
             error=text,
             error_type=error_type,
             error_classes=classes,
-            failed_within=tuple(self.digests(step_failures(error))),
-            history=tuple(history),
+            failed_within=tuple(self.consequences.digests(failures)),
+            compensations=tuple(self.consequences.compensations(failures)),
             **fields,
         )
 
@@ -217,7 +210,9 @@ class StepRunner:
             if step.is_at_most_once:
                 # Sealed before anything is said of it: whatever its body still does elsewhere, the answer stays this.
                 known = await self.records.record(
-                    self.failure_record(step.key, interrupted(step.key), known.tries, known.started_at, known.history)
+                    self.failure_record(
+                        step.key, interrupted(step.key), (), known.tries, known.started_at, history=known.history
+                    )
                 )
             else:
                 known = None
@@ -225,7 +220,8 @@ class StepRunner:
             return await _Tries(self, step).execute()
         if known.status is StepStatus.SUCCESS:
             return step.results.decode(known)
-        raise self.raised(failure_of(known))
+        await self.consequences.settle()
+        raise self.consequences.raised(failure_of(known))
 
     async def call_body(self, step: Step, slot: Slot | None) -> Any:
         """Execute the body once, in a scope of its own.
@@ -288,9 +284,12 @@ class StepRunner:
         if not self.has_time:
             raise self.records.stop(AT_THE_DEADLINE)
 
-    def delay_after(self, error: BaseException, tries: int, retry: Retry) -> float | None:
-        """The pause in seconds before a step is tried again; None: it is not."""
-        delay = None if is_final(error, retry) else retry_delay(retry, tries, self._random)
+    def delay_after(
+        self, error: BaseException, failures: Sequence[StepFailed], tries: int, retry: Retry
+    ) -> float | None:
+        """The pause in seconds before a step is tried again that failed because of these failures; None: it is not."""
+        is_over = is_final(error, retry) or bool(self.consequences.compensations(failures))
+        delay = None if is_over else retry_delay(retry, tries, self._random)
         return None if delay is None or self.clock.monotonic() + delay >= self._deadline else delay
 
 
@@ -330,7 +329,7 @@ class _Tries:
         Raises:
             StepFailed: it failed for good, and that is recorded.
         """
-        tries = 0
+        tries, handled = 0, sys.exception()
         while True:
             tries += 1
             began, result, error = await self._try()
@@ -344,11 +343,12 @@ class _Tries:
                     started_at=began, ended_at=ended, error=cut_error(text, _TRY_ERROR_LIMIT), error_type=error_type
                 )
             )
-            delay = self._runner.delay_after(error, tries, self._step.options.retry)
+            failures = step_failures(error, handled)
+            delay = self._runner.delay_after(error, failures, tries, self._step.options.retry)
             self._log(error, delay)
             if delay is None:
-                raise await self._fail(error)
-            self._runner.records.begin_again(self._runner.digests(step_failures(error)))
+                raise await self._fail(error, failures)
+            self._runner.records.begin_again(self._runner.consequences.digests(failures))
             await self._runner.clock.sleep(delay)
 
     async def _try(self) -> tuple[datetime, Any, BaseException | None]:
@@ -376,7 +376,7 @@ class _Tries:
         encoded = self._encode(result)
         if isinstance(encoded, ResultError):
             self._log(encoded, None)
-            raise await self._fail(encoded)
+            raise await self._fail(encoded, ())
         recorded = await self._record(StepStatus.SUCCESS, self._history[0].started_at, result=encoded.text)
         # Somebody else's success, if that was recorded first.
         return encoded.value if recorded.result == encoded.text else self._step.results.decode(recorded)
@@ -387,11 +387,11 @@ class _Tries:
         except ResultError as error:
             return error
 
-    async def _fail(self, error: BaseException) -> StepFailed:
-        began = self._history[0].started_at
-        record = self._runner.failure_record(self._step.key, error, self._counted, began, self._history)
+    async def _fail(self, error: BaseException, failures: Sequence[StepFailed]) -> StepFailed:
+        began, history = self._history[0].started_at, tuple(self._history)
+        record = self._runner.failure_record(self._step.key, error, failures, self._counted, began, history=history)
         recorded = await self._runner.records.record(record)
-        failure = self._runner.raised(failure_of(recorded))
+        failure = self._runner.consequences.raised(failure_of(recorded))
         failure.trace = traceback_text(error)
         return failure
 

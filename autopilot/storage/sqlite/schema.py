@@ -151,10 +151,11 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
         "ALTER TABLE steps ADD COLUMN round INTEGER NOT NULL DEFAULT 1",
         "ALTER TABLE steps ADD COLUMN error_classes TEXT",  # JSON
         "ALTER TABLE steps ADD COLUMN failed_within TEXT",  # JSON
+        "ALTER TABLE steps ADD COLUMN compensations TEXT",  # JSON
         "ALTER TABLE steps ADD COLUMN history TEXT",  # JSON
     ),
 )
-"""What leads from each version to the next. What was released is never changed, only added to."""
+"""The migrations from each version to the next. A released one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 

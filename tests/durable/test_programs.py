@@ -1,0 +1,102 @@
+"""Any program out of steps ends the same under any schedule of kills."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, note, settings, strategies as st
+from structlog.testing import capture_logs
+
+from autopilot.models import StepStatus, WorkflowRun
+from autopilot.testing import Harness, InstanceKilled, ManualClock
+from tests.durable.programs import CountingStore, Node, Program, World, at_once, most_bodies, nodes
+from tests.durable.scripts import scripted
+
+KILLS = st.lists(st.integers(0, 40), max_size=5)
+
+
+class Outcome:
+    """One run of a program, with what the world counted."""
+
+    def __init__(self, run: WorkflowRun, world: World, kills: list[str]) -> None:
+        self.run = run
+        self.world = world
+        self.kills = kills
+        self.was_cut_off = any(record.status is StepStatus.INTERRUPTED for record in world.store.last.values())
+
+
+async def run_of(node: Node, attempts: int, kills: list[int]) -> Outcome:
+    """A run whose instances are killed at moments with these numbers, one after the other, until it ends."""
+    clock = ManualClock()
+    world = World(CountingStore(clock))
+    workflow = scripted(Program(node, world).execute, retry=at_once(attempts), max_idle_claims=100)
+    harness = Harness(workflow, store=world.store, clock=clock)
+    run: WorkflowRun | None = None
+    killed: list[str] = []
+    while run is None:
+        world.begin_instance()
+        try:
+            run = await harness.run(identity="x", kill_at=kills[len(killed)] if len(killed) < len(kills) else None)
+        except InstanceKilled as death:
+            killed.append(death.moment)
+            harness.expire_lease()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        world.faults += [f"left after an instance: {task}" for task in left]
+    world.begin_instance()
+    assert run.status.is_terminal
+    assert await harness.get_run(run.id) == run
+    return Outcome(run, world, killed)
+
+
+def check(outcome: Outcome, node: Node, attempts: int) -> None:
+    """What holds of every run, whatever became of its instances."""
+    world = outcome.world
+    assert world.faults + world.store.faults == []
+    for (key, round_, status), count in world.store.taken.items():
+        if status is StepStatus.SUCCESS:
+            assert count == 1, f"{key} was recorded {count} times in round {round_}"
+            assert world.store.count(key, status) == 1
+    most = dict(most_bodies(node, (len(outcome.kills) + 1) * attempts))
+    assert {key: count for key, count in world.begun.items() if count > most[key]} == {}
+
+
+def ends_the_same(node: Node, attempts: int, kills: list[int]) -> None:
+    async def both() -> list[Outcome]:
+        outcomes = [await run_of(node, attempts, []), await run_of(node, attempts, kills)]
+        for outcome in outcomes:
+            outcome.world.store.close()
+        return outcomes
+
+    with capture_logs():
+        undisturbed, killed = asyncio.run(both())
+    note(f"undisturbed: {told(undisturbed.run)}\nkilled at {killed.kills}: {told(killed.run)}")
+    event(f"{len(killed.kills)} kills, {undisturbed.run.status}, {undisturbed.run.round} rounds")
+    check(undisturbed, node, attempts)
+    check(killed, node, attempts)
+    if not (undisturbed.was_cut_off or killed.was_cut_off):
+        assert told(killed.run) == told(undisturbed.run)
+
+
+def told(run: WorkflowRun) -> Any:
+    return run.status.value, run.result, run.error_type, run.round
+
+
+quick = settings(
+    max_examples=40,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    suppress_health_check=(HealthCheck.too_slow,),
+)
+
+
+@given(node=nodes(), attempts=st.integers(1, 3), kills=KILLS)
+@quick
+def test_any_program_ends_the_same_under_any_schedule_of_kills(node: Node, attempts: int, kills: list[int]) -> None:
+    ends_the_same(node, attempts, kills)
+
+
+@pytest.mark.slow
+@given(node=nodes(depth=4), attempts=st.integers(1, 3), kills=KILLS)
+@settings(quick, max_examples=1500)
+def test_any_larger_program_does_so_too(node: Node, attempts: int, kills: list[int]) -> None:
+    ends_the_same(node, attempts, kills)
