@@ -11,7 +11,9 @@ import os
 import re
 import sys
 import traceback
+from asyncio import threads
 from collections.abc import Iterator, Mapping
+from concurrent.futures import thread
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +36,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{
 _CLOUD_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
 
 _OUR_FOLDER = f"{Path(__file__).parent}{os.sep}"
+_BETWEEN_FRAMES = (_OUR_FOLDER, threads.__file__, thread.__file__)
+"""Where frames between those of an author begin: our code, and the standard library's that calls a step in a thread."""
+
 _PYDANTIC_INPUT = re.compile(r"input_value=.*, (?=input_type=)")
 
 LOG_FILE_LIMIT = 20 * 1024 * 1024
@@ -124,7 +129,7 @@ def _trace(headers: Mapping[str, str]) -> tuple[str, str | None, bool] | None:
 def traceback_text(error: BaseException) -> str:
     """Format a traceback as Python does, without the input values that pydantic's errors quote.
 
-    Our own frames between those of an author are left out, so that it shows the code that the author can fix. An error
+    Our own frames between those of an author, and those of the thread that runs a step, are left out, so that it shows the code that the author can fix. An error
     raised in one of our frames keeps them all.
 
     Log it as an event's ``exception``. Text stays as it is whatever an author configures structlog to do with
@@ -136,7 +141,7 @@ def traceback_text(error: BaseException) -> str:
 
 
 def _leave_out_our_frames(trace: traceback.TracebackException) -> None:
-    theirs = [frame for frame in trace.stack if not frame.filename.startswith(_OUR_FOLDER)]
+    theirs = [frame for frame in trace.stack if not frame.filename.startswith(_BETWEEN_FRAMES)]
     if theirs and theirs[-1] is trace.stack[-1]:
         trace.stack = traceback.StackSummary.from_list(theirs)
     for other in (trace.__cause__, trace.__context__, *(trace.exceptions or ())):
