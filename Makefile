@@ -78,7 +78,7 @@ bench: setup ## Measure, and print tables
 	@$(PYTHON) -m benchmarks
 
 .PHONY: lock
-lock: setup ## Pin anew what the requirements need themselves, in constraints.txt
+lock: setup ## Pin the dependencies of the requirements in constraints.txt
 	@scripts/lock
 
 .PHONY: clean

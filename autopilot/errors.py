@@ -108,9 +108,7 @@ class PayloadInvalid(PayloadError):
     """
 
     def __init__(self, workflow: str, details: Sequence[dict[str, Any]]) -> None:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in d['loc']) or 'payload'}: {d['msg']}" for d in details[:5]
-        )
+        problems = "; ".join(": ".join(filter(None, (".".join(map(str, d["loc"])), d["msg"]))) for d in details[:5])
         more = f" (and {len(details) - 5} more)" if len(details) > 5 else ""
         super().__init__(f"payload of workflow {workflow}: {problems}{more}")
         self.workflow = workflow
@@ -216,11 +214,20 @@ class RunNotFound(RunError):
         self.run_id = run_id
 
 
+_STATES = {
+    "success": "already succeeded",
+    "failed": "already failed",
+    "cancelled": "was already cancelled",
+    "skipped": "was skipped",
+}
+"""What a sentence says of a run that is over."""
+
+
 class RunStateConflict(RunError):
-    """The status of the run forbids the action."""
+    """The run's status does not allow the action."""
 
     def __init__(self, run_id: str, status: str, asked: str) -> None:
-        super().__init__(f"run {run_id} is {status}: it cannot be {asked}")
+        super().__init__(f"run {run_id} {_STATES.get(status, f'is {status}')}; it cannot be {asked}")
         self.run_id = run_id
         self.status = status
         self.asked = asked

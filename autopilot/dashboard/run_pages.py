@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from autopilot.api.actions import RunActions
 from autopilot.api.context import ApiContext
-from autopilot.api.log_lines import LogLine, log_line
+from autopilot.api.log_lines import LogLine, log_lines
 from autopilot.api.queries import find_workflow, read_run, read_step
 from autopilot.api.tracebacks import SourceLocation, locate_last_error
 from autopilot.dashboard.formatting import pretty_json
@@ -96,7 +96,7 @@ class RunPages:
             return None
         events = await asyncio.to_thread(lambda: list(read(run_id)))
         return RunLog(
-            lines=[log_line(event) for event in events[-SHOWN_LINES:]],
+            lines=log_lines(events)[-SHOWN_LINES:],
             earlier=max(0, len(events) - SHOWN_LINES),
             raised_at=locate_last_error(events, self._context.bundle, failed_step),
         )

@@ -11,7 +11,7 @@ const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 function relative(time) {
   const seconds = Math.round((Date.now() - time) / 1000);
   const distance = Math.abs(seconds);
-  if (distance < 5) return "just now";
+  if (distance < 5) return seconds >= 0 ? "just now" : "now";
   const [unit, length] = UNITS.find(([, each]) => distance >= each);
   const distanceText = `${Math.floor(distance / length)} ${unit}`;
   return seconds > 0 ? `${distanceText} ago` : `in ${distanceText}`;
