@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from structlog.testing import capture_logs
 
+from autopilot.core.steps.keys import is_within
 from autopilot.core.store import Store
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 from autopilot.testing.clock import ManualClock
@@ -94,8 +95,8 @@ async def crash_matrix(
     - it ended like the undisturbed run;
     - every step's result was recorded once, under the same keys;
     - the statistics count one run more, under its status;
-    - no body was begun again whose result was recorded, and those that were under way were begun again once (with
-      steps in sequence: at most one body is repeated);
+    - no body was begun again whose result or final failure was recorded, and those that were under way were begun again
+      once (with steps in sequence: at most one body is repeated);
     - no at-most-once body was begun twice. Where it was cut off, the run may end as ``interrupted`` says.
 
     The moments are those of the undisturbed run by their number. A workflow whose steps run at once may reach them in
@@ -160,6 +161,18 @@ def _recorded(trace: Trace) -> frozenset[str]:
     return frozenset(key for (_, key), statuses in trace.steps.items() if StepStatus.SUCCESS in statuses)
 
 
+def _failed(trace: Trace) -> frozenset[str]:
+    """The keys of the steps that failed for good.
+
+    Not of those within another: when the body around them is executed again, its ``retry`` may try them again. Nor of a
+    run that its manifest's ``retry`` has begun again.
+    """
+    if "retry" in trace.commits:
+        return frozenset()
+    last = {key: statuses[-1] for (_, key), statuses in trace.steps.items() if not is_within(key)}
+    return frozenset(key for key, status in last.items() if status is StepStatus.FAILED)
+
+
 @dataclass(slots=True)
 class _Trial:
     """One run with one kill in it."""
@@ -219,9 +232,9 @@ class _Trial:
         if self.outcome(run) == self.outcome(self.undisturbed.run) and not _cut_off(at_kill):
             for key in sorted(_recorded(trace) ^ self.undisturbed.recorded):
                 self.errors.append(f"step {key}: its result was recorded in only one of the two runs")
-        done = _recorded(at_kill)
+        over = _recorded(at_kill) | _failed(at_kill)
         for key, count in repeated.items():
-            allowed = 0 if key in done else at_kill.bodies[run.id, key]
+            allowed = 0 if key in over else at_kill.bodies[run.id, key]
             if count > allowed:
                 self.errors.append(f"step {key}: its body was begun {count} times more; {allowed} would be right")
         for key in _cut_off(at_kill):

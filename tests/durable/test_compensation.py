@@ -1,6 +1,8 @@
 """A retry stops where the code has compensated, and what ran beside a failure is no compensation."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -180,6 +182,65 @@ async def test_what_runs_beside_a_failure_does_not_hold_up_the_manifests_retry(k
     _, run = await run_of(scripted(two_orders(shop), retry=Retry(attempts=3)), kill_at)
 
     assert (run.status, run.result) == ("success", ["charged", "shipped"])
+
+
+async def a_step_later(ctx: RunContext, done: list[str]) -> None:
+    await asyncio.gather(asyncio.gather(ctx.step("ship", done.append, "shipped")))
+
+
+async def a_turn_later(ctx: RunContext, done: list[str]) -> None:
+    async def deeper(levels: int) -> None:
+        await (asyncio.gather(deeper(levels - 1)) if levels else ctx.step("ship", done.append, "shipped"))
+
+    await deeper(5)
+
+
+async def once_there_is_room(ctx: RunContext, done: list[str]) -> None:
+    async with room_of(ctx.run_id):
+        await ctx.step("ship", done.append, "shipped")
+
+
+ROOMS: dict[str, asyncio.Event] = {}
+
+
+@asynccontextmanager
+async def room_of(run_id: str) -> AsyncIterator[None]:
+    await ROOMS.setdefault(run_id, asyncio.Event()).wait()
+    yield
+
+
+@pytest.mark.parametrize("kill_at", (None, "after commit step charge failed", "before commit end"))
+@pytest.mark.parametrize("other", (a_step_later, a_turn_later, once_there_is_room), ids=lambda other: other.__name__)
+@pytest.mark.parametrize("as_item", (False, True), ids=("step", "item"))
+async def test_what_was_under_way_before_a_failure_is_no_compensation_however_late_its_first_step_is(
+    other: Any,
+    kill_at: str | None,
+    as_item: bool,  # noqa: FBT001
+) -> None:
+    shop = Shop()
+
+    async def one(ctx: RunContext) -> str:
+        try:
+            if as_item:
+                return (await ctx.map("charge", lambda _: shop.charge(), [0])).successes[0]
+            return await ctx.step("charge", shop.charge)
+        finally:
+            ROOMS.setdefault(ctx.run_id, asyncio.Event()).set()
+
+    async def execute(ctx: RunContext) -> None:
+        ended = await asyncio.gather(one(ctx), other(ctx, shop.done), return_exceptions=True)
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
+
+    if kill_at is not None and as_item:
+        kill_at = kill_at.replace("step charge ", "step charge[0] ")
+    harness, failed = await run_of(scripted(execute), kill_at)
+    shipped = shop.done.count("shipped")
+    run = await harness.retry(failed.id)
+
+    assert (failed.status, run.status) == ("failed", "success")
+    assert shop.done.count("shipped") == shipped, "a person's retry repeats what failed, and nothing else"
 
 
 async def test_a_persons_retry_repeats_nothing_that_ran_beside_the_failure() -> None:

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from autopilot import BaseWorkflow, Completion, MapFailed, Retry, RunContext, StepInterrupted, WorkflowManifest
+from autopilot import (
+    BaseWorkflow,
+    Completion,
+    MapFailed,
+    Retry,
+    RunContext,
+    StepFailed,
+    StepInterrupted,
+    WorkflowManifest,
+)
 from autopilot.core.store import Store
 from autopilot.models import RunStats, WorkflowRun
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -58,8 +67,9 @@ async def failing(ctx: RunContext) -> None:
 async def compensating(ctx: RunContext) -> str:
     try:
         await ctx.step("a", lambda: 1 // 0)
-    except ZeroDivisionError:
-        return await ctx.step("undo", lambda: "undone")
+    except StepFailed as failed:
+        if failed.caused_by(ZeroDivisionError):
+            return await ctx.step("undo", lambda: "undone")
     return "done"
 
 
@@ -71,6 +81,15 @@ async def retried(ctx: RunContext) -> str:
 
     tries = iter(range(1, 10))
     return await ctx.step("a", body, retry=Retry(attempts=5))
+
+
+async def failing_in_every_round(ctx: RunContext) -> None:
+    await ctx.step("a", lambda: 1)
+    await ctx.step("b", failing_with_tries, ctx)
+
+
+async def failing_with_tries(ctx: RunContext) -> None:
+    await ctx.step("c", lambda: 1 // 0, retry=Retry(attempts=2))
 
 
 async def at_once(ctx: RunContext) -> list[int]:
@@ -96,6 +115,13 @@ async def test_it_survives_every_kill(execute: Any) -> None:
     assert report.errors == []
     assert len(report.points) >= 4
     assert {point.moment for point in report.points} >= {"before commit start", "after commit end"}
+
+
+async def test_a_run_that_its_manifest_retries_survives_every_kill() -> None:
+    report = await crash_matrix(scripted(failing_in_every_round, retry=Retry(attempts=3)))
+
+    assert report.undisturbed.round == 3
+    assert {"before commit retry", "after commit retry"} <= {point.moment for point in report.points}
 
 
 async def test_of_steps_in_sequence_at_most_one_body_is_repeated_by_a_kill() -> None:
@@ -201,7 +227,8 @@ class Forgetful(SQLiteStore):
         return await super().record_step(lease, step, **options)
 
     async def read_steps(self, lease: Any) -> list[Any]:
-        return [] if self.fault == "forgets steps" else await super().read_steps(lease)
+        known = [] if self.fault == "forgets steps" else await super().read_steps(lease)
+        return [step for step in known if self.fault != "forgets failures" or step.status != "failed"]
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         stats = await super().get_stats(workflow_id)
@@ -227,6 +254,11 @@ class Forgetful(SQLiteStore):
 async def test_a_store_with_a_fault_is_caught(fault: str, told: str) -> None:
     with pytest.raises(CrashMatrixFailed, match=told):
         await crash_matrix(scripted(paying), store=Forgetful(fault, ManualClock()))
+
+
+async def test_a_store_that_forgets_failures_is_caught() -> None:
+    with pytest.raises(CrashMatrixFailed, match="step a: its body was begun 1 times more; 0 would be right"):
+        await crash_matrix(scripted(compensating), store=Forgetful("forgets failures", ManualClock()))
 
 
 async def test_a_kill_runs_nothing_more_of_the_instance_even_if_the_author_catches_everything() -> None:

@@ -9,7 +9,21 @@ from structlog.testing import capture_logs
 
 from autopilot.models import StepStatus, WorkflowRun
 from autopilot.testing import Harness, InstanceKilled, ManualClock
-from tests.durable.programs import CountingStore, Node, Program, World, at_once, most_bodies, nodes
+from tests.durable.programs import (
+    FOR_GOOD,
+    Attempt,
+    CountingStore,
+    Each,
+    Inside,
+    Node,
+    Program,
+    Together,
+    Work,
+    World,
+    at_once,
+    most_bodies,
+    nodes,
+)
 from tests.durable.scripts import scripted
 
 KILLS = st.lists(st.integers(0, 40), max_size=5)
@@ -89,6 +103,22 @@ quick = settings(
 )
 
 
+SICK, WELL = Work(fails=1), Work()
+FOUND = (
+    # What generated programs have found, in the words of tests/durable/test_compensation.py.
+    (Together("collect", (SICK, Together("collect", (WELL,)))), 2, [6]),
+    (Together("collect", (Each((SICK,), 1, tolerant=False), Inside(Inside(Work(once=True))))), 2, [19]),
+    (Attempt(Work(fails=FOR_GOOD), Work(flaky=1, tries=2), "go on"), 2, [7]),
+    (Inside(Inside(Each((Work(once=True),), 1, tolerant=False))), 1, [6]),
+    (Inside(Each((Work(fails=FOR_GOOD), Inside(WELL), Work(ticks=1)), 2, tolerant=False)), 3, [1, 36]),
+)
+
+
+@pytest.mark.parametrize(("node", "attempts", "kills"), FOUND)
+def test_what_generated_programs_have_found_stays_right(node: Node, attempts: int, kills: list[int]) -> None:
+    ends_the_same(node, attempts, kills)
+
+
 @given(node=nodes(), attempts=st.integers(1, 3), kills=KILLS)
 @quick
 def test_any_program_ends_the_same_under_any_schedule_of_kills(node: Node, attempts: int, kills: list[int]) -> None:
@@ -96,7 +126,8 @@ def test_any_program_ends_the_same_under_any_schedule_of_kills(node: Node, attem
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @given(node=nodes(depth=4), attempts=st.integers(1, 3), kills=KILLS)
-@settings(quick, max_examples=1500)
+@settings(quick, max_examples=500)
 def test_any_larger_program_does_so_too(node: Node, attempts: int, kills: list[int]) -> None:
     ends_the_same(node, attempts, kills)

@@ -64,3 +64,8 @@ def key_digest(key: str) -> str:
 def is_step(key: str) -> bool:
     """Whether a record with this key is a step's, and not one that the engine keeps beside the steps."""
     return not key.startswith(_RESERVED)
+
+
+def is_within(key: str) -> bool:
+    """Whether a full key is that of a step within another step or an item."""
+    return "/" in key
