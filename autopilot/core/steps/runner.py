@@ -17,7 +17,15 @@ from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.annotations import function_of
-from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
+from autopilot.core.steps.failures import (
+    failure_fields,
+    failure_of,
+    interrupted,
+    is_interruption,
+    readable,
+    step_failures,
+    timed_out,
+)
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.results import ResultType, StepResult, result_type
@@ -26,11 +34,12 @@ from autopilot.core.steps.scope import Scope, StepCall, current_scope
 from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
 from autopilot.core.tasks import is_closing
-from autopilot.errors import MapFailed, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
+from autopilot.errors import AttemptStopped, MapFailed, ResultError, StepError, StepFailed, StepNotAwaited
 from autopilot.models import Retry, StepStatus
 from autopilot.observability import traceback_text
 
 T = TypeVar("T")
+FailureT = TypeVar("FailureT", bound=StepFailed)
 
 Semantics = Literal["at_least_once", "at_most_once"]
 
@@ -156,10 +165,15 @@ class StepRunner:
         step = Step(key, body, args, kwargs, options, result_type(key, body, options.returns))
         return self.call(key, lambda: self._outcome(step))
 
-    def begun_after(self, failures: Sequence[StepFailed]) -> list[str]:
-        """The full keys of the steps that this execution asked for only after all of these failures were raised."""
-        raised_at = max((failure.raised_at for failure in failures), default=self._asked)
-        return [key for key, asked in self._first_asked.items() if asked > raised_at]
+    def begun_after(self, failures: Sequence[StepFailed], within: str = "") -> list[str]:
+        """The full keys of the steps that this execution asked for only after all of these failures were raised.
+
+        Args:
+            within: only those that are part of the step with this full key.
+        """
+        raised_at = max((failure.raised_at or 0 for failure in failures), default=self._asked)
+        part = f"{within}/" if within else ""
+        return [key for key, asked in self._first_asked.items() if asked > raised_at and key.startswith(part)]
 
     def digests(self, failures: Sequence[StepFailed]) -> list[str]:
         """The digests of the keys of the steps that must begin again for these failures to be over."""
@@ -169,10 +183,19 @@ class StepRunner:
                 keys += [item.key for item in failure.result.items if item.status != "success"]
         return self.records.closure(keys)
 
-    def raised(self, failure: StepFailed) -> StepFailed:
+    def raised(self, failure: FailureT) -> FailureT:
         """``failure``, to be raised here and now."""
         failure.raised_at = self._asked
         return failure
+
+    async def record(self, record: StepRecord) -> StepRecord:
+        """Commit a record, unless the code that asked for the step has ended without it; what is recorded then.
+
+        Raises:
+            AttemptStopped: as :meth:`StepRecords.record`.
+        """
+        self._scope().require_open(record.key)
+        return await self.records.record(record)
 
     def step_record(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: Any) -> StepRecord:
         """A record of a step by this attempt, in its round."""
@@ -192,22 +215,31 @@ class StepRunner:
     ) -> StepRecord:
         """The record of a step that failed for good."""
         error_type, text, classes = failure_fields(error)
+        failures = step_failures(error)
+        within = [*self.digests(failures), *self.records.closure(self.begun_after(failures, within=key))]
         return self.step_record(
             key,
-            StepStatus.INTERRUPTED if isinstance(error, StepInterrupted) else StepStatus.FAILED,
+            StepStatus.INTERRUPTED if is_interruption(error) else StepStatus.FAILED,
             tries,
             began,
             error=text,
             error_type=error_type,
             error_classes=classes,
-            failed_within=tuple(self.digests(step_failures(error))),
+            failed_within=tuple(dict.fromkeys(within)),
             history=tuple(history),
             **fields,
         )
 
     def _scope(self) -> Scope:
         scope = current_scope()
-        return scope if scope is not None and scope.owner is self else self.root
+        if scope is None or scope.owner is self:
+            return scope or self.root
+        if self.root.is_over:
+            run_id = self.records.lease.run_id
+            raise StepError(
+                "?", f"this ctx belongs to run {run_id}, which has ended here: use the one that execute is given"
+            )
+        return self.root
 
     async def _outcome(self, step: Step) -> Any:
         if self.records.stopped is not None:
@@ -216,8 +248,10 @@ class StepRunner:
         if known is not None and known.status is StepStatus.STARTED:
             if step.is_at_most_once:
                 # Sealed before anything is said of it: whatever its body still does elsewhere, the answer stays this.
-                known = await self.records.record(
-                    self.failure_record(step.key, interrupted(step.key), known.tries, known.started_at, known.history)
+                known = await self.record(
+                    self.failure_record(
+                        step.key, self.raised(interrupted(step.key)), known.tries, known.started_at, known.history
+                    )
                 )
             else:
                 known = None
@@ -236,7 +270,7 @@ class StepRunner:
         Raises:
             StepTimeout, StepInterrupted: it took longer than its timeout.
         """
-        scope, limit = Scope(self, step.key), _Limit(self.clock, step.options.timeout)
+        scope, limit = Scope(self, step.key, self._scope()), _Limit(self.clock, step.options.timeout)
         self._probe.before_body(self.records.lease.run_id, step.key)
         try:
             async with self._in_scope(scope):
@@ -248,7 +282,8 @@ class StepRunner:
         except TimeoutError as error:
             if not limit.is_over:
                 raise
-            raise (interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)) from error
+            failure = interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)
+            raise self.raised(failure) from error
         self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
@@ -344,11 +379,14 @@ class _Tries:
                     started_at=began, ended_at=ended, error=cut_error(text, _TRY_ERROR_LIMIT), error_type=error_type
                 )
             )
-            delay = self._runner.delay_after(error, tries, self._step.options.retry)
+            failures = step_failures(error)
+            # A body that has compensated a failure is not tried again: it would go another way beside what it undid.
+            has_compensated = bool(self._runner.begun_after(failures, within=self._step.key))
+            delay = None if has_compensated else self._runner.delay_after(error, tries, self._step.options.retry)
             self._log(error, delay)
             if delay is None:
                 raise await self._fail(error)
-            self._runner.records.begin_again(self._runner.digests(step_failures(error)))
+            self._runner.records.begin_again(self._runner.digests(failures))
             await self._runner.clock.sleep(delay)
 
     async def _try(self) -> tuple[datetime, Any, BaseException | None]:
@@ -363,14 +401,15 @@ class _Tries:
             task = asyncio.current_task()
             try:
                 return began, await self._runner.call_body(self._step, slot), None
-            except (asyncio.CancelledError, KeyboardInterrupt):
+            except (AttemptStopped, KeyboardInterrupt):
                 raise
-            except Exception as error:  # noqa: BLE001 - the run boundary: whatever a body raises fails its step
-                return began, None, error
-            except (SystemExit, GeneratorExit) as error:
-                if is_closing(task):
+            except BaseException as error:  # the run boundary: whatever a body raises fails its step
+                is_cancelled = issubclass(type(error), asyncio.CancelledError) and (
+                    task is None or task.cancelling() > 0
+                )
+                if is_cancelled or is_closing(task) or self._runner.records.stopped is not None:
                     raise
-                return began, None, error
+                return began, None, readable(error)
 
     async def _succeed(self, result: Any) -> Any:
         encoded = self._encode(result)
@@ -390,7 +429,7 @@ class _Tries:
     async def _fail(self, error: BaseException) -> StepFailed:
         began = self._history[0].started_at
         record = self._runner.failure_record(self._step.key, error, self._counted, began, self._history)
-        recorded = await self._runner.records.record(record)
+        recorded = await self._runner.record(record)
         failure = self._runner.raised(failure_of(recorded))
         failure.trace = traceback_text(error)
         return failure
@@ -400,7 +439,7 @@ class _Tries:
         record = self._runner.step_record(
             self._step.key, status, self._counted, first, history=tuple(self._history), **fields
         )
-        return await self._runner.records.record(record)
+        return await self._runner.record(record)
 
     def _remember(self, one: StepTry) -> None:
         self._history = [*self._history, one][-TRIES_KEPT:]

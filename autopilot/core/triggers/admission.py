@@ -47,15 +47,25 @@ def check_resumable(
     return CrashLoop(idle) if idle > manifest.max_idle_claims else None
 
 
+def _failed_steps(run: WorkflowRun, steps: Iterable[StepRecord]) -> list[str]:
+    """The digests of the keys of the steps that failed the run, or that it was to begin again and has not."""
+    if not run.attempts or run.attempts[-1].number == run.attempt:
+        return list(run.failed_steps)
+    # It was cancelled from outside: what it has are the steps that its last retry began again.
+    recorded = {key_digest(step.key) for step in steps if step.round >= run.round}
+    return [digest for digest in run.failed_steps if digest not in recorded]
+
+
 def doubtful_steps(run: WorkflowRun, steps: Iterable[StepRecord]) -> list[StepRecord]:
     """The steps that a retry of the run would begin again although they may already have taken effect.
 
     Of a run that no step failed (it was cancelled, or its time was up) these are the at-most-once steps at work then.
     """
-    again = set(run.failed_steps)
+    recorded = list(steps)
+    again = set(_failed_steps(run, recorded))
     return [
         step
-        for step in steps
+        for step in recorded
         if is_doubtful(step) and (key_digest(step.key) in again or (not again and step.status is StepStatus.STARTED))
     ]
 
@@ -69,10 +79,11 @@ def retried_steps(run: WorkflowRun, steps: Iterable[StepRecord], confirmed: Coll
     Raises:
         StepsInterrupted: it would begin such steps again, and not all of them are confirmed.
     """
-    doubtful = [step.key for step in doubtful_steps(run, steps)]
+    recorded = list(steps)
+    doubtful = [step.key for step in doubtful_steps(run, recorded)]
     if any(key not in confirmed and readable_key(key) not in confirmed for key in doubtful):
         raise StepsInterrupted(run.id, run.status, [readable_key(key) for key in doubtful])
-    return tuple(dict.fromkeys((*run.failed_steps, *map(key_digest, doubtful))))
+    return tuple(dict.fromkeys((*_failed_steps(run, recorded), *map(key_digest, doubtful))))
 
 
 def _schedule_of(manifest: WorkflowManifest, trigger: Trigger) -> Schedule | None:
