@@ -316,6 +316,9 @@ class StepFailed(StepError):
         error: what that exception said.
     """
 
+    raised_at: int | None = None
+    """How many steps the execution had asked for when this was raised; None: an author made it, of no step's record."""
+
     def __init__(self, step: str, error_type: str, error: str, *, classes: Sequence[str] = (), text: str = "") -> None:
         super().__init__(step, text or (f"{error_type}: {error}" if error else error_type))
         self.step = step
@@ -343,7 +346,8 @@ class StepFailed(StepError):
 
 def class_name(cls: type) -> str:
     """The name of a class with its module, as it is recorded."""
-    module = "autopilot" if cls.__module__.startswith("autopilot.") else cls.__module__
+    module = str(cls.__module__)  # which an author can set to anything
+    module = "autopilot" if module.startswith("autopilot.") else module
     return f"{module}.{cls.__qualname__}"
 
 

@@ -197,7 +197,8 @@ class BaseStore(Store):
             if stored.owner == claim.owner and before is RunStatus.RUNNING:
                 found = ClaimOutcome(run=run, before=stored.claimed_from or before, lease=lease)
                 return Decision(found, is_own=True)
-            if not may_claim(run, is_due=stored.is_due, is_retry=claim.begin_again is not None):
+            is_another = claim.after_attempt not in {None, run.attempt}
+            if is_another or not may_claim(run, is_due=stored.is_due, is_retry=claim.begin_again is not None):
                 return Decision(ClaimOutcome(run=run, before=before, lease=None))
             run = claimed(run, claim, now=self._clock.now())
             lease = replace(lease, attempt=run.attempt)

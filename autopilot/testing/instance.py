@@ -13,6 +13,7 @@ from autopilot.core.shutdown import Shutdown
 from autopilot.core.steps.keys import is_step
 from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord, Store
 from autopilot.core.tasks import uninterrupted
+from autopilot.errors import AttemptStopped
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ BodyKey = tuple[str, str]
 """A run's id and the full key of one of its steps."""
 
 
-class InstanceKilled(BaseException):
+class InstanceKilled(AttemptStopped):
     """The instance was killed at ``moment``, as a test asked for; nothing that it did afterwards has any effect.
 
     No ``Exception``: the code under test must not handle what in reality runs no code at all.

@@ -79,7 +79,7 @@ def check_result_size(text: str) -> None:
 def text_of(error: BaseException) -> str:
     """The message of an error, even of one whose ``__str__`` raises."""
     try:
-        return str(error)
+        return "".join((str(error),))  # a string, and not a string of a class of its own
     except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
         return f"(its message cannot be read: {type(failure).__name__})"
 

@@ -33,6 +33,7 @@ from autopilot.models import Retry, StepStatus
 from autopilot.observability import traceback_text
 
 T = TypeVar("T")
+FailureT = TypeVar("FailureT", bound=StepFailed)
 
 Semantics = Literal["at_least_once", "at_most_once"]
 
@@ -200,7 +201,14 @@ class StepRunner:
 
     def _scope(self) -> Scope:
         scope = current_scope()
-        return scope if scope is not None and scope.owner is self else self.root
+        if scope is None or scope.owner is self:
+            return scope or self.root
+        if self.root.is_over:
+            run_id = self.records.lease.run_id
+            raise StepError(
+                "?", f"this ctx belongs to run {run_id}, which has ended here: use the one that execute is given"
+            )
+        return self.root
 
     async def _outcome(self, step: Step) -> Any:
         if self.records.stopped is not None:
@@ -232,7 +240,7 @@ class StepRunner:
         Raises:
             StepTimeout, StepInterrupted: it took longer than its timeout.
         """
-        scope, limit = Scope(self, step.key), _Limit(self.clock, step.options.timeout)
+        scope, limit = Scope(self, step.key, self._scope()), _Limit(self.clock, step.options.timeout)
         self._probe.before_body(self.records.lease.run_id, step.key)
         try:
             async with self._in_scope(scope):
@@ -244,7 +252,8 @@ class StepRunner:
         except TimeoutError as error:
             if not limit.is_over:
                 raise
-            raise (interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)) from error
+            failure = interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)
+            raise self.raised(failure) from error
         self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
@@ -363,14 +372,15 @@ class _Tries:
             task = asyncio.current_task()
             try:
                 return began, await self._runner.call_body(self._step, slot), None
-            except (asyncio.CancelledError, KeyboardInterrupt):
+            except (AttemptStopped, KeyboardInterrupt):
                 raise
-            except Exception as error:  # noqa: BLE001 - the run boundary: whatever a body raises fails its step
-                return began, None, error
-            except (SystemExit, GeneratorExit) as error:
-                if is_closing(task):
+            except BaseException as error:  # the run boundary: whatever a body raises fails its step
+                is_cancelled = issubclass(type(error), asyncio.CancelledError) and (
+                    task is None or task.cancelling() > 0
+                )
+                if is_cancelled or is_closing(task) or self._runner.records.stopped is not None:
                     raise
-                return began, None, error
+                return began, None, readable(error)
 
     async def _succeed(self, result: Any) -> Any:
         encoded = self._encode(result)
@@ -400,7 +410,7 @@ class _Tries:
         record = self._runner.step_record(
             self._step.key, status, self._counted, first, history=tuple(self._history), **fields
         )
-        return await self._runner.records.record(record)
+        return await self._runner.record(record)
 
     def _remember(self, one: StepTry) -> None:
         self._history = [*self._history, one][-TRIES_KEPT:]

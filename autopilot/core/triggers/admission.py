@@ -70,7 +70,8 @@ def retried_steps(run: WorkflowRun, steps: Collection[StepRecord], confirmed: Co
     Raises:
         StepsInterrupted: it would begin such steps again, and not all of them are confirmed.
     """
-    doubtful = [step.key for step in doubtful_steps(run, steps)]
+    recorded = list(steps)
+    doubtful = [step.key for step in doubtful_steps(run, recorded)]
     if any(key not in confirmed and readable_key(key) not in confirmed for key in doubtful):
         raise StepsInterrupted(run.id, run.status, [readable_key(key) for key in doubtful])
     return tuple(dict.fromkeys((*_left_to_begin_again(run, steps), *map(key_digest, doubtful))))
