@@ -317,7 +317,7 @@ class StepFailed(StepError):
     """
 
     raised_at: int | None = None
-    """How many steps the execution had asked for when this was raised; None: an author made it, of no step's record."""
+    """The moment of the execution at which this was raised; None: an author made it, of no step's record."""
 
     def __init__(self, step: str, error_type: str, error: str, *, classes: Sequence[str] = (), text: str = "") -> None:
         super().__init__(step, text or (f"{error_type}: {error}" if error else error_type))
@@ -326,9 +326,8 @@ class StepFailed(StepError):
         self.error = error
         self.classes = tuple(classes)
         """The names of the classes that the exception had, with their modules, most derived first."""
-        self.raised_at = 0
         self.raised_in: object = None
-        """When in the execution, and in which line of its code, this was raised."""
+        """The line of the execution's code in which this was raised."""
         self.trace = ""
         """The text of the original's traceback; in the attempt in which it was raised."""
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Awaitable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -289,13 +289,6 @@ class Engine:
                 commit_by=invocation.deadline + invocation.grace,
             )
             steps = StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
-        if refusal is not None:
-            result = Result.failure(refusal)
-            if steps is not None:  # what a retry has executed since it began these steps again stays executed
-                left = {"round": steps.records.rounds.number, "failed_steps": tuple(steps.records.pending())}
-                result = replace(result, fields=result.fields | left)
-            return await self._end(held, result, 0.0)
-        began = clock.monotonic()
         attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
         if refusal is not None:
             return await self._end(held, attempt.refused(refusal), 0.0)

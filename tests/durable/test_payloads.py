@@ -311,7 +311,7 @@ class Many(RootModel[list[Pin]]):
     pass
 
 
-class Open(BaseModel):
+class OpenToSecrets(BaseModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, SecretStr]
 
@@ -336,7 +336,7 @@ class Derived(BaseModel):
         (Boxed[Login | Header], "content.password"),
         (Shown, "key"),
         (Many, "it"),
-        (Open, "it"),
+        (OpenToSecrets, "it"),
         (Derived, "token"),
         (dict[str, SecretStr], "it"),
     ),

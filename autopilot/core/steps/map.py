@@ -106,7 +106,7 @@ class FanOut(Generic[T]):
             failed = self._failed(result)
             if recorded is None:
                 record = self._steps.failure_record(self._key, failed, (failed,), 1, began, result=text)
-                await self._steps.records.record(record)
+                await self._steps.record(record)
             else:
                 await self._steps.consequences.settle()
             raise self._steps.consequences.raised(failed)
@@ -122,7 +122,9 @@ class FanOut(Generic[T]):
         records = (self._steps.records.find(item.key) for item in failures)
         classes = dict.fromkeys(name for record in records if record is not None for name in record.error_classes)
         message = f"{len(failures)} of {len(result)} items failed: {first_error}"
-        return self._steps.raised(MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT]))
+        return self._steps.consequences.raised(
+            MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT])
+        )
 
     def _take_over(self, left_out: dict[str, list[str | None]]) -> None:
         """What an earlier execution left out, this one leaves out too."""

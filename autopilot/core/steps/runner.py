@@ -19,7 +19,15 @@ from autopilot.core.runs.limits import cut_error
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.annotations import function_of
 from autopilot.core.steps.consequences import Consequences
-from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
+from autopilot.core.steps.failures import (
+    failure_fields,
+    failure_of,
+    interrupted,
+    is_interruption,
+    readable,
+    step_failures,
+    timed_out,
+)
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.results import ResultType, StepResult, result_type
@@ -28,12 +36,11 @@ from autopilot.core.steps.scope import Scope, StepCall, current_scope
 from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
 from autopilot.core.tasks import is_closing
-from autopilot.errors import ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
+from autopilot.errors import AttemptStopped, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
 from autopilot.models import Retry, StepStatus
 from autopilot.observability import traceback_text
 
 T = TypeVar("T")
-FailureT = TypeVar("FailureT", bound=StepFailed)
 
 Semantics = Literal["at_least_once", "at_most_once"]
 
@@ -161,6 +168,15 @@ class StepRunner:
         step = Step(key, body, args, kwargs, options, result_type(key, body, options.returns))
         return self.call(key, lambda: self._outcome(step))
 
+    async def record(self, record: StepRecord) -> StepRecord:
+        """Commit a record, unless the code that asked for the step has ended without it; what is recorded then.
+
+        Raises:
+            AttemptStopped: as :meth:`StepRecords.record`.
+        """
+        self._scope().require_open(record.key)
+        return await self.records.record(record)
+
     def step_record(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: Any) -> StepRecord:
         """A record of a step by this attempt, in its round."""
         return StepRecord(
@@ -185,7 +201,7 @@ class StepRunner:
     ) -> StepRecord:
         """The record of a step that failed for good, because of these failures of others."""
         error_type, text, classes = failure_fields(error)
-        was_cut_off = isinstance(error, StepInterrupted) and error.step == key
+        was_cut_off = isinstance(error, StepInterrupted) and is_interruption(error) and error.step == key
         return self.step_record(
             key,
             StepStatus.INTERRUPTED if was_cut_off else StepStatus.FAILED,
@@ -217,9 +233,14 @@ class StepRunner:
         if known is not None and known.status is StepStatus.STARTED:
             if step.is_at_most_once:
                 # Sealed before anything is said of it: whatever its body still does elsewhere, the answer stays this.
-                known = await self.records.record(
+                known = await self.record(
                     self.failure_record(
-                        step.key, interrupted(step.key), (), known.tries, known.started_at, history=known.history
+                        step.key,
+                        self.consequences.raised(interrupted(step.key)),
+                        (),
+                        known.tries,
+                        known.started_at,
+                        history=known.history,
                     )
                 )
             else:
@@ -253,7 +274,7 @@ class StepRunner:
             if not limit.is_over:
                 raise
             failure = interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)
-            raise self.raised(failure) from error
+            raise self.consequences.raised(failure) from error
         self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
@@ -400,7 +421,7 @@ class _Tries:
     async def _fail(self, error: BaseException, failures: Sequence[StepFailed]) -> StepFailed:
         began, history = self._history[0].started_at, tuple(self._history)
         record = self._runner.failure_record(self._step.key, error, failures, self._counted, began, history=history)
-        recorded = await self._runner.records.record(record)
+        recorded = await self._runner.record(record)
         failure = self._runner.consequences.raised(failure_of(recorded))
         failure.trace = traceback_text(error)
         return failure
