@@ -19,6 +19,7 @@ from pydantic import (
     Secret,
     SecretBytes,
     SecretStr,
+    computed_field,
     field_validator,
     model_validator,
 )
@@ -310,6 +311,18 @@ class Many(RootModel[list[Pin]]):
     pass
 
 
+class FurtherSecrets(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, SecretStr]
+
+
+class Derived(BaseModel):
+    @computed_field  # type: ignore[prop-decorator] # as pydantic documents it
+    @property
+    def token(self) -> SecretStr:
+        return SecretStr("made of nothing")
+
+
 @pytest.mark.parametrize(
     ("secret_type", "field"),
     (
@@ -323,6 +336,8 @@ class Many(RootModel[list[Pin]]):
         (Boxed[Login | Header], "content.password"),
         (Shown, "key"),
         (Many, "it"),
+        (FurtherSecrets, "it"),
+        (Derived, "token"),
         (dict[str, SecretStr], "it"),
     ),
     ids=lambda part: part if isinstance(part, str) else str(part).rpartition(".")[2],
