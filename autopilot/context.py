@@ -9,7 +9,8 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
 from autopilot.core.steps.map import FanOut, MapResult
-from autopilot.core.steps.runner import NO_RETRY, Semantics, StepOptions, StepRunner
+from autopilot.core.steps.runner import StepRunner
+from autopilot.core.steps.step import NO_RETRY, Semantics, StepOptions
 from autopilot.core.store import RunLogService
 from autopilot.errors import JournalRequired
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun

@@ -4,20 +4,16 @@ import asyncio
 import functools
 import hashlib
 import inspect
-import math
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 import structlog
 
-from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
 from autopilot.core.runtime import Runtime
-from autopilot.core.steps.annotations import function_of
 from autopilot.core.steps.consequences import Consequences
 from autopilot.core.steps.failures import (
     failure_fields,
@@ -30,10 +26,11 @@ from autopilot.core.steps.failures import (
 )
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
-from autopilot.core.steps.results import ResultType, StepResult, result_type
+from autopilot.core.steps.results import StepResult, result_type
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.steps.scope import Scope, StepCall, current_scope
-from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
+from autopilot.core.steps.step import BodyTimeout, Step, StepOptions
+from autopilot.core.steps.threads import NotBegun, Slot, ThreadedBody, slot_for
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
 from autopilot.core.tasks import is_closing
 from autopilot.errors import AttemptStopped, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
@@ -42,10 +39,6 @@ from autopilot.observability import traceback_text
 
 T = TypeVar("T")
 
-Semantics = Literal["at_least_once", "at_most_once"]
-
-NO_RETRY = Retry()
-
 AT_THE_DEADLINE = "the deadline of the invocation"
 """Why an attempt is released then."""
 
@@ -53,34 +46,6 @@ _TRY_ERROR_LIMIT = 1024
 """Bytes of an error that are kept of each try."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOptions:
-    """How a step is executed."""
-
-    retry: Retry = NO_RETRY
-    semantics: Semantics = "at_least_once"
-    timeout: timedelta | None = None
-    returns: Any = None
-    """The result's type; None: the body's return annotation says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step that is being executed."""
-
-    key: str
-    body: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: StepOptions
-    results: ResultType
-
-    @property
-    def is_at_most_once(self) -> bool:
-        """Whether its body is never begun twice."""
-        return self.options.semantics == "at_most_once"
 
 
 class StepRunner:
@@ -261,7 +226,7 @@ class StepRunner:
         Raises:
             StepTimeout, StepInterrupted: it took longer than its timeout.
         """
-        scope, limit = Scope(self, step.key, self._scope()), _Limit(self.clock, step.options.timeout)
+        scope, limit = Scope(self, step.key, self._scope()), BodyTimeout(self.clock, step.options.timeout)
         self._probe.before_body(self.records.lease.run_id, step.key)
         try:
             async with self._in_scope(scope):
@@ -278,7 +243,7 @@ class StepRunner:
         self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
-    async def _in_thread(self, step: Step, slot: Slot, limit: "_Limit") -> Any:
+    async def _in_thread(self, step: Step, slot: Slot, limit: BodyTimeout) -> Any:
         body = ThreadedBody(
             functools.partial(step.body, *step.args, **step.kwargs),
             lambda: self.clock.monotonic() if self.records.stopped is None and self.has_time else None,
@@ -323,26 +288,6 @@ class StepRunner:
         return None if delay is None or self.clock.monotonic() + delay >= self._deadline else delay
 
 
-class _Limit:
-    """The timeout of one execution of a body, from when it begins."""
-
-    def __init__(self, clock: Clock, timeout: timedelta | None) -> None:
-        self.seconds = math.inf if timeout is None else timeout.total_seconds()
-        self._clock = clock
-        self._timeout: Timeout | None = None
-
-    def begin(self, began: float) -> Timeout:
-        """The limit on a body that began at a time by ``clock.monotonic()``."""
-        left = None if self.seconds == math.inf else self.seconds - (self._clock.monotonic() - began)
-        self._timeout = self._clock.timeout(left)
-        return self._timeout
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the body was cut off."""
-        return self._timeout is not None and self._timeout.expired()
-
-
 class _Tries:
     """The executions of one step's body, until it succeeds or has failed for good."""
 
@@ -383,7 +328,7 @@ class _Tries:
 
     async def _try(self) -> tuple[datetime, Any, BaseException | None]:
         """One execution: when it began, and what it returned or raised."""
-        async with _slot_for(self._step.body) as slot:
+        async with slot_for(self._step.body) as slot:
             self._runner.require_time()
             began = self._runner.clock.now()
             self._counted += 1
@@ -447,13 +392,3 @@ class _Tries:
             log.warning("step_failed", **fields)
         else:
             log.warning("step_retried", **fields, delay_s=round(delay, 3))
-
-
-@asynccontextmanager
-async def _slot_for(body: Callable[..., Any]) -> AsyncIterator[Slot | None]:
-    """A slot for a thread, if the body is a plain function; what waits for one has not begun."""
-    if inspect.iscoroutinefunction(function_of(body)):
-        yield None
-        return
-    async with BODY_THREADS.slot() as slot:
-        yield slot
