@@ -1,6 +1,7 @@
 """BaseWorkflow: a workflow as a class of its author's."""
 
 import inspect
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
 from pydantic import BaseModel
@@ -122,8 +123,23 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         return engine_of(self).history.recent_runs
 
 
-_ENGINE = "_BaseWorkflow__autopilot_engine"
+_SLOT = "_BaseWorkflow__autopilot_engine"
 """The engine's attribute. Written and read past whatever ``__setattr__`` and ``__getattribute__`` the author has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slot:
+    """An instance's engine. A copy of the instance finds that it is another's, and gets an engine of its own."""
+
+    workflow: BaseWorkflow[Any, Any] | None = None
+    runtime: Runtime | None = None
+    engine: Engine | None = None
+
+    def __deepcopy__(self, memo: Any) -> "_Slot":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Slot, ()  # locks, connections and the past stay in their process
 
 
 def equip(workflow: BaseWorkflow[Any, Any], runtime: Runtime) -> Engine:
@@ -135,21 +151,25 @@ def equip(workflow: BaseWorkflow[Any, Any], runtime: Runtime) -> Engine:
     _check_class(type(workflow))
     payload_type, result_type = type_arguments(type(workflow), BaseWorkflow, (dict[str, Any], Any))
     engine = Engine(workflow, runtime, payload_type=payload_type, result_type=result_type)
-    object.__setattr__(workflow, _ENGINE, engine)
+    object.__setattr__(workflow, _SLOT, _Slot(workflow, runtime, engine))
     return engine
 
 
 def engine_of(workflow: BaseWorkflow[Any, Any]) -> Engine:
     """The engine of a workflow; over the process's store if its author's constructor did not call ours.
 
+    A copy of a workflow has the same stores and no past yet. One that was pickled has the process's store.
+
     Raises:
         WorkflowInvalid: the class cannot be used as it is written.
     """
     try:
-        engine: Engine = object.__getattribute__(workflow, _ENGINE)
+        slot: _Slot = object.__getattribute__(workflow, _SLOT)
     except AttributeError:
         return equip(workflow, Runtime.over(None))
-    return engine
+    if slot.engine is None or slot.workflow is not workflow:
+        return equip(workflow, slot.runtime or Runtime.over(None))
+    return slot.engine
 
 
 def _check_class(cls: type[BaseWorkflow[Any, Any]]) -> None:

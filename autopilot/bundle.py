@@ -140,10 +140,12 @@ def _api_of(namespace: Mapping[str, Any]) -> str | None:
 
 
 def _functions_with(mark: str, namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The functions that have an attribute, sorted by their variables' names."""
+    """The functions that have an attribute, sorted by their variables' names; a second name of one is left out."""
     for name, value in sorted(namespace.items()):
         if isinstance(value, FunctionType) and hasattr(value, mark):
             if value.__name__ != name:
+                if namespace.get(value.__name__) is value:
+                    continue  # such as the variable of a loop that defines functions
                 raise _main_invalid(
                     namespace,
                     f"{name} is a function named {value.__name__!r}; pass name={name!r}, or rename the variable",

@@ -1,4 +1,4 @@
-"""What ``execute`` is given: the run it is part of and the means to work with."""
+"""The argument of ``execute``: its run, and the means to work with."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
@@ -9,7 +9,8 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
 from autopilot.core.steps.map import FanOut, MapResult
-from autopilot.core.steps.runner import NO_RETRY, Semantics, StepOptions, StepRunner
+from autopilot.core.steps.runner import StepRunner
+from autopilot.core.steps.step import NO_RETRY, Semantics, StepOptions
 from autopilot.core.store import RunLogService
 from autopilot.errors import JournalRequired
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun

@@ -91,8 +91,8 @@ class ConfigInvalid(ConfigurationError):
     """Values of a workflow's ``Config`` are missing or wrong; ``fields`` names each with its variable and reason."""
 
     def __init__(self, workflow: str, fields: Sequence[tuple[str, str, str]]) -> None:
-        told = "; ".join(f"{field}: {reason} (set {variable})" for field, variable, reason in fields)
-        super().__init__(f"configuration of workflow {workflow}: {told}")
+        problems = "; ".join(f"{field}: {reason} (set {variable})" for field, variable, reason in fields)
+        super().__init__(f"configuration of workflow {workflow}: {problems}")
         self.workflow = workflow
         self.fields = tuple(fields)
 
@@ -108,9 +108,9 @@ class PayloadInvalid(PayloadError):
     """
 
     def __init__(self, workflow: str, details: Sequence[dict[str, Any]]) -> None:
-        told = "; ".join(f"{'.'.join(str(part) for part in d['loc']) or 'payload'}: {d['msg']}" for d in details[:5])
+        problems = "; ".join(": ".join(filter(None, (".".join(map(str, d["loc"])), d["msg"]))) for d in details[:5])
         more = f" (and {len(details) - 5} more)" if len(details) > 5 else ""
-        super().__init__(f"payload of workflow {workflow}: {told}{more}")
+        super().__init__(f"payload of workflow {workflow}: {problems}{more}")
         self.workflow = workflow
         self.details = tuple(details)
 
@@ -137,7 +137,7 @@ class NonRetryable(Exception):
 
 
 class ResultError(AutopilotError, NonRetryable):
-    """What the workflow's code returned cannot be recorded."""
+    """The value that the workflow's code returned cannot be recorded."""
 
 
 class ResultInvalid(ResultError):
@@ -214,11 +214,20 @@ class RunNotFound(RunError):
         self.run_id = run_id
 
 
+_STATES = {
+    "success": "already succeeded",
+    "failed": "already failed",
+    "cancelled": "was already cancelled",
+    "skipped": "was skipped",
+}
+"""What a sentence says of a run that is over."""
+
+
 class RunStateConflict(RunError):
-    """What was asked does not go with the status that the run has."""
+    """The run's status does not allow the action."""
 
     def __init__(self, run_id: str, status: str, asked: str) -> None:
-        super().__init__(f"run {run_id} is {status}: it cannot be {asked}")
+        super().__init__(f"run {run_id} {_STATES.get(status, f'is {status}')}; it cannot be {asked}")
         self.run_id = run_id
         self.status = status
         self.asked = asked
@@ -307,6 +316,9 @@ class StepFailed(StepError):
         error: what that exception said.
     """
 
+    raised_at: int | None = None
+    """The moment of the execution at which this was raised; None: an author made it, of no step's record."""
+
     def __init__(self, step: str, error_type: str, error: str, *, classes: Sequence[str] = (), text: str = "") -> None:
         super().__init__(step, text or (f"{error_type}: {error}" if error else error_type))
         self.step = step
@@ -314,9 +326,8 @@ class StepFailed(StepError):
         self.error = error
         self.classes = tuple(classes)
         """The names of the classes that the exception had, with their modules, most derived first."""
-        self.raised_at = 0
         self.raised_in: object = None
-        """When in the execution, and in which line of its code, this was raised."""
+        """The line of the execution's code in which this was raised."""
         self.trace = ""
         """The text of the original's traceback; in the attempt in which it was raised."""
 
@@ -334,7 +345,8 @@ class StepFailed(StepError):
 
 def class_name(cls: type) -> str:
     """The name of a class with its module, as it is recorded."""
-    module = "autopilot" if cls.__module__.startswith("autopilot.") else cls.__module__
+    module = str(cls.__module__)  # which an author can set to anything
+    module = "autopilot" if module.startswith("autopilot.") else module
     return f"{module}.{cls.__qualname__}"
 
 

@@ -39,12 +39,12 @@ _MAX_MEMORY_MIB = 32 * 1024
 
 
 def is_workflow_name(text: str) -> bool:
-    """Whether ``text`` can name a workflow: ``^[a-z][a-z0-9_]{0,62}$``."""
+    """Return True if ``text`` can name a workflow: ``^[a-z][a-z0-9_]{0,62}$``."""
     return WORKFLOW_NAME.fullmatch(text) is not None
 
 
 def is_run_id(text: str) -> bool:
-    """Whether ``text`` can be the id of a run: ``[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}``."""
+    """Return True if ``text`` can be the id of a run: ``[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}``."""
     return RUN_ID.fullmatch(text) is not None
 
 
@@ -70,7 +70,7 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """The status of a run."""
 
     PENDING = "pending"
     """Accepted and not begun: queued behind another run."""
@@ -87,7 +87,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a run in this status is over. Only a new attempt (a retry) can reopen it."""
+        """True if a run in this status is over. Only a new attempt (a retry) can reopen it."""
         return self in _TERMINAL
 
     @property
@@ -100,7 +100,7 @@ _TERMINAL = frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, R
 
 
 class TriggerType(StrEnum):
-    """What kind of thing asked for a run."""
+    """The kind of thing that asked for a run."""
 
     SCHEDULE = "schedule"
     """A tick of Cloud Scheduler."""
@@ -115,7 +115,7 @@ class TriggerType(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where a step stands."""
+    """The status of a step."""
 
     STARTED = "started"
     """Its body may be running, or was cut off. Recorded for steps that must not be begun twice."""
@@ -132,7 +132,7 @@ class _Frozen(BaseModel):
 
 
 class Trigger(_Frozen):
-    """What is known of the thing that asked for a run, beside its type and payload.
+    """The thing that asked for a run, beside its type and payload.
 
     A trigger that is delivered twice has the same ``identity`` both times, which makes it the same run.
     """
@@ -196,7 +196,7 @@ class Schedule(_Frozen):
 
 
 class Retry(_Frozen):
-    """How often and how patiently something that failed is tried again.
+    """A retry policy: the number of attempts and the pauses between them.
 
     The pause before attempt ``n + 1`` is drawn uniformly from 0 to ``min(first_delay * multiplier ** (n - 1),
     max_delay)``: exponential backoff with full jitter (Amazon Builders' Library, "Timeouts, retries and backoff with

@@ -142,7 +142,8 @@ def traceback_text(error: BaseException) -> str:
             part.__cause__ = part.__context__ = None
         following = (part.__cause__, part.__context__, *(part.exceptions or ()))
         left.extend((other, depth + 1) for other in following if other is not None)
-    return _PYDANTIC_INPUT.sub("", "".join(trace.format()).rstrip())
+    text = _PYDANTIC_INPUT.sub("", "".join(trace.format()).rstrip())
+    return text.encode(errors="backslashreplace").decode()  # a lone surrogate in it could not be printed
 
 
 def _leave_out_our_frames(trace: traceback.TracebackException) -> None:

@@ -41,10 +41,10 @@ def duration_text(milliseconds: float) -> str:
 
 
 def relative_text(time: datetime, now: datetime) -> str:
-    """Format the distance of a time from ``now`` in one unit: ``just now``, ``3 min ago``, ``in 2 h``."""
+    """Format the distance of a time from ``now`` in one unit: ``just now``, ``now``, ``3 min ago``, ``in 2 h``."""
     seconds = round((now - time).total_seconds())
     if abs(seconds) < 5:
-        return "just now"
+        return "just now" if seconds >= 0 else "now"
     unit, length = next((unit, length) for unit, length in _UNITS if abs(seconds) >= length)
     distance = f"{abs(seconds) // length} {unit}"
     return f"{distance} ago" if seconds > 0 else f"in {distance}"

@@ -16,9 +16,9 @@ from autopilot.dashboard.app import create_app
 from autopilot.settings import load_settings
 from autopilot.testing import ManualClock
 from tests.functions_by_name import FunctionsTransport, host_of
-from tests.http_workflows import Counting, Echo, Shop, Waiting
+from tests.http_workflows import Counting, Echo, Parcel, Shop, Waiting
 
-SERVED = (Shop, Echo, Waiting, Counting)
+SERVED = (Shop, Echo, Waiting, Counting, Parcel)
 
 ApiOver = Callable[..., httpx.AsyncClient]
 

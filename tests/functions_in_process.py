@@ -1,15 +1,16 @@
 """Registered functions inside functions-framework's own application, without a server around it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from functions_framework.aio import create_asgi_app_from_module
 
 from autopilot import entry_point
+from autopilot.core.run_log import use_store
 from autopilot.core.store import Store
 from autopilot.errors import StoreUnavailable
 
@@ -64,11 +65,10 @@ class BrokenStore:
 
 
 @pytest.fixture
-def broken_store(default_store: Store, monkeypatch: pytest.MonkeyPatch) -> BrokenStore:
+def broken_store(default_store: Store) -> Iterator[BrokenStore]:
     broken = BrokenStore(default_store)
-    monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: broken)
-    monkeypatch.setattr("autopilot.core.run_log.get_run_journal", lambda: broken)
-    return broken
+    with use_store(cast("Store", broken)):
+        yield broken
 
 
 def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, SecretStr
 
-from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
+from autopilot import BaseWorkflow, Retry, RunContext, Schedule, StepFailed, WorkflowManifest
 
 
 class Order(BaseModel):
@@ -107,3 +108,38 @@ class Counting(BaseWorkflow):
         if number == self.in_the_way:
             raise ArithmeticError(f"{number} is in the way")
         return number
+
+
+class Parcel(BaseWorkflow):
+    """Charges a card, cancels the order if that fails, and sends the parcel at most once."""
+
+    manifest = WorkflowManifest(name="parcel", display_name="Send a parcel")
+    card_is_declined: ClassVar[bool] = False
+    courier_is_late: ClassVar[bool] = False
+    begun: ClassVar[list[str]] = []
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> Any:
+        await ctx.step("reserve", self._begin, "reserve")
+        try:
+            await ctx.step("charge", self._charge, retry=Retry(attempts=2, first_delay=timedelta(0)))
+        except StepFailed:
+            await ctx.step("cancel_order", self._begin, "cancel_order")
+            raise
+        limit = timedelta(milliseconds=10)
+        return await ctx.step("send", self._send, key=payload.get("to"), semantics="at_most_once", timeout=limit)
+
+    async def _begin(self, name: str) -> str:
+        self.begun.append(name)
+        return "done"
+
+    async def _charge(self) -> str:
+        if self.card_is_declined:
+            self.begun.append("charge")
+            raise PermissionError("the card was declined")
+        return await self._begin("charge")
+
+    async def _send(self) -> str:
+        if self.courier_is_late:
+            self.begun.append("send")
+            await asyncio.Event().wait()
+        return await self._begin("send")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -67,7 +67,7 @@ async def test_workflows_are_listed_with_their_statistics(
 
     workflows = {each["name"]: each for each in (await api.get("/workflows")).json()["workflows"]}
 
-    assert set(workflows) == {"counting", "echo", "shop", "waiting"}
+    assert set(workflows) == {"counting", "echo", "parcel", "shop", "waiting"}
     shop = workflows["shop"]
     assert (shop["total_runs"], shop["success_rate"], shop["by_status"]) == (4, 75.0, {"success": 3, "failed": 1})
     assert shop["last_run"]["error"] == "out of tea"
@@ -347,6 +347,39 @@ async def test_a_stream_ends_when_its_process_is_told_to(
 
     assert answer.text.startswith("retry: ")
     assert clock.slept == []
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), ((None, 290), ("60", 50), ("540", 300)))
+async def test_a_stream_ends_before_its_request_is_cut_off_and_is_never_silent_for_long(
+    api_over: ApiOver, process_store: Store, clock: ManualClock, timeout: str | None, seconds: int
+) -> None:
+    variables = {} if timeout is None else {"CLOUD_RUN_TIMEOUT_SECONDS": timeout}
+
+    answer = await api_over(clock=clock, **variables).get("/api/v1/events")
+
+    assert sum(clock.slept) == seconds
+    assert answer.text.count(": still here") == seconds // 15 - (1 if seconds % 15 == 0 else 0)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"), ((None, 5), ("wait=0", 1), ("respond-async, wait=20", 20), ("wait=9999", 300), ("wait=x", 5))
+)
+async def test_a_caller_says_how_long_to_wait_within_limits(
+    api_over: ApiOver, process_store: Store, prefer: str | None, seconds: int
+) -> None:
+    class Waits(ManualClock):
+        waits: ClassVar[list[float | None]] = []
+
+        def timeout(self, seconds: float | None) -> Any:
+            self.waits.append(seconds)
+            return super().timeout(seconds)
+
+    clock = Waits()
+    await api_over(clock=clock).post(
+        "/api/v1/workflows/shop/trigger", json={"item": "tea"}, headers={} if prefer is None else {"Prefer": prefer}
+    )
+
+    assert clock.waits == [seconds]
 
 
 async def test_a_stream_goes_on_where_the_last_one_ended(

@@ -1,6 +1,9 @@
 """Every name that the contract does not list is the author's."""
 
+import copy
 import inspect
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 
 from autopilot import BaseWorkflow, RunContext, TriggerType, WorkflowManifest
 from autopilot.core.store import Store
+from tests.fakes import InMemoryRunLog
 
 CONTRACT = {
     "Config",
@@ -150,6 +154,27 @@ class Equal(BaseWorkflow):
         return 6
 
 
+class Odd(BaseWorkflow):
+    manifest = WorkflowManifest(name="odd")
+    __bool__ = __len__ = __hash__ = __repr__ = __str__ = __call__ = __iter__ = __dir__ = refusing("dunder")
+    __dict__ = __class__ = property(refusing("dunder"))
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> int:
+        return 6
+
+
+class OddMeta(type):
+    __eq__ = __bool__ = __len__ = __repr__ = __instancecheck__ = refusing("metaclass")
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OddKind(BaseWorkflow, metaclass=OddMeta):
+    manifest = WorkflowManifest(name="odd_kind")
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> int:
+        return 6
+
+
 class Mixin:
     __slots__ = ("inside",)
 
@@ -161,7 +186,7 @@ class Mixed(Mixin, BaseWorkflow):
         return 6
 
 
-@pytest.mark.parametrize("workflow", (Slotted, Unconstructed, Frozen, Guarded, Equal, Mixed))
+@pytest.mark.parametrize("workflow", (Slotted, Unconstructed, Frozen, Guarded, Equal, Odd, OddKind, Mixed))
 async def test_an_authors_class_can_be_of_any_shape(default_store: Store, workflow: type[BaseWorkflow]) -> None:
     instance = workflow()
 
@@ -169,6 +194,47 @@ async def test_an_authors_class_can_be_of_any_shape(default_store: Store, workfl
 
     assert [run.result for run in runs] == [6, 6]
     assert (instance.total_runs, instance.last_run) == (2, runs[1])
+
+
+class Limited(BaseWorkflow):
+    manifest = WorkflowManifest(name="limited")
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> int:
+        return await ctx.step("limit", lambda: self.limit)
+
+
+class Bare(BaseWorkflow):
+    manifest = WorkflowManifest(name="bare")
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> None: ...
+
+
+@pytest.mark.parametrize("copied", (copy.copy, copy.deepcopy, lambda workflow: pickle.loads(pickle.dumps(workflow))))
+async def test_a_copy_of_an_instance_executes_its_own_code(
+    default_store: Store, copied: Callable[[Limited], Limited]
+) -> None:
+    first = Limited(6)
+    await first.run(TriggerType.MANUAL)
+
+    second = copied(first)
+    second.limit = 7
+    runs = [await workflow.run(TriggerType.MANUAL) for workflow in (first, second)]
+
+    assert [run.result for run in runs] == [6, 7]
+    assert (first.total_runs, second.total_runs) == (2, 3)
+    assert (first.last_run, second.last_run) == (runs[0], runs[1])
+
+
+async def test_a_copy_writes_to_the_run_log_of_its_original() -> None:
+    run_log = InMemoryRunLog()
+
+    await copy.copy(Bare(run_log=run_log)).run(TriggerType.MANUAL)
+
+    assert len(run_log.runs) == 1
 
 
 async def test_a_class_of_the_same_name_as_ours_has_its_own_private_names(default_store: Store) -> None:

@@ -253,7 +253,7 @@ class TestTheDefaultStore:
     async def test_it_is_looked_up_through_its_module_at_each_use(self, monkeypatch: pytest.MonkeyPatch) -> None:
         workflow = Digest()
         logs = [ScriptedRunLog(), ScriptedRunLog()]
-        monkeypatch.setattr("autopilot.core.run_log.get_run_journal", raising_at_once)
+        monkeypatch.setattr(run_log_module, "get_run_journal", raising_at_once)
 
         for log in logs:
             monkeypatch.setattr(run_log_module, "get_run_log_service", lambda log=log: log)
@@ -265,7 +265,7 @@ class TestTheDefaultStore:
         self, run_log: ScriptedRunLog, monkeypatch: pytest.MonkeyPatch, events: Events
     ) -> None:
         monkeypatch.setattr(run_log_module, "get_run_log_service", lambda: run_log)
-        monkeypatch.setattr("autopilot.core.run_log.get_run_journal", raising_at_once)
+        monkeypatch.setattr(run_log_module, "get_run_journal", raising_at_once)
 
         run = await Digest().run(TriggerType.MANUAL, {})
 

@@ -143,6 +143,19 @@ def test_functions_that_could_not_be_deployed_as_written_are_refused(write: Writ
     assert str(caught.value) == message
 
 
+def test_functions_can_be_defined_in_a_loop(write: Write) -> None:
+    source = write(
+        API,
+        'for name in ("sync", "digest"):\n    globals()[name] = made = entry_point(f"jobs.{name}:Work")\n',
+        sync=workflow("sync"),
+        digest=workflow("digest"),
+    )
+
+    bundle = load_bundle(source)
+
+    assert (list(bundle.workflows), bundle.api, bundle.errors) == (["digest", "sync"], "api", {})
+
+
 def test_what_main_raises_is_raised(write: Write) -> None:
     with pytest.raises(ZeroDivisionError):
         load_bundle(write("1 / 0\n"))
@@ -190,6 +203,22 @@ def test_the_api_logs_a_workflow_that_cannot_be_loaded_and_shows_the_others(writ
     assert "function=broken" in logged
     assert "No module named 'absent_library'" in ended.stdout
     assert shown == "sync"
+
+
+def test_the_api_of_a_main_that_cannot_be_deployed_says_why_as_every_error_is_said(write: Write) -> None:
+    source = write('check = entry_point("jobs.sync:Work")\n', API, sync=workflow("sync"))
+    shown = NAMES_SHOWN_BY_THE_API.replace('(await client.get("/api/v1/workflows")).json()', 'await client.get("/")')
+    code = shown.replace(
+        'sorted(workflow["name"] for workflow in shown["workflows"])', "(shown.status_code, shown.text)"
+    )
+
+    ended = python(source.parent, "-c", code)
+
+    logged, answer = ended.stdout.splitlines()
+    status, _, body = answer.partition(" ")
+    assert "request_failed" in logged
+    assert (status, json.loads(body)["error"]["code"]) == ("503", "configuration_error")
+    assert "check is a function named 'sync'" in body
 
 
 @pytest.mark.slow

@@ -130,8 +130,8 @@ def test_an_error_has_its_public_name_in_a_traceback_even_if_nobody_imported_it(
     code = """
 import traceback
 from autopilot import BaseWorkflow
-from autopilot.core.steps import runner
-print(*traceback.format_exception_only(runner.StepInterrupted("pay", "StepInterrupted", "cut off")))
+from autopilot.core.steps import failures
+print(*traceback.format_exception_only(failures.StepInterrupted("pay", "StepInterrupted", "cut off")))
 """
 
     assert in_a_new_process(code).strip() == "autopilot.StepInterrupted: step pay: StepInterrupted: cut off"

@@ -74,7 +74,7 @@ def test_the_command_and_the_dashboard_show_a_duration_in_its_two_greatest_units
     (
         (timedelta(0), "just now"),
         (timedelta(seconds=4), "just now"),
-        (timedelta(seconds=-4), "just now"),
+        (timedelta(seconds=-4), "now"),
         (timedelta(seconds=5), "5 s ago"),
         (timedelta(seconds=59.6), "1 min ago"),
         (timedelta(hours=2, minutes=50), "2 h ago"),

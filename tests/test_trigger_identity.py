@@ -14,6 +14,7 @@ from autopilot.core.store import Store
 from autopilot.errors import PayloadConflict, RunStartFailed, StoreUnavailable
 from autopilot.testing import ManualClock
 from tests.equipment import equipped
+from tests.functions_in_process import BrokenStore
 from tests.log_events import Events, named
 from tests.run_logs import Digest, ScriptedRunLog, raising, returning, until
 
@@ -163,12 +164,9 @@ class TestWithABareRunLog:
 
 
 async def test_a_start_that_must_be_recorded_and_is_not_runs_nothing(
-    monkeypatch: pytest.MonkeyPatch, default_store: Store
+    broken_store: BrokenStore,
 ) -> None:
-    def away() -> Any:
-        raise StoreUnavailable("memory", "opening", "away")
-
-    monkeypatch.setattr("autopilot.core.run_log.get_run_journal", away)
+    broken_store.away = {"start_run"}
     workflow = Digest()
 
     with pytest.raises(RunStartFailed, match="nothing was run"):

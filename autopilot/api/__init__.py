@@ -12,10 +12,10 @@ Under ``/api/v1``; models in :mod:`.schemas`, times in RFC 3339, errors in the s
     GET    /workflows/{name}/stats?window=7d         ActivityReport; 1h to 48h in hours, longer (to 400d) in days
     GET    /runs                                     RunPage, newest first: status, trigger, since, until, limit (1 to
     GET    /workflows/{name}/runs                    200, default 50), start_after (next_cursor of the page before)
-    GET    /workflows/{name}/runs/{id}               RunDetail: the run, its attempts, its steps
-    GET    /workflows/{name}/runs/{id}/step?key=     StepDetail with its whole result
+    GET    /workflows/{name}/runs/{id}               RunDetail: the run, its attempts, its steps, what a retry does
+    GET    /workflows/{name}/runs/{id}/step?key=     StepDetail with its whole result; key: key, id or readable key
     POST   /workflows/{name}/trigger                 the payload as the body -> RunAccepted
-    POST   /workflows/{name}/runs/{id}/retry         -> RunAccepted
+    POST   /workflows/{name}/runs/{id}/retry         {"again_interrupted": [keys]} or nothing -> RunAccepted
     POST   /workflows/{name}/runs/{id}/rerun         -> RunAccepted, of the new run
     POST   /workflows/{name}/runs/{id}/cancel        -> RunAccepted
     DELETE /workflows/{name}/runs/{id}               204
@@ -33,9 +33,10 @@ Workflows that ``main.py`` no longer defines: their runs, steps, statistics and 
 401    ``unauthorized``: there is a key (``AUTOPILOT_API_KEY``) and the call does not have it
 403    ``csrf_token_invalid``, ``origin_not_allowed``: a browser's write without the page's token, or cross-site
 404    ``workflow_not_found``, ``run_not_found``, ``step_not_found``, ``not_found``
-409    ``run_state_conflict``: the run's status does not allow it; ``workflow_not_defined``
+409    ``run_state_conflict``: the run's status does not allow it; ``workflow_not_defined``; ``steps_interrupted``:
+       a retry would begin again what may have taken effect: details ``{"run_id", "steps": [readable keys]}``
 413    ``payload_too_large``
-415    ``not_json_content``, 400 ``invalid_json``: the payload of a trigger is not JSON
+415    ``not_json_content``, 400 ``invalid_json``: the body is not JSON; 400 ``invalid_retry``
 422    ``request_invalid``, ``cursor_invalid``; ``payload_invalid``, ``payload_conflict``, from the function
 502    ``function_unavailable``: the workflow's function does not answer, or not as a workflow's function
 503    ``store_unavailable``; ``start_not_recorded`` and the like, from the function

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,17 @@ class RunActions:
         payload = json.dumps(run.trigger_data).encode()
         return await self.trigger(workflow, payload, key=key, wait=wait, rerun_of=run.id)
 
-    async def retry(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
-        """Reopen a failed or cancelled run at its first unrecorded step."""
-        return await self._ask(workflow, run_id, "retry", wait)
+    async def retry(
+        self, workflow: str, run_id: str, *, wait: float, again_interrupted: Sequence[str] = ()
+    ) -> RunAccepted:
+        """Reopen a failed or cancelled run, as a new attempt; :attr:`RunDetail.retry` has the steps that begin again.
+
+        Args:
+            again_interrupted: the keys, full or readable, of steps that begin again although they may already have
+                taken effect. Without all of them the function refuses (``steps_interrupted``, 409).
+        """
+        confirmed = {"again_interrupted": list(again_interrupted)} if again_interrupted else None
+        return await self._ask(workflow, run_id, "retry", wait, confirmed)
 
     async def cancel(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
         """Cancel a run that is not over; its attempt stops at its next step."""
@@ -82,10 +91,19 @@ class RunActions:
         if await self.context.archive().delete_run(entry.name, run_id) is None:
             raise RunNotFound(entry.name, run_id)
 
-    async def _ask(self, workflow: str, run_id: str, action: str, wait: float) -> RunAccepted:
+    async def _ask(
+        self, workflow: str, run_id: str, action: str, wait: float, body: dict[str, Any] | None = None
+    ) -> RunAccepted:
         entry, run = await find_run(self.context, workflow, run_id)
-        path = f"/runs/{run.id}/{action}"
-        return await self._call(require_defined(entry), run.id, path, wait=wait, attempts_before=run.attempt)
+        return await self._call(
+            require_defined(entry),
+            run.id,
+            f"/runs/{run.id}/{action}",
+            wait=wait,
+            attempts_before=run.attempt,
+            content=b"" if body is None else json.dumps(body).encode(),
+            headers={} if body is None else {"Content-Type": "application/json"},
+        )
 
     async def _call(
         self,

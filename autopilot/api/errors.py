@@ -12,13 +12,14 @@ from autopilot.function.answers import answer_error, error_response
 from autopilot.function.trigger import RequestRefused
 
 _REASONS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or not of the documented form.",
     401: "The key or the session is missing, wrong or expired.",
     403: "A browser's write without the page's CSRF token, or from another site.",
     404: "There is no such workflow, run or step.",
-    409: "The run's status does not allow it, or main.py no longer defines the workflow.",
-    413: "The payload is over 256 KiB.",
-    415: "The payload is not sent as JSON.",
+    409: "The run's status does not allow it, a retry must confirm interrupted steps, or main.py no longer defines the "
+    "workflow.",
+    413: "The body is over 256 KiB.",
+    415: "The body is not sent as JSON.",
     422: "A filter, cursor or payload is invalid; the details name the fields.",
     500: "The request could not be handled; the log says why.",
     502: "The workflow's function does not answer.",
@@ -50,6 +51,6 @@ def answer_exception(error: Exception) -> Response:
 
 def answer_invalid(errors: list[dict[str, Any]]) -> Response:
     """The answer to a call with invalid parameters; it does not repeat their values."""
-    details = [{name: fault[name] for name in ("type", "loc", "msg")} for fault in errors]
-    message = "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in details[:5])
+    details = [{name: error[name] for name in ("type", "loc", "msg")} for error in errors]
+    message = "; ".join(f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}" for error in details[:5])
     return error_response(422, "request_invalid", message, details)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,15 @@ def log_line(event: Mapping[str, Any]) -> LogLine:
         fields=[(name, _text(value)) for name, value in event.items() if name not in _SHOWN_ELSEWHERE],
         exception=None if exception is None else str(exception),
     )
+
+
+def log_lines(events: Iterable[Mapping[str, Any]]) -> list[LogLine]:
+    """Convert all events of a run. A line without an attempt gets that of the line before it, the first ones 1."""
+    lines: list[LogLine] = []
+    for line in map(log_line, events):
+        attempt = line.attempt or (lines[-1].attempt if lines else 1)
+        lines.append(replace(line, attempt=attempt))
+    return lines
 
 
 def _time(text: Any) -> datetime | None:

@@ -23,6 +23,7 @@ from autopilot.api.schemas import (
 from autopilot.core.run_log import read_past
 from autopilot.core.runs.activity import bucket_start
 from autopilot.core.runs.history import success_rate
+from autopilot.core.steps.keys import key_digest, readable_key
 from autopilot.core.store import BucketSize, RunFilter
 from autopilot.core.triggers.ticks import next_ticks
 from autopilot.errors import RunNotFound, StepNotFound, WorkflowNotFound
@@ -113,15 +114,18 @@ async def read_run(context: ApiContext, workflow: str, run_id: str) -> RunDetail
 async def read_step(context: ApiContext, workflow: str, run_id: str, key: str) -> StepDetail:
     """One step of a run, with its whole result.
 
+    Args:
+        key: the step's key, its id, or its key as people read it; the first of these that fits a step counts.
+
     Raises:
         WorkflowNotFound, StepNotFound
     """
     entry = await find_workflow(context, workflow)
     steps = await context.archive().get_run_steps(entry.name, run_id)
-    step = next((step for step in steps if step.key == key), None)
-    if step is None:
-        raise StepNotFound(run_id[:128], key)
-    return step_detail(step)
+    for name_of in (lambda step: step.key, lambda step: key_digest(step.key), lambda step: readable_key(step.key)):
+        if (found := next((step for step in steps if name_of(step) == key), None)) is not None:
+            return step_detail(found)
+    raise StepNotFound(run_id[:128], key)
 
 
 async def read_page(context: ApiContext, wanted: RunFilter, limit: int, start_after: str | None) -> RunPage:

@@ -44,6 +44,7 @@ def _check_is_kept(window: str) -> str:
 
 Window = Annotated[str, Query(pattern=r"^([1-9][0-9]{0,2}d|[1-9][0-9]{0,3}h)$"), AfterValidator(_check_is_kept)]
 Name = Annotated[str, Path(description="The workflow's name.")]
+StepKey = Annotated[str, Query(description="The step's key, its id, or its readable key.")]
 RunIdentifier = Annotated[str, Path(description="The run's id.")]
 
 
@@ -116,9 +117,9 @@ class Reads:
         return json_response(await read_page(self._context, wanted, query.limit, query.start_after))
 
     async def get_run(self, name: Name, run_id: RunIdentifier) -> Response:
-        """A run with its attempts and steps."""
+        """A run with its attempts and steps, and the effect that a retry would have."""
         return json_response(await read_run(self._context, name, run_id))
 
-    async def get_step(self, name: Name, run_id: RunIdentifier, key: Annotated[str, Query()]) -> Response:
+    async def get_step(self, name: Name, run_id: RunIdentifier, key: StepKey) -> Response:
         """One step of a run, with its whole result."""
         return json_response(await read_step(self._context, name, run_id, key))

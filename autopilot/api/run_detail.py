@@ -1,19 +1,20 @@
-"""A run in detail: its steps, its attempts, where it failed, the actions that are possible."""
+"""A run in detail: its steps, its attempts, where it failed, the actions that are possible and the effect of a retry."""
 
 import json
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, milliseconds
+from autopilot.api.retries import failed_step, retry_plan
+from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, TryDetail, count_attempts, milliseconds
+from autopilot.core.steps.keys import key_digest, readable_key
 from autopilot.core.store import StepRecord
-from autopilot.models import RunAttempt, RunStatus, StepStatus, WorkflowRun
+from autopilot.models import RunAttempt, WorkflowRun
 from autopilot.settings import Settings
 
 RESULTS_LIMIT = 1024 * 1024
 """How many characters of JSON of its steps' results a run comes with."""
 
 _LOG_MARGIN = timedelta(minutes=5)
-_UNSUCCESSFUL = frozenset({StepStatus.FAILED, StepStatus.INTERRUPTED})
 
 
 def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings, *, defined: bool = True) -> RunDetail:
@@ -21,11 +22,14 @@ def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings, *,
     query = log_query(run)
     actions = actions_of(run)
     disabled = [] if defined else [action for action in actions if action != "delete"]
+    failed = failed_step(run, steps)
     return RunDetail(
         run=run,
         attempts=attempts_of(run, steps),
+        attempts_total=count_attempts(run),
         steps=_with_results(steps),
-        failed_step=failed_step(run, steps),
+        failed_step=None if failed is None else failed.key,
+        retry=retry_plan(run, steps),
         defined=defined,
         actions=[action for action in actions if action not in disabled],
         disabled_actions=dict.fromkeys(
@@ -38,15 +42,28 @@ def run_detail(run: WorkflowRun, steps: list[StepRecord], settings: Settings, *,
 
 def step_detail(step: StepRecord, *, with_result: bool = True) -> StepDetail:
     """The step as the API answers it."""
-    has_result = step.result is not None
+    has_result, readable = step.result is not None, readable_key(step.key)
     return StepDetail(
+        id=key_digest(step.key),
         key=step.key,
+        readable_key=None if readable == step.key else readable,
         status=step.status,
         attempt=step.attempt,
+        round=step.round,
         tries=step.tries,
         started_at=step.started_at,
         ended_at=step.ended_at,
         duration_ms=None if step.ended_at is None else milliseconds(step.ended_at - step.started_at),
+        history=[
+            TryDetail(
+                started_at=each.started_at,
+                ended_at=each.ended_at,
+                duration_ms=milliseconds(each.ended_at - each.started_at),
+                error=each.error,
+                error_type=each.error_type,
+            )
+            for each in step.history
+        ],
         result=json.loads(step.result) if step.result is not None and with_result else None,
         result_omitted=has_result and not with_result,
         error=step.error,
@@ -59,15 +76,6 @@ def actions_of(run: WorkflowRun) -> list[str]:
     if not run.status.is_terminal:
         return ["rerun", "cancel"]
     return [*(["retry"] if run.status.is_unsuccessful else []), "rerun", "delete"]
-
-
-def failed_step(run: WorkflowRun, steps: list[StepRecord]) -> str | None:
-    """The key of the step at which a run failed: the innermost, and of those the last, of its last attempt."""
-    if run.status is not RunStatus.FAILED:
-        return None
-    failed = [step for step in steps if step.status in _UNSUCCESSFUL and step.attempt == run.attempt]
-    last = max(failed, key=lambda step: (step.key.count("/"), step.ended_at or step.started_at), default=None)
-    return None if last is None else last.key
 
 
 def attempts_of(run: WorkflowRun, steps: list[StepRecord]) -> list[AttemptDetail]:

@@ -57,7 +57,8 @@ class RunSummary(_Answer):
     duration_ms: int | None = None
     error: str | None = None
     error_type: str | None = None
-    attempt: int = 1
+    attempt: int = Field(default=1, description="The number of its latest attempt.")
+    attempts: int = Field(default=1, description="How many attempts it has had.")
     due_at: UtcDatetime | None = None
     waiting_for: str | None = None
     version: str | None = None
@@ -70,20 +71,43 @@ class RunPage(_Answer):
     next_cursor: str | None = Field(description="``start_after`` of the next page; None exactly when nothing follows.")
 
 
+class TryDetail(_Answer):
+    """One execution of a step's body."""
+
+    started_at: UtcDatetime
+    ended_at: UtcDatetime
+    duration_ms: int
+    error: str | None = Field(default=None, description="At most 1 KiB of it. None: the body returned.")
+    error_type: str | None = None
+
+
 class StepDetail(_Answer):
+    id: str = Field(default="", description="Stands for the key, however long that is: 24 hexadecimal digits.")
     key: str
+    readable_key: str | None = Field(
+        default=None, description="The key without escapes, where it has any: `fetch[https://example.com/a]`."
+    )
     status: StepStatus
     attempt: int = Field(description="The attempt that recorded it.")
-    tries: int
-    started_at: UtcDatetime
+    round: int = Field(default=1, description="The round of the run in which it was recorded: each retry begins one.")
+    tries: int = Field(description="How often its body was begun.")
+    started_at: UtcDatetime = Field(description="When its first try began, of those in `history`.")
     ended_at: UtcDatetime | None = None
-    duration_ms: int | None = None
+    duration_ms: int | None = Field(default=None, description="From its first try to its end.")
+    history: list[TryDetail] = Field(
+        default=[], description="Its last 10 tries that ended, oldest first. A try that was cut off is not among them."
+    )
     result: Any = None
     result_omitted: bool = Field(
         default=False, description="A run comes with at most 1 MiB of results; read this one by its own call."
     )
     error: str | None = None
     error_type: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The key as people read it."""
+        return self.readable_key or self.key
 
 
 class AttemptDetail(_Answer):
@@ -101,11 +125,27 @@ class AttemptDetail(_Answer):
     reopened: bool = Field(default=False, description="It was started by a person's retry.")
 
 
+class RetryPlan(_Answer):
+    """The recorded steps that a retry would begin again, by their readable keys. All others keep their results."""
+
+    begins_again: list[str] = Field(
+        description="What failed the run, and what its code began after that failure. Empty: no recorded step."
+    )
+    after: list[str] = Field(description="Those of them that ran after the failure, such as a compensation.")
+    interrupted: list[str] = Field(
+        description="Those of them that may already have taken effect: a retry needs them in `again_interrupted`."
+    )
+
+
 class RunDetail(_Answer):
     run: WorkflowRun
-    attempts: list[AttemptDetail]
+    attempts: list[AttemptDetail] = Field(description="Its last 20 attempts, oldest first.")
+    attempts_total: int = Field(default=1, description="How many attempts it has had.")
     steps: list[StepDetail]
     failed_step: str | None = Field(description="The key of the step at which it failed.")
+    retry: RetryPlan | None = Field(
+        default=None, description="The effect of a retry. None: the run did not fail and was not cancelled."
+    )
     defined: bool = Field(default=True, description="False: main.py no longer defines its workflow.")
     actions: list[str] = Field(description="Actions that are possible now: retry, rerun, cancel, delete.")
     disabled_actions: dict[str, str] = Field(
@@ -173,8 +213,21 @@ class RunAccepted(_Answer):
 
 
 def summary_of(run: WorkflowRun, *, defined: bool = True) -> RunSummary:
-    fields = {name: getattr(run, name) for name in RunSummary.model_fields if name != "defined"}
-    return RunSummary.model_construct(**fields, defined=defined)
+    """The run as lists show it."""
+    own = {"defined", "attempt", "attempts"}
+    fields = {name: getattr(run, name) for name in RunSummary.model_fields if name not in own}
+    attempt, attempts = latest_attempt(run), count_attempts(run)
+    return RunSummary.model_construct(**fields, attempt=attempt, attempts=attempts, defined=defined)
+
+
+def latest_attempt(run: WorkflowRun) -> int:
+    """The number of the attempt that worked on the run last: cancelling a run takes a number, and is no attempt."""
+    return run.attempts[-1].number if run.attempts else run.attempt
+
+
+def count_attempts(run: WorkflowRun) -> int:
+    """The number of attempts that worked on the run; of those before the recorded ones each number counts."""
+    return run.attempts[0].number - 1 + len(run.attempts) if run.attempts else run.attempt
 
 
 def milliseconds(duration: timedelta) -> int:

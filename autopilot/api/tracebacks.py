@@ -22,10 +22,18 @@ class SourceLocation:
     """The text of the line; empty if the traceback does not have it."""
 
 
-def locate_last_error(events: Sequence[Mapping[str, Any]], root: Path) -> SourceLocation | None:
-    """The line of the bundle at ``root`` that raised the last exception in a run's log, or None."""
-    traceback = next((str(event["exception"]) for event in reversed(events) if event.get("exception")), "")
-    return locate(traceback, root)
+def locate_last_error(
+    events: Sequence[Mapping[str, Any]], root: Path, step: str | None = None
+) -> SourceLocation | None:
+    """The line of the bundle at ``root`` that raised the last exception in a run's log, or None.
+
+    Args:
+        step: the key of the step at which the run failed: the exception that its body raised is preferred, since the
+            run's own names only the line that called the step.
+    """
+    raised = [event for event in events if event.get("exception")]
+    of_step = [event for event in raised if step is not None and event.get("step") == step]
+    return locate(str((of_step or raised)[-1]["exception"]), root) if raised else None
 
 
 def locate(traceback: str, root: Path) -> SourceLocation | None:

@@ -13,7 +13,7 @@ from autopilot.api.errors import documented
 from autopilot.api.reads import Name, RunIdentifier
 from autopilot.api.schemas import RunAccepted
 from autopilot.function.answers import json_response
-from autopilot.function.trigger import read_body
+from autopilot.function.trigger import read_body, read_confirmation
 
 WAIT_SECONDS = 5.0
 """How long a function's answer is waited for unless ``Prefer`` says otherwise."""
@@ -54,12 +54,12 @@ class Writes:
         }
         for path, endpoint, errors in (
             ("/workflows/{name}/trigger", self.trigger, (400, 404, 409, 413, 415, 502)),
-            (f"{run}/retry", self.retry, (404, 409, 502)),
+            (f"{run}/retry", self.retry, (400, 404, 409, 413, 415, 502)),
             (f"{run}/rerun", self.rerun, (400, 404, 409, 413, 502)),
             (f"{run}/cancel", self.cancel, (404, 409, 502)),
         ):
             answers: dict[int | str, dict[str, Any]] = {**accepted, **documented(*errors)}
-            extra = _TRIGGER_BODY if endpoint == self.trigger else None
+            extra = _BODIES.get(endpoint.__name__)
             router.add_api_route(
                 path, endpoint, methods=["POST"], responses=answers, response_model=None, openapi_extra=extra
             )
@@ -78,9 +78,15 @@ class Writes:
         payload = await read_body(request)
         return _answer(await self._actions.trigger(name, payload, key=idempotency_key, wait=wait))
 
-    async def retry(self, name: Name, run_id: RunIdentifier, wait: Wait) -> Response:
-        """Reopen a run that failed or was cancelled, at its first unrecorded step, as a new attempt."""
-        return _answer(await self._actions.retry(name, run_id, wait=wait))
+    async def retry(self, request: Request, name: Name, run_id: RunIdentifier, wait: Wait) -> Response:
+        """Reopen a run that failed or was cancelled, as a new attempt.
+
+        The steps that failed it begin again, and those that its code began after their failure; all other recorded
+        steps keep their results. The run's `retry` names them beforehand. Steps that may already have taken effect
+        need the body: without it the answer is 409 `steps_interrupted`, and its details list their keys in `steps`.
+        """
+        confirmed = await read_confirmation(request)
+        return _answer(await self._actions.retry(name, run_id, wait=wait, again_interrupted=confirmed))
 
     async def rerun(
         self, name: Name, run_id: RunIdentifier, wait: Wait, idempotency_key: IdempotencyKey = None
@@ -98,11 +104,34 @@ class Writes:
         return Response(status_code=204)
 
 
-_TRIGGER_BODY = {
-    "requestBody": {
-        "description": "The payload; an empty body is an empty payload.",
-        "content": {"application/json": {"schema": {"type": "object"}}},
-    }
+_BODIES: dict[str, dict[str, Any]] = {
+    "trigger": {
+        "requestBody": {
+            "description": "The payload; an empty body is an empty payload.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+    "retry": {
+        "requestBody": {
+            "description": "Steps to begin again although they may already have taken effect; usually empty.",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "again_interrupted": {
+                                "type": "array",
+                                "items": {"type": "string"},
+                                "description": "Their keys, as the run's `retry.interrupted` has them.",
+                            }
+                        },
+                        "additionalProperties": False,
+                    },
+                    "example": {"again_interrupted": ["pay"]},
+                }
+            },
+        }
+    },
 }
 
 

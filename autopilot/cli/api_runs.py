@@ -1,6 +1,6 @@
 """The runs of a deployed API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from autopilot.api.schemas import ErrorAnswer, ErrorBody, RunAccepted, RunDetail, RunPage, WorkflowPage
-from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.cli.exits import CommandFailed, ExitCode, refusal
 from autopilot.core.store import RunFilter
 
 _CONNECT_SECONDS = 10.0
@@ -74,8 +74,11 @@ class ApiRuns:
                 return None
             raise
 
-    async def retry(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
-        return await self._act(workflow, run_id, "retry", wait)
+    async def retry(
+        self, workflow: str, run_id: str, *, wait: float, again_interrupted: Sequence[str] = ()
+    ) -> RunAccepted:
+        body = {"again_interrupted": list(again_interrupted)} if again_interrupted else None
+        return await self._act(workflow, run_id, "retry", wait, body)
 
     async def rerun(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
         return await self._act(workflow, run_id, "rerun", wait)
@@ -86,13 +89,16 @@ class ApiRuns:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _act(self, workflow: str, run_id: str, action: str, wait: float) -> RunAccepted:
+    async def _act(
+        self, workflow: str, run_id: str, action: str, wait: float, body: dict[str, Any] | None = None
+    ) -> RunAccepted:
         seconds = min(_LONGEST_WAIT, int(wait))
         return await self._read(
             RunAccepted,
             "POST",
             f"{_path(workflow, run_id)}/{action}",
             headers={"Prefer": f"wait={seconds}"},
+            json=body,
             timeout=httpx.Timeout(seconds + _ANSWER_SECONDS, connect=_CONNECT_SECONDS),
         )
 
@@ -120,9 +126,8 @@ class ApiRuns:
             message = f"{self.description} is not an Autopilot API: it has no {answer.url.path}"
             return CommandFailed(ExitCode.NOT_SERVED, message)
         remedy = _REMEDIES.get(answer.status_code, "")
-        return CommandFailed(
-            ExitCode.of_http_status(answer.status_code), f"{self.description}: {error.message}{remedy}"
-        )
+        message = f"{self.description}: {error.message}{remedy}"
+        return refusal(answer.status_code, error.code, message, error.details)
 
 
 def error_of(answer: httpx.Response) -> ErrorBody:

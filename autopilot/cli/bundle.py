@@ -41,6 +41,12 @@ def load_bundle(source: Path) -> Bundle:
     return bundle
 
 
+def defines_workflow(source: Path, name: str) -> bool:
+    """Return True if ``source`` defines a function for a workflow of this name, even one that cannot be loaded."""
+    bundle = _from(source, loader.load_bundle)
+    return name in bundle.errors or any(name == workflow.manifest.name for workflow in bundle.workflows.values())
+
+
 def no_functions(source: Path) -> str:
     """The message for a ``main.py`` without workflows."""
     return f"{source} defines no workflow: name = entry_point('functions.name:Class')"

@@ -39,12 +39,12 @@ def checked_url(url: str) -> str:
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL is one of this machine, as that of ``autopilot dev``."""
+    """Return True if the URL is on this machine, like that of ``autopilot dev``."""
     return urlsplit(url).hostname in LOOPBACK_NAMES
 
 
 def needs_identity_token(url: str) -> bool:
-    """Whether Google's IAM checks the callers of this URL."""
+    """Return True if Google's IAM checks the callers of this URL."""
     return (urlsplit(url).hostname or "").endswith(_GOOGLE_DOMAINS)
 
 

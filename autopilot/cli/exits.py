@@ -1,11 +1,11 @@
 """How a command ends: with an exit code, and with one line on standard error when it fails."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 import typer
 
@@ -55,6 +55,21 @@ class CommandFailed(Exception):
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ConfirmationNeeded(CommandFailed):
+    """A retry would run steps again that may already have taken effect; ``steps`` are their keys, as people read them."""
+
+    def __init__(self, message: str, steps: Sequence[str]) -> None:
+        super().__init__(ExitCode.WRONG_STATE, message)
+        self.steps = tuple(steps)
+
+
+def refusal(status: int, code: str, message: str, details: Any = None) -> CommandFailed:
+    """The failure for an error answer of an API or a function."""
+    if code == "steps_interrupted" and isinstance(details, dict):
+        return ConfirmationNeeded(message, [str(key) for key in details.get("steps", ())])
+    return CommandFailed(ExitCode.of_http_status(status), message)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The runs on this machine: read from the store of the settings, acted on by functions that are served meanwhile."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from autopilot.api.access import Access
@@ -11,8 +11,8 @@ from autopilot.api.context import ApiContext
 from autopilot.api.run_detail import run_detail
 from autopilot.api.schemas import RunAccepted, RunDetail, RunPage, summary_of
 from autopilot.api.workflow_client import WorkflowClient
-from autopilot.cli.bundle import load_bundle
-from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.cli.bundle import defines_workflow, load_bundle
+from autopilot.cli.exits import CommandFailed, ExitCode, refusal
 from autopilot.cli.main_module import function_names
 from autopilot.core.clock import SystemClock, random_id
 from autopilot.core.run_log import get_run_archive, get_run_log_service, reset_run_log_service
@@ -51,10 +51,11 @@ class LocalRuns:
         if self._has_history:
             runs, cursor = await get_run_archive().find_runs(wanted, limit=limit, start_after=start_after)
             page = RunPage(runs=[summary_of(run) for run in runs], next_cursor=cursor)
-        if not page.runs and wanted.workflow_id is not None and wanted.workflow_id not in await self.workflow_names():
+        name = wanted.workflow_id
+        if not (page.runs or name is None or name in await self.workflow_names() or self._defines(name)):
             raise CommandFailed(
                 ExitCode.NOT_FOUND,
-                f"unknown workflow {wanted.workflow_id!r}: {self._source} does not define it, and it has no runs in "
+                f"unknown workflow {name!r}: {self._source} does not define it, and it has no runs in "
                 f"{self.description}",
             )
         return page
@@ -67,8 +68,13 @@ class LocalRuns:
         )
         return None if run is None else run_detail(run, steps, self._settings)
 
-    async def retry(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
-        return await self._answer(workflow, self._actions(workflow).retry(workflow, run_id, wait=_UNTIL_THE_END))
+    async def retry(
+        self, workflow: str, run_id: str, *, wait: float, again_interrupted: Sequence[str] = ()
+    ) -> RunAccepted:
+        action = self._actions(workflow).retry(
+            workflow, run_id, wait=_UNTIL_THE_END, again_interrupted=again_interrupted
+        )
+        return await self._answer(workflow, action)
 
     async def rerun(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
         actions = self._actions(workflow)
@@ -91,8 +97,8 @@ class LocalRuns:
     async def _answer(self, workflow: str, action: Awaitable[RunAccepted]) -> RunAccepted:
         try:
             return await action
-        except RequestRefused as refusal:
-            raise CommandFailed(ExitCode.of_http_status(refusal.status), str(refusal)) from None
+        except RequestRefused as refused:
+            raise refusal(refused.status, refused.code, str(refused), refused.details) from None
         except RunNotFound as error:
             raise CommandFailed(ExitCode.NOT_FOUND, str(error)) from None
         except (FunctionUnavailable, StoreError) as error:
@@ -123,6 +129,10 @@ class LocalRuns:
                 new_id=random_id,
             )
         )
+
+    def _defines(self, workflow: str) -> bool:
+        # Not all of it is in the text: a workflow can have another name than its function, or its line be in a loop.
+        return self._source.is_file() and defines_workflow(self._source, workflow)
 
     def _names_in_source(self) -> set[str]:
         # main.py is not imported: runs can be read while the code is broken.

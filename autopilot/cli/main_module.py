@@ -12,7 +12,7 @@ def function_names(text: str) -> list[str]:
 
 
 def defines(text: str, name: str) -> bool:
-    """Whether the module uses ``name`` at its top level.
+    """Return True if the module uses ``name`` at its top level.
 
     Raises:
         SyntaxError, ValueError: the text is not Python.

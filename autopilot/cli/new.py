@@ -16,6 +16,7 @@ from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.main_module import defines, with_function
 from autopilot.cli.options import SOURCE, SourceOption
 from autopilot.models import is_workflow_name
+from autopilot.provisioning.function_names import function_name_of
 
 _RESERVED = {"api", "autopilot", "functions", "main", "tests"}
 """Names of a bundle's other functions and folders."""
@@ -104,7 +105,11 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
 
 def _why_unusable(name: str) -> str | None:
     if not is_workflow_name(name):
-        return "use lower-case letters, digits and underscores, a letter first, at most 63 characters"
+        return "use lower-case letters, digits and underscores, a letter first"
+    try:
+        function_name_of(name)
+    except ValueError as error:
+        return str(error)
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return "it is a Python keyword"
     if hasattr(builtins, name):

@@ -10,6 +10,7 @@ import typer
 
 from autopilot.cli.api_runs import ApiRuns
 from autopilot.cli.credentials import api_credentials, checked_url
+from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.local_runs import LocalRuns
 from autopilot.cli.run_source import RunSource
 from autopilot.core.store import RunFilter
@@ -57,7 +58,13 @@ def run_filter(
     since: timedelta | None = None,
     until: timedelta | None = None,
 ) -> RunFilter:
-    """The filter that options select; ``since`` and ``until`` are counted back from now."""
+    """The filter that options select; ``since`` and ``until`` are counted back from now.
+
+    Raises:
+        CommandFailed: ``until`` is not later than ``since``.
+    """
+    if since is not None and until is not None and until >= since:
+        raise CommandFailed(ExitCode.WRONG_USE, "--until: it must be a shorter time ago than --since")
     now = datetime.now(UTC)
     return RunFilter(
         workflow_id=workflow,
@@ -65,6 +72,11 @@ def run_filter(
         since=None if since is None else now - since,
         until=None if until is None else now - until,
     )
+
+
+def options_for(url: str | None) -> str:
+    """The options with which a suggested command works on the same runs."""
+    return f" --url {url}" if url else ""
 
 
 def with_runs(url: str | None, source: Path, work: Callable[[RunSource], Awaitable[T]]) -> T:

@@ -1,6 +1,7 @@
-"""Where commands find runs and act on them: this machine, or a deployed API."""
+"""The source of runs for commands: this machine, or a deployed API."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from autopilot.api.schemas import MAX_PAGE_SIZE, RunAccepted, RunDetail, RunPage, RunSummary
@@ -39,12 +40,18 @@ class RunSource(Protocol):
         """A run with its attempts and steps, or None."""
         ...
 
-    async def retry(self, workflow: str, run_id: str, *, wait: float) -> RunAccepted:
-        """Resume a failed or cancelled run at its first unrecorded step.
+    async def retry(
+        self, workflow: str, run_id: str, *, wait: float, again_interrupted: Sequence[str] = ()
+    ) -> RunAccepted:
+        """Reopen a failed or cancelled run, as a new attempt.
 
         Args:
             wait: seconds to wait for its end, at most. On this machine, where the command itself serves the run, it is
                 always waited for.
+            again_interrupted: the keys of steps that run again although they may already have taken effect.
+
+        Raises:
+            ConfirmationNeeded: it would run such steps again, and not all of them were named.
         """
         ...
 

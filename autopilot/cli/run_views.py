@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail
+from autopilot.api.schemas import AttemptDetail, RunAccepted, RunDetail, RunSummary, StepDetail, count_attempts
 from autopilot.api.tracebacks import SourceLocation
 from autopilot.cli.output import (
     error_text,
@@ -21,6 +21,7 @@ from autopilot.cli.output import (
     status_text,
     value_text,
 )
+from autopilot.cli.retry_views import print_retry, print_tries
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from autopilot.text import duration_text, relative_text
 
@@ -58,7 +59,7 @@ class WorkflowTotals(BaseModel):
 
 
 def has_failed(status: RunStatus | None) -> bool:
-    """Whether a run in this status ended without doing its work."""
+    """Return True if a run in this status ended without doing its work."""
     return status in {RunStatus.FAILED, RunStatus.CANCELLED}
 
 
@@ -69,8 +70,8 @@ def print_run(
     facts = facts_table()
     facts.add_row("Run", safe_text(run.id))
     facts.add_row("Started", _time(run.started_at))
-    if run.attempt > 1:
-        facts.add_row("Attempt", str(run.attempt))
+    if (attempts := count_attempts(run)) > 1:
+        facts.add_row("Attempts", f"{attempts:,}")
     if run.waiting_for:
         facts.add_row("Waiting for", safe_text(run.waiting_for))
     if run.error is not None:
@@ -108,7 +109,8 @@ def print_detail(
     """
     run, failure = detail.run, facts_table()
     if detail.failed_step is not None:
-        failure.add_row("Failed step", safe_text(detail.failed_step, style="bold"))
+        titles = {step.key: step.title for step in detail.steps}
+        failure.add_row("Failed step", safe_text(titles.get(detail.failed_step, detail.failed_step), style="bold"))
     if run.error is not None:
         failure.add_row("Error", safe_text(error_text(run.error_type, run.error), style="red"))
     if raised_at is not None:
@@ -120,8 +122,10 @@ def print_detail(
     _print_panel(console, run, *parts)
     if detail.steps:
         _print_steps(console, detail.steps)
+        print_tries(console, detail)
     if len(detail.attempts) > 1:
         _print_attempts(console, detail.attempts)
+    print_retry(console, detail, run.id[:_SHORT_ID_LENGTH], options)
     console.print(Text("\n  Query for Cloud Logging", style="dim"))
     for line in detail.log_query.splitlines():
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -178,7 +182,7 @@ def _facts(detail: RunDetail, now: datetime) -> Table:
         facts.add_row("Waiting for", safe_text(run.waiting_for))
     if run.due_at is not None:
         facts.add_row(_DUE_LABELS.get(run.status, "Due"), f"{_time(run.due_at)}, {relative_text(run.due_at, now)}")
-    facts.add_row("Attempts", str(run.attempt))
+    facts.add_row("Attempts", f"{detail.attempts_total:,}")
     if run.rerun_of is not None:
         facts.add_row("Rerun of", safe_text(run.rerun_of))
     code = {"version": run.version, "source": run.fingerprint, "revision": detail.attempts[-1].revision}
@@ -193,7 +197,7 @@ def _print_steps(console: Console, steps: list[StepDetail]) -> None:
     for step in shown:
         symbol, style = _STEP_STYLES[step.status]
         status = Text(f"{symbol} {step.status.value}", style=style)
-        table.add_row(one_line(step.key), status, str(step.tries), _duration(step.duration_ms))
+        table.add_row(one_line(step.title), status, str(step.tries), _duration(step.duration_ms))
     print_rows(console, table, [error_text(step.error_type, step.error) for step in shown], indent=2)
     if len(steps) > len(shown):
         console.print(Text(f"  … {len(steps) - len(shown):,} more; --json prints all of them", style="dim"))
@@ -222,6 +226,8 @@ def _hints(detail: RunDetail, options: str, *, has_log: bool) -> Iterator[Text]:
         "rerun": "start a new run with the same payload",
     }
     possible = {*detail.actions, *(["logs"] if has_log else [])}
+    if detail.retry is not None and detail.retry.interrupted:
+        possible.discard("retry")  # it is shown with what it must confirm
     commands = {
         action: f"  autopilot {action} {detail.run.id[:_SHORT_ID_LENGTH]}{options}"
         for action in meanings

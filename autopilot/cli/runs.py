@@ -19,6 +19,7 @@ from autopilot.cli.options import (
     UntilOption,
     UrlOption,
     WorkflowOption,
+    options_for,
     run_filter,
     with_runs,
 )
@@ -74,7 +75,7 @@ def show(
         Console(),
         detail,
         now=datetime.now(UTC),
-        options=f" --url {url}" if url else "",
+        options=options_for(url),
         has_log=is_deployed or bool(events),
-        raised_at=locate_last_error(events, source.resolve().parent) if has_error else None,
+        raised_at=locate_last_error(events, source.resolve().parent, detail.failed_step) if has_error else None,
     )

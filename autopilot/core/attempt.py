@@ -10,7 +10,7 @@ import structlog
 
 from autopilot.core.runs.transitions import ended_attempts
 from autopilot.core.runtime import Runtime
-from autopilot.core.steps.failures import failure_fields, step_failures
+from autopilot.core.steps.failures import failure_fields, readable, step_failures
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.steps.runner import AT_THE_DEADLINE, StepRunner
 from autopilot.core.tasks import is_closing
@@ -95,6 +95,11 @@ class Attempt:
             self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
         return result
 
+    def refused(self, refusal: BaseException) -> Result:
+        """The result without an execution: a retry still has to begin again what this attempt was to."""
+        result = Result.failure(refusal)
+        return replace(result, fields=result.fields | self._steps_to_begin_again(refusal))
+
     @property
     def release_reason(self) -> str | None:
         """Why the run is not over and another attempt is to go on; None: its result counts."""
@@ -155,7 +160,7 @@ class Attempt:
                 raise  # nothing waits for this any more, and nothing may be awaited
             return Result.failure(failure)
         except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever an author's code raises fails its run
-            return Result.failure(failure)
+            return Result.failure(readable(failure))
         return Result(status=RunStatus.SUCCESS, fields={"result": result})
 
     async def _within_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:

@@ -21,7 +21,7 @@ class Timeout(Protocol):
     ) -> bool | None: ...
 
     def expired(self) -> bool:
-        """Whether the body was cancelled because its time was up."""
+        """Return True if the body was cancelled because its time was up."""
         ...
 
 
@@ -69,7 +69,7 @@ class SystemClock:
 
 
 def random_id() -> str:
-    """32 hexadecimal digits that nobody else has: ids of runs, marks of owners, nonces."""
+    """32 hexadecimal digits that nobody else has: ids of runs, owners, incarnations."""
     return os.urandom(16).hex()
 
 

@@ -21,8 +21,10 @@ from autopilot.core.recorder import RunRecorder, store_seconds
 from autopilot.core.runs.identity import payload_hash, run_id_of
 from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.failures import readable
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.runner import StepRunner
+from autopilot.core.tasks import is_closing
 from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason
 from autopilot.errors import JournalRequired, RunNotFound, RunStateConflict, StoreError
 from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
@@ -144,26 +146,37 @@ class Engine:
         """
         if self._runtime.journal is None:
             raise JournalRequired("retrying a run")
-        run = await self._runtime.run_log().get_run(self.manifest.name, run_id)
-        if run is None:
-            raise RunNotFound(self.manifest.name, run_id)
-        begin_again: tuple[str, ...] = ()
-        if run.status.is_unsuccessful:
-            steps = await self._runtime.journal().get_run_steps(self.manifest.name, run_id)
-            begin_again = retried_steps(run, steps, again_interrupted)
-        outcome = await self._take_over(run_id, begin_again, request_timeout_seconds)
-        if isinstance(outcome, Replayed):
-            raise RunStateConflict(run_id, outcome.run.status, "retried")
-        return outcome
+        while True:
+            run = await self._runtime.run_log().get_run(self.manifest.name, run_id)
+            if run is None:
+                raise RunNotFound(self.manifest.name, run_id)
+            begin_again: tuple[str, ...] = ()
+            if run.status.is_unsuccessful:
+                steps = await self._runtime.journal().get_run_steps(self.manifest.name, run_id)
+                begin_again = retried_steps(run, steps, again_interrupted)
+            outcome = await self._take_over(run_id, begin_again, request_timeout_seconds, after_attempt=run.attempt)
+            if not isinstance(outcome, Replayed):
+                return outcome
+            if outcome.run.attempt == run.attempt or not outcome.run.status.is_unsuccessful:
+                raise RunStateConflict(run_id, outcome.run.status, "retried")
+            # Retried by somebody else meanwhile, and failed again: perhaps in a step that must be confirmed.
 
     async def _take_over(
-        self, run_id: str, begin_again: tuple[str, ...] | None, request_timeout_seconds: float | None
+        self,
+        run_id: str,
+        begin_again: tuple[str, ...] | None,
+        request_timeout_seconds: float | None,
+        *,
+        after_attempt: int | None = None,
     ) -> Outcome:
         invocation = self._invocation(request_timeout_seconds)
         ready = await self._make_ready()
         with bound_contextvars(workflow=self.manifest.name, run_id=run_id):
             claimed = await self._recorder.claim(
-                run_id, lease_duration=invocation.lease_duration, begin_again=begin_again
+                run_id,
+                lease_duration=invocation.lease_duration,
+                begin_again=begin_again,
+                after_attempt=after_attempt,
             )
             if isinstance(claimed, Replayed):
                 return claimed
@@ -187,15 +200,19 @@ class Engine:
         return _Readiness(config=config, setup_error=await self._set_up())
 
     async def _set_up(self) -> BaseException | None:
-        tried = self._setups_tried
+        tried, task = self._setups_tried, asyncio.current_task()
         async with self._lock():
             # Tried while this waited: a store that hangs is waited for once, and not in a queue.
             if self._is_set_up and self._setups_tried > tried:
                 return None
             try:
                 await (self.hydrate() if self._is_set_up else self._workflow.setup())
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the run boundary: it fails the run that needed it
-                return error
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # the run boundary: it fails the run that needed it
+                if is_closing(task):
+                    raise
+                return readable(error)
             self._is_set_up = True
             self._setups_tried += 1
             return None
@@ -272,10 +289,10 @@ class Engine:
                 commit_by=invocation.deadline + invocation.grace,
             )
             steps = StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
-        if refusal is not None:
-            return await self._end(held, Result.failure(refusal), 0.0)
-        began = clock.monotonic()
         attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
+        if refusal is not None:
+            return await self._end(held, attempt.refused(refusal), 0.0)
+        began = clock.monotonic()
         unused = [] if payload is None else [payload.value]
         result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, unused))
         seconds = clock.monotonic() - began

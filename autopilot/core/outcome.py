@@ -1,4 +1,4 @@
-"""How one invocation of a workflow can turn out."""
+"""The outcomes of one invocation of a workflow."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Replayed:
     run: WorkflowRun
     """The run as it is recorded, or as this instance has it under way."""
     persisted: bool
-    """Whether that is what the run log has."""
+    """True if the run log has the run like this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,9 @@ class Ended:
 
     run: WorkflowRun
     persisted: bool
-    """Whether the run log has the run as it ended."""
+    """True if the run log has the run as it ended."""
     start_recorded: bool
-    """Whether the journal has the run's start: if so, and the ending is lost, the run can be resumed."""
+    """True if the journal has the run's start: if so, and the ending is lost, the run can be resumed."""
     interruption: BaseException | None = None
     """The cancellation or KeyboardInterrupt that ended it, to be raised again by the caller."""
 
@@ -45,7 +45,7 @@ class Released:
     run: WorkflowRun
     reason: str
     persisted: bool
-    """Whether the release is recorded; if not, the run can be resumed when its lease is over."""
+    """True if the release is recorded; if not, the run can be resumed when its lease is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

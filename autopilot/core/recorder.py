@@ -145,12 +145,14 @@ class RunRecorder:
         *,
         lease_duration: timedelta,
         begin_again: tuple[str, ...] | None = None,
+        after_attempt: int | None = None,
         version: object = None,
     ) -> Held | Replayed:
         """Take over a run as its next attempt, unless it is over or held elsewhere; logs ``workflow_run_claimed``.
 
         Args:
             begin_again: a person's retry: the digests of the keys of the steps that begin again.
+            after_attempt: the attempt that left the run as the retry saw it; a later one's run is not taken over.
             version: the stored record that a start found.
 
         Raises:
@@ -165,6 +167,7 @@ class RunRecorder:
             incarnation=self._runtime.new_id(),
             lease_duration=lease_duration,
             begin_again=begin_again,
+            after_attempt=after_attempt,
             version=self._manifest.version,
             fingerprint=self._fingerprint,
             revision=service_revision(),

@@ -80,7 +80,7 @@ def get_run_archive() -> RunArchive:
 
 
 def reset_run_log_service() -> None:
-    """Close and forget the process's run log, journal and archive; the next call opens them anew from the settings."""
+    """Close and forget the process's run log, journal and archive; the next call opens them again from the settings."""
     if _ProcessStore.opened is not None:
         _ProcessStore.opened.close()
         _ProcessStore.opened = None

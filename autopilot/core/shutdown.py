@@ -1,4 +1,4 @@
-"""What happens when the process is told to end.
+"""Graceful shutdown: what an attempt does on SIGTERM.
 
 Cloud Run sends SIGTERM and kills 10 seconds later (cloud.google.com/run/docs/container-contract). The server's own
 handler lets requests go on until then; a run would be cut off with its lease still running. So the attempts that are
@@ -17,7 +17,7 @@ Interrupt = Callable[[asyncio.Task[Any]], None]
 
 
 class Shutdown:
-    """The attempts of a process that are to be interrupted when it is told to end."""
+    """The attempts of a process to interrupt on SIGTERM."""
 
     def __init__(self) -> None:
         self._attempts: dict[asyncio.Task[Any], tuple[asyncio.AbstractEventLoop, Interrupt]] = {}
@@ -26,7 +26,7 @@ class Shutdown:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the process was told to end: what goes on by itself ends now."""
+        """True once the process has received SIGTERM: streams end now."""
         return self._has_begun
 
     def install(self) -> None:

@@ -140,6 +140,8 @@ class RunClaim:
     begin_again: tuple[str, ...] | None = None
     """A person's retry, which also takes a run that failed or was cancelled: in its next round, the steps with these
     digests of their keys begin again. None: no retry."""
+    after_attempt: int | None = None
+    """The attempt that the run must still be at: what is to begin again was decided on what that one left."""
     version: str | None = None
     fingerprint: str | None = None
     """The manifest's version and the digest of the source of the code that runs from now on; None keeps them."""

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from autopilot.bundle import read_bundle
+from autopilot.errors import ConfigurationError
+from autopilot.function.answers import answer_error
 from autopilot.function.entry_point import Function
 from autopilot.observability import configure_logging
 from autopilot.settings import function_target, load_settings
@@ -42,7 +44,11 @@ def api_entry_point(*, name: str = "api") -> Function:
         return _app_of(namespace)  # at the first request: main.py may define more workflows further down
 
     async def function(request: Request) -> ASGIApp:
-        return app()
+        try:
+            return app()
+        except ConfigurationError as error:  # of main.py or the settings, found again by each request
+            log.error("request_failed", path=request.url.path, status=503, error=str(error))  # noqa: TRY400
+            return answer_error(error)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "Cloud Function of API v1 and the dashboard."

@@ -34,7 +34,8 @@ class ErrorPages:
                 return self._page(request, error.status, "Refused", str(error))
             case HTTPException():
                 title = "Not found" if error.status_code == 404 else "Not possible"
-                return self._page(request, error.status_code, title, error.detail)
+                detail = "There is no page at this address." if error.status_code == 404 else error.detail
+                return self._page(request, error.status_code, title, detail)
             case _:
                 return self._page(request, 500, "Internal error", "The log of the API function has the details.")
 

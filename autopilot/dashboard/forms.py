@@ -30,7 +30,7 @@ async def read_form(request: Request) -> dict[str, str]:
         if len(body) > MAX_FORM:
             raise HTTPException(413, "the form is too large")
     try:
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=1000, errors="strict")
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000, errors="strict")
     except ValueError as error:
         raise HTTPException(400, "the body is not a form") from error
     return {name: values[-1] for name, values in fields.items()}

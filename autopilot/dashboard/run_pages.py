@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from autopilot.api.actions import RunActions
 from autopilot.api.context import ApiContext
-from autopilot.api.log_lines import LogLine, log_line
+from autopilot.api.log_lines import LogLine, log_lines
 from autopilot.api.queries import find_workflow, read_run, read_step
-from autopilot.api.schemas import RunDetail, StepDetail
 from autopilot.api.tracebacks import SourceLocation, locate_last_error
 from autopilot.dashboard.formatting import pretty_json
 from autopilot.dashboard.forms import WAIT_SECONDS, read_checked_form
 from autopilot.dashboard.rendering import Renderer, redirect
+from autopilot.dashboard.retry_form import UNCONFIRMED, confirmed_steps, retry_form
 from autopilot.dashboard.timeline import timeline
 from autopilot.errors import FunctionUnavailable, RunStateConflict
 from autopilot.function.trigger import RequestRefused
@@ -54,12 +54,18 @@ class RunPages:
         self._actions = RunActions(context)
         self._renderer = renderer
 
-    async def show(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
-        """The run, with a timeline of its attempts and steps."""
+    async def show(
+        self, request: Request, *, problem: str = "", status: int = 200, is_retry_open: bool = False
+    ) -> Response:
+        """The run, with a timeline of its attempts and steps.
+
+        Args:
+            is_retry_open: the dialog of the retry is open from the start, with or without scripts.
+        """
         name, run_id = request.path_params["name"], request.path_params["run_id"]
         entry = await find_workflow(self._context, name)
         detail = await read_run(self._context, name, run_id)
-        step = _cause(detail)
+        steps = {step.key: step for step in detail.steps}
         return self._renderer.page(
             request,
             "run.html",
@@ -67,32 +73,32 @@ class RunPages:
             entry=entry,
             detail=detail,
             run=detail.run,
-            cause=step,
-            cause_anchor=None if step is None else f"step-{[s.key for s in detail.steps].index(step.key)}",
+            cause=None if detail.failed_step is None else steps[detail.failed_step],
+            retry=None if detail.retry is None else retry_form(detail.retry, detail.steps),
+            is_retry_open=is_retry_open,
             timeline=timeline(
                 detail,
                 self._context.clock.now(),
                 page=_page_number(request.query_params.get("steps")),
                 only_failed=request.query_params.get("show") == "failed",
             ),
-            numbers={each.key: number for number, each in enumerate(detail.steps)},
             payload=_shown(detail.run.trigger_data),
             result=_shown(detail.run.result),
             json_of=_shown,
-            log=await self._read_log(run_id),
+            log=await self._read_log(run_id, detail.failed_step),
             new_key=self._context.new_id(),
             notice="" if problem else _NOTICES.get(request.query_params.get("did", ""), ""),
             problem=problem,
         )
 
-    async def _read_log(self, run_id: str) -> RunLog | None:
+    async def _read_log(self, run_id: str, failed_step: str | None) -> RunLog | None:
         if (read := self._context.read_log) is None:
             return None
         events = await asyncio.to_thread(lambda: list(read(run_id)))
         return RunLog(
-            lines=[log_line(event) for event in events[-SHOWN_LINES:]],
+            lines=log_lines(events)[-SHOWN_LINES:],
             earlier=max(0, len(events) - SHOWN_LINES),
-            raised_at=locate_last_error(events, self._context.bundle),
+            raised_at=locate_last_error(events, self._context.bundle, failed_step),
         )
 
     async def step(self, request: Request) -> Response:
@@ -112,7 +118,9 @@ class RunPages:
         try:
             match action:
                 case "retry":
-                    accepted = await self._actions.retry(name, run_id, wait=WAIT_SECONDS)
+                    accepted = await self._actions.retry(
+                        name, run_id, wait=WAIT_SECONDS, again_interrupted=confirmed_steps(form)
+                    )
                 case "cancel":
                     accepted = await self._actions.cancel(name, run_id, wait=WAIT_SECONDS)
                 case "rerun":
@@ -124,15 +132,13 @@ class RunPages:
                 case _:
                     raise HTTPException(404)
         except RequestRefused as refused:
+            if refused.code == "steps_interrupted":
+                return await self.show(request, problem=UNCONFIRMED, status=refused.status, is_retry_open=True)
             return await self.show(request, problem=str(refused), status=refused.status)
         except (FunctionUnavailable, RunStateConflict) as error:
             status = 409 if isinstance(error, RunStateConflict) else 502
             return await self.show(request, problem=str(error), status=status)
         return redirect(request, f"/workflows/{name}/runs/{accepted.run_id}?did={action}")
-
-
-def _cause(detail: RunDetail) -> StepDetail | None:
-    return next((step for step in detail.steps if step.key == detail.failed_step), None)
 
 
 def _shown(value: object) -> tuple[str, int]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from urllib.parse import unquote
 
 from autopilot.api.schemas import AttemptDetail, RunDetail, StepDetail, milliseconds
+from autopilot.core.steps.keys import readable_key
 from autopilot.dashboard.formatting import duration
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 
@@ -44,6 +44,9 @@ class Row:
 
     step: StepDetail
     span: Span
+    """From its first try to its end."""
+    tries: list[Span]
+    """Each of its tries that ended, if it had several."""
     depth: int
     name: str
     """The last part of its key, within the step or item that it belongs to."""
@@ -161,7 +164,8 @@ def timeline(detail: RunDetail, now: datetime, *, page: int | None, only_failed:
                 step=step,
                 span=scale.span(step.started_at, ends[step.key]),
                 depth=min(4, step.key.count("/")),
-                name=unquote(step.key.rpartition("/")[2]),
+                tries=[scale.span(each.started_at, each.ended_at) for each in step.history if step.tries > 1],
+                name=readable_key(step.key.rpartition("/")[2]),
                 is_cause=step.key == detail.failed_step,
             )
             for step in shown[first : first + STEPS_PER_PAGE]

@@ -28,7 +28,7 @@ from autopilot.errors import (
 from autopilot.models import RunStatus, WorkflowManifest, WorkflowRun
 
 RETRY_SECONDS = 30
-"""What a caller is asked to wait before it delivers a trigger again that nothing durable came of."""
+"""``Retry-After`` of an answer after which nothing is recorded."""
 
 LONGEST_POLL_SECONDS = 300
 """The longest that a caller is asked to wait before it looks at an unfinished run again."""
@@ -87,7 +87,7 @@ def answer_run(outcome: Outcome, manifest: WorkflowManifest, now: datetime) -> R
     run, headers = outcome.run, _run_headers(outcome)
     match outcome:
         case Released():
-            message = f"run {run.id} is not over: {outcome.reason}; deliver the trigger again to go on"
+            message = f"run {run.id} is not over: {outcome.reason}; deliver the trigger again to continue it"
             return error_response(503, "attempt_ended", message, headers=headers | {"Retry-After": "1"})
         case Superseded():
             message = f"another attempt has taken over run {run.id}; its outcome counts"

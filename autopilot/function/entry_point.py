@@ -34,7 +34,7 @@ from autopilot.observability import configure_logging, request_context
 from autopilot.settings import Settings, function_target, load_settings
 
 DESCRIBE_SECONDS = 3.0
-"""How long a description waits for the run log before it tells what this instance knows."""
+"""How long a description waits for the run log before it answers from this instance's memory."""
 
 Function = Callable[[Request], Awaitable[Response]]
 
@@ -209,7 +209,7 @@ class WorkflowFunction:
 
 
 def _is_own_cancellation(interruption: BaseException) -> bool:
-    """Whether a workflow's code raised the cancellation, as by awaiting a task that it cancelled; nobody ends us."""
+    """Return True if the workflow's code raised the cancellation, as by awaiting a task that it cancelled."""
     task = asyncio.current_task()
     return isinstance(interruption, asyncio.CancelledError) and task is not None and not task.cancelling()
 

@@ -92,7 +92,7 @@ async def _read_json(request: Request) -> Any:
 
 
 def identify(headers: Headers) -> tuple[TriggerType, Trigger]:
-    """What the headers of a request say of its trigger."""
+    """The type of a request's trigger and its identity, from the headers."""
     kind, trigger = _by_sender(headers)
     if (rerun_of := headers.get(RERUN_HEADER)) is not None:
         if not is_run_id(rerun_of):

@@ -22,7 +22,7 @@ def terraform_files() -> dict[str, bytes]:
 
 
 def own_files(folder: Path) -> dict[str, bytes]:
-    """What a bundle has of such files; nothing where there is no such folder."""
+    """The files of this kind in a bundle; none if there is no such folder."""
     return _read(folder) if folder.is_dir() else {}
 
 

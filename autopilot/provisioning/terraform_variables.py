@@ -5,20 +5,17 @@ Terraform silently drops keys that its typed variables do not have, so a test co
 """
 
 import json
-import re
 from typing import Any
 
-from autopilot.base_workflow import BaseWorkflow
+from autopilot.base_workflow import BaseWorkflow, engine_of
 from autopilot.bundle import Bundle
-from autopilot.core.runs.schema import WorkflowSchema, type_arguments
+from autopilot.core.runs.schema import WorkflowSchema
 from autopilot.errors import PayloadError, WorkflowInvalid
 from autopilot.models import MAX_SCHEDULE_DEADLINE_SECONDS, Schedule, WorkflowManifest
 from autopilot.provisioning.configuration import ConfigVariables, config_variables_of
+from autopilot.provisioning.function_names import function_name_of
 from autopilot.provisioning.sources import imported_files, package_files, requirement_files
 from autopilot.storage.firestore.indexes import composite_indexes, field_settings
-
-MAX_FUNCTION_NAME = 30
-"""Characters of a workflow's part of its function's name. Cloud Run allows 49; the rest is the environment's."""
 
 MIN_SCHEDULE_DEADLINE_SECONDS = 15
 """The shortest ``attempt_deadline`` that Cloud Scheduler takes."""
@@ -27,8 +24,6 @@ API_FUNCTION_NAME = "api"
 """The API's part of its function's name."""
 
 API_KEY = "AUTOPILOT_API_KEY"
-
-_FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
 def terraform_variables(bundle: Bundle) -> dict[str, Any]:
@@ -78,16 +73,10 @@ def _function_names(bundle: Bundle) -> dict[str, str]:
     taken = {} if bundle.api is None else {API_FUNCTION_NAME: f"API v1 ({bundle.api} in main.py)"}
     for function, workflow in bundle.workflows.items():
         name = workflow.manifest.name
-        function_name = re.sub("_+", "-", name)
-        if not _FUNCTION_NAME.fullmatch(function_name):
-            raise WorkflowInvalid(
-                name, f"name: {function_name!r} is not a valid function name: it must end in a letter or digit"
-            )
-        if len(function_name) > MAX_FUNCTION_NAME:
-            raise WorkflowInvalid(
-                name,
-                f"name: a function name has room for {MAX_FUNCTION_NAME} characters of it, not {len(function_name)}",
-            )
+        try:
+            function_name = function_name_of(name)
+        except ValueError as error:
+            raise WorkflowInvalid(name, f"name: {error}") from None
         if (other := taken.get(function_name)) is not None:
             raise WorkflowInvalid(
                 name, f"name: its function ({function} in main.py) would be {function_name!r}, like that of {other}"
@@ -112,7 +101,8 @@ def _workflow(function: str, workflow: type[BaseWorkflow[Any, Any]], config: Con
         "memory": manifest.memory,
         "min_instances": manifest.min_instances,
         "schedules": {
-            schedule.name: _schedule(manifest, schedule, _payload_schema(workflow)) for schedule in manifest.schedules
+            schedule.name: _schedule(manifest, schedule, engine_of(workflow()).schema)
+            for schedule in manifest.schedules
         },
         "secrets": {name: {"required": required} for name, required in config.secret.items()},
         "timeout_seconds": manifest.timeout_seconds,
@@ -137,10 +127,6 @@ def _schedule(manifest: WorkflowManifest, schedule: Schedule, schema: WorkflowSc
         "retries": schedule.retries,
         "time_zone": schedule.time_zone,
     }
-
-
-def _payload_schema(workflow: type[BaseWorkflow[Any, Any]]) -> WorkflowSchema:
-    return WorkflowSchema(workflow.manifest.name, *type_arguments(workflow, BaseWorkflow, (dict[str, Any], Any)))
 
 
 def _firestore() -> dict[str, Any]:

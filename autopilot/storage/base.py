@@ -197,7 +197,8 @@ class BaseStore(Store):
             if stored.owner == claim.owner and before is RunStatus.RUNNING:
                 found = ClaimOutcome(run=run, before=stored.claimed_from or before, lease=lease)
                 return Decision(found, is_own=True)
-            if not may_claim(run, is_due=stored.is_due, is_retry=claim.begin_again is not None):
+            is_another = claim.after_attempt not in {None, run.attempt}
+            if is_another or not may_claim(run, is_due=stored.is_due, is_retry=claim.begin_again is not None):
                 return Decision(ClaimOutcome(run=run, before=before, lease=None))
             run = claimed(run, claim, now=self._clock.now())
             lease = replace(lease, attempt=run.attempt)
@@ -309,7 +310,7 @@ class BaseStore(Store):
 
     @abstractmethod
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
-        """How many runs of a workflow are in each status."""
+        """The number of runs of a workflow in each status."""
 
     @abstractmethod
     async def _read_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
@@ -326,5 +327,5 @@ class BaseStore(Store):
 
 
 def _are_ids(workflow_id: str, run_id: str) -> bool:
-    """Whether there can be such a run: a malformed id is simply unknown."""
+    """Return True if there can be such a run; a malformed id is unknown and not an error."""
     return is_workflow_name(workflow_id) and is_run_id(run_id)

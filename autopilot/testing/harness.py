@@ -31,7 +31,7 @@ class Harness:
         workflow: the workflow's class, or a function that makes an instance.
         store: default: an SQLite database in memory, with the limits that every store enforces, Firestore's among them.
         clock: what workflow and default store know of time. Sleeps and pauses between tries take no time.
-        lease: instead of the leases that the engine asks for; for a store whose time cannot be moved.
+        lease_duration: instead of the leases that the engine asks for; for a store whose time cannot be moved.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Harness:
             identity: the trigger's: delivered again, it is the same run.
             kill_at: the moment at which the instance is killed, such as ``"after body check"``, ``"before commit step
                 check success"``, ``"after commit start"``, ``"before commit end"``; or its number in
-                ``account.moments``.
-            shut_down_at: the moment at which it is told to end, as by SIGTERM: it stops at its next ``await`` and
-                gives the run free, which is returned as ``running``.
+                ``trace.moments``.
+            shut_down_at: the moment at which it gets SIGTERM: it stops at its next ``await`` and releases the run,
+                which is returned as ``running``.
 
         Raises:
-            InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger goes on.
+            InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger continues.
             PayloadError, ConfigInvalid: as :meth:`BaseWorkflow.run`.
         """
         return _run_of(
@@ -103,7 +103,7 @@ class Harness:
         )
 
     async def resume(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
-        """Go on with a run that nobody holds, as ``/runs/{id}/continue`` does; any other is returned as it is.
+        """Continue a run that nobody holds, as ``/runs/{id}/continue`` does; any other is returned as it is.
 
         Raises:
             RunNotFound: there is no such run.

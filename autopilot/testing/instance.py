@@ -13,6 +13,7 @@ from autopilot.core.shutdown import Shutdown
 from autopilot.core.steps.keys import is_step
 from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord, Store
 from autopilot.core.tasks import uninterrupted
+from autopilot.errors import AttemptStopped
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ BodyKey = tuple[str, str]
 """A run's id and the full key of one of its steps."""
 
 
-class InstanceKilled(BaseException):
+class InstanceKilled(AttemptStopped):
     """The instance was killed at ``moment``, as a test asked for; nothing that it did afterwards has any effect.
 
     No ``Exception``: the code under test must not handle what in reality runs no code at all.
@@ -34,7 +35,7 @@ class InstanceKilled(BaseException):
 
 @dataclass(slots=True)
 class Trace:
-    """What an instance, or several, did."""
+    """The record of what an instance, or several, did."""
 
     moments: list[str] = field(default_factory=list)
     """``before`` or ``after``, then ``body <key>`` or ``commit <what>``; see :meth:`Harness.run`."""
@@ -63,7 +64,7 @@ class Instance(StepProbe):
     Args:
         store: what it would use if nobody looked.
         kill_at: the moment that it does not survive: by its text, the first such; or by its number, from 0.
-        shut_down_at: the moment at which it is told to end, as by SIGTERM.
+        shut_down_at: the moment at which it gets SIGTERM.
         lease: instead of the lease that the engine asks for.
     """
 

@@ -23,18 +23,18 @@ _AT_ONCE = timedelta(0)
 
 
 def outcome_of(run: WorkflowRun) -> Any:
-    """What must be the same wherever the instance was killed: status, result and the type of the error."""
+    """Status, result and error type of a run: the same wherever its instance was killed."""
     return run.status.value, run.result, run.error_type
 
 
 def failed_as_interrupted(run: WorkflowRun) -> bool:
-    """Whether a run failed because an at-most-once step was cut off."""
+    """Return True if the run failed because an at-most-once step was interrupted."""
     return run.status is RunStatus.FAILED and run.error_type in {"StepInterrupted", "MapFailed"}
 
 
 @dataclass(frozen=True, slots=True)
 class CrashPoint:
-    """What came of a run whose instance was killed at one moment."""
+    """A run whose instance was killed at one moment."""
 
     moment: str
     run: WorkflowRun
@@ -42,31 +42,31 @@ class CrashPoint:
     """How often the trigger was delivered until the run had ended."""
     repeated: dict[str, int]
     """How often more than in the undisturbed run each body was begun."""
-    faults: tuple[str, ...] = ()
-    """What should not be so."""
+    errors: tuple[str, ...] = ()
+    """Everything that is wrong with the run, its steps or its statistics."""
 
     def __str__(self) -> str:
-        told = f"killed {self.moment}: {self.run.status} after {self.deliveries} deliveries"
+        line = f"killed {self.moment}: {self.run.status} after {self.deliveries} deliveries"
         if self.repeated:
-            told += "; again: " + ", ".join(f"{key} x{count}" for key, count in sorted(self.repeated.items()))
-        return "".join([told, *(f"\n    - {fault}" for fault in self.faults)])
+            line += "; again: " + ", ".join(f"{key} x{count}" for key, count in sorted(self.repeated.items()))
+        return "".join([line, *(f"\n    - {error}" for error in self.errors)])
 
 
 @dataclass(frozen=True, slots=True)
 class CrashReport:
-    """What came of every kill."""
+    """The runs of a crash matrix, one for each kill."""
 
     undisturbed: WorkflowRun
     points: tuple[CrashPoint, ...]
 
     @property
-    def faults(self) -> list[CrashPoint]:
+    def errors(self) -> list[CrashPoint]:
         """The points at which something is wrong."""
-        return [point for point in self.points if point.faults]
+        return [point for point in self.points if point.errors]
 
     def __str__(self) -> str:
-        wrong = self.faults
-        head = f"{self.undisturbed.workflow_id}: {len(self.points)} kills, {len(wrong)} with faults"
+        wrong = self.errors
+        head = f"{self.undisturbed.workflow_id}: {len(self.points)} kills, {len(wrong)} with errors"
         return "\n".join([head, f"undisturbed: {outcome_of(self.undisturbed)}", *map(str, wrong or self.points)])
 
 
@@ -129,7 +129,7 @@ async def crash_matrix(
             )
             points.append(await trial.run(payload, kill_at=number))
     report = CrashReport(undisturbed.run, tuple(points))
-    if report.faults:
+    if report.errors:
         raise CrashMatrixFailed(report)
     return report
 
@@ -182,7 +182,7 @@ class _Trial:
     outcome: Callable[[WorkflowRun], Any]
     interrupted: Callable[[WorkflowRun], bool]
     has_leases: bool
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     async def run(self, payload: Any, *, kill_at: int) -> CrashPoint:
         identity = uuid4().hex
@@ -206,47 +206,47 @@ class _Trial:
         self._check_ending(run, at_kill)
         self._check_steps(run, at_kill, repeated)
         await self._check_records(run, before)
-        return CrashPoint(moment, run, deliveries, dict(repeated), tuple(self.faults))
+        return CrashPoint(moment, run, deliveries, dict(repeated), tuple(self.errors))
 
     async def _deliver_under_lease(self, payload: Any, identity: str, at_kill: Trace) -> WorkflowRun:
         """The trigger comes again at once: while the dead instance seems to hold the run, nothing may be executed."""
         held = await self.harness.runs(status=RunStatus.RUNNING) if self.has_leases else []
         run = await self.harness.run(payload, identity=identity)
         if held and self.harness.trace.bodies != at_kill.bodies:
-            self.faults.append("a body was begun while another attempt held the run")
+            self.errors.append("a body was begun while another attempt held the run")
         return run
 
     def _check_ending(self, run: WorkflowRun, at_kill: Trace) -> None:
         expected, got = self.outcome(self.undisturbed.run), self.outcome(run)
         if not run.status.is_terminal:
-            self.faults.append(f"it did not end: it is {run.status} after {MAX_DELIVERIES} deliveries")
+            self.errors.append(f"it did not end: it is {run.status} after {MAX_DELIVERIES} deliveries")
         elif got != expected and not (_cut_off(at_kill) and self.interrupted(run)):
             error = f" ({run.error})" if run.error else ""
-            self.faults.append(f"it ended as {got!r}{error}, not as {expected!r}")
+            self.errors.append(f"it ended as {got!r}{error}, not as {expected!r}")
 
     def _check_steps(self, run: WorkflowRun, at_kill: Trace, repeated: Counter[str]) -> None:
         trace = self.harness.trace
         for (_, key), statuses in trace.steps.items():
             if (count := statuses.count(StepStatus.SUCCESS)) > 1:
-                self.faults.append(f"step {key}: its result was recorded {count} times")
+                self.errors.append(f"step {key}: its result was recorded {count} times")
         if self.outcome(run) == self.outcome(self.undisturbed.run) and not _cut_off(at_kill):
             for key in sorted(_recorded(trace) ^ self.undisturbed.recorded):
-                self.faults.append(f"step {key}: its result was recorded in only one of the two runs")
+                self.errors.append(f"step {key}: its result was recorded in only one of the two runs")
         over = _recorded(at_kill) | _failed(at_kill)
         for key, count in repeated.items():
             allowed = 0 if key in over else at_kill.bodies[run.id, key]
             if count > allowed:
-                self.faults.append(f"step {key}: its body was begun {count} times more; {allowed} would be right")
+                self.errors.append(f"step {key}: its body was begun {count} times more; {allowed} would be right")
         for key in _cut_off(at_kill):
             if trace.bodies[run.id, key] > at_kill.bodies[run.id, key]:
-                self.faults.append(f"step {key}: it may be begun at most once, and was begun again")
+                self.errors.append(f"step {key}: it may be begun at most once, and was begun again")
 
     async def _check_records(self, run: WorkflowRun, before: RunStats) -> None:
         if await self.harness.get_run(run.id) != run:
-            self.faults.append("what is recorded is not what the last delivery was answered")
+            self.errors.append("what is recorded is not what the last delivery was answered")
         counted = Counter((await self.harness.stats())["by_status"]) - Counter(before["by_status"])
         if counted != {run.status: 1}:
-            self.faults.append(f"the statistics count {dict(counted)} more, not one {run.status}")
+            self.errors.append(f"the statistics count {dict(counted)} more, not one {run.status}")
 
 
 def _cut_off(trace: Trace) -> list[str]:

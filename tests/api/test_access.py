@@ -260,6 +260,29 @@ async def test_every_answer_tells_browsers_to_run_nothing_foreign(private: httpx
     assert "frame-ancestors 'none'" in policy
 
 
+async def test_only_in_the_cloud_browsers_are_bound_to_https(private: httpx.AsyncClient, api_over: ApiOver) -> None:
+    deployed = api_over(K_SERVICE="api", AUTOPILOT_STORE="firestore", GOOGLE_CLOUD_PROJECT="p")
+
+    answers = [(await client.get("/static/dashboard.css")).headers for client in (private, deployed)]
+
+    assert [headers.get("strict-transport-security") for headers in answers] == [None, "max-age=31536000"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    (
+        ("/static/dashboard.css", "public, max-age=31536000, immutable"),
+        ("/", "no-store"),
+        ("/sign-in", "no-store"),
+        ("/api/v1/runs", "no-store"),
+    ),
+)
+async def test_a_browser_keeps_static_files_and_no_records(
+    private: httpx.AsyncClient, path: str, expected: str
+) -> None:
+    assert (await private.get(path)).headers["cache-control"] == expected
+
+
 async def test_no_origin_is_let_in_unless_it_is_listed(private: httpx.AsyncClient, api_over: ApiOver) -> None:
     listing = api_over(AUTOPILOT_API_CORS_ORIGINS="https://ops.example, https://other.example")
     asked = {"Origin": "https://ops.example"}

@@ -1,11 +1,16 @@
 """What the API makes of the answers of functions, ours and others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
 import httpx
 import pytest
 
+from autopilot.core.run_log import use_store
 from autopilot.core.store import Store
 from tests.api_client import ApiOver
-from tests.functions_in_process import assert_error
+from tests.functions_in_process import BrokenStore, assert_error
 
 pytestmark = pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True)
 
@@ -63,40 +68,34 @@ async def test_what_no_function_of_ours_says_is_502(
 
 
 @pytest.mark.parametrize("path", ("/workflows", "/runs", "/workflows/shop", "/workflows/shop/stats", "/events"))
-async def test_a_store_that_is_away_is_503(
-    api_over: ApiOver, process_store: Store, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    away(process_store, monkeypatch)
+async def test_a_store_that_is_away_is_503(api_over: ApiOver, process_store: Store, path: str) -> None:
+    with away(process_store):
+        answer = await api_over().get(f"/api/v1{path}")
 
-    assert_error(await api_over().get(f"/api/v1{path}"), 503, "store_unavailable")
+    assert_error(answer, 503, "store_unavailable")
 
 
-async def test_health_says_whether_the_store_answers(
-    api_over: ApiOver, process_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_health_says_whether_the_store_answers(api_over: ApiOver, process_store: Store) -> None:
     well = await api_over().get("/api/v1/health")
-    away(process_store, monkeypatch)
-    ill = await api_over().get("/api/v1/health")
+    with away(process_store):
+        ill = await api_over().get("/api/v1/health")
 
     assert (well.status_code, well.json()["status"], well.json()["store"]) == (200, "ok", "sqlite")
     assert (ill.status_code, ill.json()["status"]) == (503, "store_unavailable")
     assert "away" in ill.json()["error"]
 
 
-async def test_a_page_says_that_the_store_is_away(
-    api_over: ApiOver, process_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    away(process_store, monkeypatch)
-
-    page = await api_over().get("/")
+async def test_a_page_says_that_the_store_is_away(api_over: ApiOver, process_store: Store) -> None:
+    with away(process_store):
+        page = await api_over().get("/")
 
     assert page.status_code == 503
     assert "The store does not answer" in page.text
 
 
-def away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.functions_in_process import BrokenStore
-
+@contextmanager
+def away(store: Store) -> Iterator[None]:
     broken = BrokenStore(store)
     broken.away = {name for name in dir(type(store)) if not name.startswith("_") and name != "close"}
-    monkeypatch.setattr("autopilot.core.run_log.process_store", lambda: broken)
+    with use_store(cast("Store", broken)):
+        yield

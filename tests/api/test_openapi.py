@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from autopilot.api.app import create_context
 from autopilot.api.workflow_client import WorkflowClient
+from autopilot.core.run_log import use_store
 from autopilot.dashboard.app import create_app
 from autopilot.settings import load_settings
 from autopilot.storage.sqlite.store import SQLiteStore
@@ -70,9 +71,8 @@ def test_the_document_has_every_call() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # of the client that schemathesis uses
 @pytest.mark.parametrize("call", CALLS)
-def test_no_answer_is_undocumented(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_is_undocumented(call: str) -> None:
     store = SQLiteStore(":memory:", clock=ManualClock())
-    monkeypatch.setattr("autopilot.core.run_log.process_store", lambda: store)
     method, _, path = call.partition(" ")
     operation = document()[path][method]
     ends_at = time.monotonic() + SECONDS
@@ -94,5 +94,6 @@ def test_no_answer_is_undocumented(call: str, monkeypatch: pytest.MonkeyPatch) -
             case.path_parameters["name"] = "shop"
         case.call_and_validate(headers={"Host": "localhost"}, checks=CHECKS)
 
-    check()
+    with use_store(store):
+        check()
     store.close()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import autopilot
-from autopilot.api.tracebacks import SourceLocation, locate
+from autopilot.api.tracebacks import SourceLocation, locate, locate_last_error
 
 ROOT = Path("/bundle")
 OURS = Path(autopilot.__file__).parent
@@ -47,3 +47,17 @@ def test_a_group_of_exceptions_is_read_too() -> None:
 def test_a_trace_without_a_line_of_the_bundle_names_no_place() -> None:
     assert locate(trace((f"{OURS}/context.py", 1, "step")), ROOT) is None
     assert locate("", ROOT) is None
+
+
+def test_the_line_of_the_step_that_failed_counts_before_the_line_that_called_it() -> None:
+    body, other = trace(("/bundle/a.py", 1, "charge")), trace(("/bundle/a.py", 2, "warn"))
+    events = [
+        {"event": "step_failed", "step": "charge", "exception": body},
+        {"event": "step_failed", "step": "warn", "exception": other},
+        {"event": "workflow_run_completed", "exception": trace(("/bundle/a.py", 9, "execute"))},
+    ]
+
+    places = [locate_last_error(events, ROOT, step) for step in ("charge", "warn", "unlogged", None)]
+
+    assert [place and place.line for place in places] == [1, 2, 9, 9]
+    assert locate_last_error([{"event": "step_failed", "step": "charge"}], ROOT, "charge") is None

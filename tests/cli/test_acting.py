@@ -19,6 +19,8 @@ send = entry_point("sending:Send", name="send")
 """
 
 SENDING = """
+import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 from autopilot import BaseWorkflow, WorkflowManifest
@@ -29,11 +31,20 @@ class Send(BaseWorkflow):
 
     async def execute(self, ctx, payload):
         await ctx.step("fetch", self.note, "fetched")
+        if order := payload.get("order"):
+            limit = timedelta(milliseconds=50)
+            return await ctx.step("pay", self.pay, key=order, semantics="at_most_once", timeout=limit)
         return await ctx.step("send", self.send)
 
     async def note(self, word):
         with Path("notes.txt").open("a") as notes:
             notes.write(word + " ")
+
+    async def pay(self):
+        await self.note("paid")
+        if not Path("fixed").exists():
+            await asyncio.Event().wait()
+        return "paid"
 
     async def send(self):
         if not Path("fixed").exists():
@@ -64,8 +75,8 @@ def autopilot(tmp_path: Path) -> Autopilot:
     return run
 
 
-def failed_run(autopilot: Autopilot) -> str:
-    ended = autopilot("run", "send", "--json")
+def failed_run(autopilot: Autopilot, payload: str = "{}") -> str:
+    ended = autopilot("run", "send", "--payload", payload, "--json")
     assert ended.returncode == 1, ended.stderr
     run_id: str = json.loads(ended.stdout)["id"]
     return run_id
@@ -82,7 +93,7 @@ def test_a_failed_run_is_found_understood_and_retried_at_its_step(autopilot: Aut
 
     assert "Failed step  send" in shown.stdout
     assert "RuntimeError: the mail server is away" in shown.stdout
-    assert "Raised at    sending.py:20 in send" in shown.stdout
+    assert "Raised at    sending.py:31 in send" in shown.stdout
     assert "autopilot logs" in shown.stdout
     assert 'raise RuntimeError("the mail server is away")' in logged.stdout
     assert (still.returncode, "✘ failed" in still.stdout) == (1, True), still.stderr
@@ -107,6 +118,48 @@ def test_every_failed_run_is_retried_or_only_listed(autopilot: Autopilot, tmp_pa
         (second, "success"),
     ]
     assert (nothing.returncode, nothing.stdout) == (0, "Nothing to retry: no failed run matches.\n")
+
+
+def test_an_interrupted_step_runs_again_only_when_it_is_named(autopilot: Autopilot, tmp_path: Path) -> None:
+    run_id = failed_run(autopilot, '{"order": "no. 7"}')
+    (tmp_path / "fixed").touch()
+    command = f"autopilot retry {run_id} --again-interrupted 'pay[no. 7]'"
+
+    refused = autopilot("retry", run_id[:8])
+    other = autopilot("retry", run_id, "--again-interrupted", "fetch")
+    notes_before = (tmp_path / "notes.txt").read_text()
+    confirmed = autopilot("retry", run_id[:8], "--again-interrupted", "pay[no. 7]", "--json")
+
+    assert (refused.returncode, other.returncode) == (5, 5)
+    assert refused.stderr == (
+        f"autopilot: run {run_id} was not retried, because these steps may already have taken effect: pay[no. 7]. "
+        f"Check whether they did, then type\n  {command}\n"
+    )
+    assert notes_before == "fetched paid "
+    assert (confirmed.returncode, json.loads(confirmed.stdout)["status"]) == (0, "success"), confirmed.stderr
+    assert (tmp_path / "notes.txt").read_text() == "fetched paid paid "
+
+
+def test_runs_with_an_interrupted_step_are_left_when_all_are_retried(autopilot: Autopilot, tmp_path: Path) -> None:
+    interrupted = failed_run(autopilot, '{"order": "7"}')
+    plain = failed_run(autopilot)
+    (tmp_path / "fixed").touch()
+
+    retried = autopilot("retry", "--failed")
+    as_json = autopilot("retry", "--failed", "--json")
+
+    assert retried.returncode == 1
+    assert retried.stdout.splitlines() == [
+        f"{interrupted}  send_mail  not retried: a step may already have taken effect",
+        f"{plain}  send_mail  ✔ success",
+        "1 retried: 1 success. 1 not retried.",
+        "",
+        "Steps of these runs may already have taken effect. Check whether they did, then type",
+        f"  autopilot retry {interrupted} --again-interrupted 'pay[7]'",
+    ]
+    assert (tmp_path / "notes.txt").read_text() == "fetched paid fetched "
+    (outcome,) = json.loads(as_json.stdout)
+    assert (outcome["run_id"], outcome["status"], outcome["interrupted"]) == (interrupted, None, ["pay[7]"])
 
 
 def test_a_rerun_is_a_new_run_and_a_finished_run_cannot_be_cancelled(autopilot: Autopilot, tmp_path: Path) -> None:

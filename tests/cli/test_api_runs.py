@@ -1,5 +1,6 @@
 """The runs behind a deployed API: the client against the real application, and against what else answers."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from autopilot.api.workflow_client import WorkflowClient
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.cli.api_runs import ApiRuns
 from autopilot.cli.credentials import TOKEN_KEPT, ApiCredentials
-from autopilot.cli.exits import CommandFailed, ExitCode
+from autopilot.cli.exits import CommandFailed, ConfirmationNeeded, ExitCode
 from autopilot.cli.run_source import collect_runs, locate_run
 from autopilot.context import RunContext
 from autopilot.core.store import RunFilter, Store
@@ -37,10 +38,12 @@ class Functions:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.bodies: list[bytes] = []
         self.answer = httpx.Response(200, json={}, headers={"Autopilot-Run-Id": "r", "Autopilot-Run-Status": "success"})
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path)
+        self.bodies.append(request.content)
         return self.answer
 
 
@@ -114,6 +117,28 @@ async def test_what_acts_is_handed_to_the_function(runs: ApiRuns, default_store:
 
     assert functions.asked == [f"/runs/{FAILED.id}/retry", "/", f"/runs/{FAILED.id}/cancel"]
     assert (retried.run_id, retried.status, rerun.run_id == FAILED.id) == (FAILED.id, RunStatus.SUCCESS, False)
+
+
+async def test_a_retry_carries_what_it_confirms(runs: ApiRuns, recorded: WorkflowRun, functions: Functions) -> None:
+    await runs.retry("digest", recorded.id, wait=1)
+    await runs.retry("digest", recorded.id, wait=1, again_interrupted=["pay", "send[a/b]"])
+
+    assert [json.loads(body or b"null") for body in functions.bodies] == [
+        None,
+        {"again_interrupted": ["pay", "send[a/b]"]},
+    ]
+
+
+async def test_a_retry_that_must_confirm_steps_names_them(
+    runs: ApiRuns, recorded: WorkflowRun, functions: Functions
+) -> None:
+    error = {"code": "steps_interrupted", "message": "confirm", "details": {"run_id": "r", "steps": ["pay", "send"]}}
+    functions.answer = httpx.Response(409, json={"error": error})
+
+    with pytest.raises(ConfirmationNeeded) as needed:
+        await runs.retry("digest", recorded.id, wait=1)
+
+    assert (needed.value.code, needed.value.steps) == (ExitCode.WRONG_STATE, ("pay", "send"))
 
 
 @pytest.mark.parametrize(

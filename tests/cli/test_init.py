@@ -202,7 +202,9 @@ def test_a_file_in_the_way_of_a_bundle_is_one_line(invoke: Invoke, tmp_path: Pat
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
 
 
-@pytest.mark.parametrize("name", ("Shop", "2nd", "a-b", "", "class", "match", "print", "api", "x" * 64, "../x", "x\n"))
+@pytest.mark.parametrize(
+    "name", ("Shop", "2nd", "a-b", "", "class", "match", "print", "api", "x" * 31, "a_", "../x", "x\n")
+)
 def test_a_name_that_cannot_be_one_changes_nothing(invoke: Invoke, tmp_path: Path, name: str) -> None:
     invoke("init", "shop")
     before = snapshot(tmp_path)

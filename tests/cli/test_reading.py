@@ -175,6 +175,14 @@ def test_runs_are_filtered(invoke: Invoke, arguments: tuple[str, ...], found: li
     assert (page["next_cursor"] is None) == (arguments != ("--limit", "1"))
 
 
+@pytest.mark.parametrize("until", ("2h", "3h"))
+def test_a_time_that_ends_before_it_begins_is_refused(invoke: Invoke, until: str) -> None:
+    listed = invoke("runs", "--since", "2h", "--until", until)
+
+    assert (listed.exit_code, listed.stdout) == (2, "")
+    assert listed.stderr == "autopilot: --until: it must be a shorter time ago than --since\n"
+
+
 def test_a_list_of_no_runs_says_where_there_are_none(invoke: Invoke) -> None:
     listed = invoke("runs", "digest", "--status", "paused")
 
@@ -196,6 +204,25 @@ def test_a_workflow_that_is_not_known_ends_with_4_and_one_that_has_not_run_with_
         ".autopilot/autopilot.db (SQLite)\n"
     )
     assert invoke("retry", "--failed", "--workflow", "unknown").exit_code == 4
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_workflow_that_has_not_run_is_known_by_its_own_name_and_not_only_by_its_line(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text(
+        "from autopilot import entry_point\n"
+        'for name in ("never",):\n    globals()[name] = entry_point("never_run:Never", name=name)\n'
+    )
+    (tmp_path / "never_run.py").write_text(
+        "from autopilot import BaseWorkflow, WorkflowManifest\n\n\n"
+        'class Never(BaseWorkflow):\n    manifest = WorkflowManifest(name="never_before")\n\n'
+        "    async def execute(self, ctx, payload): ...\n"
+    )
+
+    listed = invoke("runs", "never_before")
+
+    assert (listed.exit_code, listed.stdout) == (0, "no matching runs in .autopilot/autopilot.db (SQLite)\n")
 
 
 def test_a_look_leaves_nothing_behind(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,6 +373,7 @@ def test_the_query_for_cloud_logging_can_be_had_alone(invoke: Invoke) -> None:
         (("retry",), "name a RUN"),
         (("retry", "a", "--failed"), "name a RUN"),
         (("retry", "a", "--dry-run"), "used with --failed"),
+        (("retry", "--failed", "--again-interrupted", "pay"), "used with one RUN"),
     ),
 )
 def test_wrong_use_ends_with_2(invoke: Invoke, arguments: tuple[str, ...], reason: str) -> None:

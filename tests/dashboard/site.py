@@ -16,6 +16,7 @@ from autopilot.settings import load_settings
 from tests.dashboard.past import a_log
 from tests.dashboard.workflows import WORKFLOWS, Convoy, Invoice
 from tests.functions_by_name import FunctionsTransport, host_of
+from tests.http_workflows import Parcel
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class Site:
     def served(self) -> Iterator["Site"]:
         Convoy.may_go_on, Convoy.has_begun = asyncio.Event(), asyncio.Event()
         Invoice.ledger_is_down = False
+        Parcel.card_is_declined = Parcel.courier_is_late = False
         config = uvicorn.Config(self._app(), "127.0.0.1", self.port, log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=self._run, args=(server,))

@@ -3,7 +3,6 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from autopilot.core.store import Store
 from tests.dashboard.conftest import Witness, serious_findings
 from tests.dashboard.test_views import picture
 from tests.functions_in_process import BrokenStore
@@ -42,24 +41,16 @@ def test_who_knows_the_key_signs_in_and_gets_where_they_wanted(page: Page, witne
     witness.complaints.clear()  # a 401 is told on the console
 
 
-@pytest.fixture
-def broken(default_store: Store, monkeypatch: pytest.MonkeyPatch) -> BrokenStore:
-    broken = BrokenStore(default_store)
-    monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: broken)
-    monkeypatch.setattr("autopilot.core.run_log.get_run_archive", lambda: broken)
-    return broken
-
-
 def test_a_page_says_that_the_store_is_away_and_comes_back_with_it(
-    broken: BrokenStore, page: Page, witness: Witness
+    broken_store: BrokenStore, page: Page, witness: Witness
 ) -> None:
-    broken.away = {"list_runs", "get_stats", "find_runs", "get_activity"}
+    broken_store.away = {"list_runs", "get_stats", "find_runs", "get_activity"}
     page.goto("/")
     expect(page.get_by_role("heading", level=1)).to_have_text("The store does not answer")
     assert serious_findings(page) == []
     picture(page, "store-away")
 
-    broken.away = set()
+    broken_store.away = set()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Workflows", timeout=15_000)
     witness.complaints.clear()  # a 503 is told on the console

@@ -4,13 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from autopilot.core.run_log import process_store
 from tests.dashboard.conftest import Witness
 from tests.dashboard.past import write_past
 from tests.dashboard.site import Site
 from tests.dashboard.workflows import Convoy, Invoice
+from tests.http_workflows import Parcel
 
 pytestmark = pytest.mark.slow
 
@@ -57,13 +58,70 @@ def test_a_failed_run_is_understood_retried_in_the_page_and_completes(page: Page
     Invoice.ledger_is_down = False
     page.get_by_role("button", name="Retry").click()
     dialog = page.get_by_role("dialog", name="Retry this run?")
-    expect(dialog).to_contain_text("as attempt 2")
+    expect(dialog).to_contain_text("Runs again: book in ledger.")
     dialog.get_by_role("button", name="Retry").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Success")
     assert run_id in page.url
     expect(page.get_by_text("Attempt 2", exact=False).first).to_be_visible()
     expect(page.get_by_role("region", name="Result")).to_contain_text("entry-119")
+
+
+def test_an_interrupted_step_runs_again_only_after_its_box_is_ticked(page: Page, site: Site) -> None:
+    page.goto(f"/workflows/parcel/runs/{an_interrupted_run(site)}")
+    page.get_by_role("button", name="Retry").click()
+    dialog = page.get_by_role("dialog", name="Retry this run?")
+
+    dialog.get_by_role("button", name="Retry").click()
+    expect(dialog.get_by_role("group", name="Check first whether this step took effect")).to_be_visible()
+    expect(dialog.get_by_role("checkbox")).to_be_focused()
+    assert Parcel.begun == []
+    dialog.get_by_role("checkbox", name="Run send[a/b] again").check()
+    dialog.get_by_role("button", name="Retry").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Success")
+    assert Parcel.begun == ["send"]
+
+
+def test_an_unconfirmed_retry_comes_back_with_its_dialog(page: Page, site: Site, witness: Witness) -> None:
+    page.goto(f"/workflows/parcel/runs/{an_interrupted_run(site)}")
+    page.get_by_role("button", name="Retry").click()
+    dialog = page.get_by_role("dialog", name="Retry this run?")
+    dialog.locator("form").evaluate("form => form.noValidate = true")
+
+    dialog.get_by_role("button", name="Retry").click()
+
+    expect(page.locator(".notice.bad")).to_contain_text("a step may already have taken effect")
+    assert dialog.evaluate("dialog => dialog.matches(':modal')")
+    dialog.get_by_role("checkbox").check()
+    dialog.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Success")
+    witness.complaints.clear()  # a 409 is on the console
+
+
+def test_a_run_is_retried_without_scripts(browser: Browser, site: Site) -> None:
+    context = browser.new_context(base_url=site.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"/workflows/parcel/runs/{an_interrupted_run(site)}")
+    page.get_by_role("button", name="Retry").click()
+    dialog = page.get_by_role("dialog", name="Retry this run?")
+    dialog.get_by_role("button", name="Back").click()
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Retry").click()
+    dialog.get_by_role("checkbox").check()
+    dialog.get_by_role("button", name="Retry").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Success")
+    context.close()
+
+
+def an_interrupted_run(site: Site) -> str:
+    """A run of ``parcel`` whose step ``send`` was interrupted and would succeed now; its id."""
+    Parcel.courier_is_late = True
+    run_id = start(site, "parcel", {"to": "a/b"})
+    Parcel.courier_is_late = False
+    Parcel.begun.clear()
+    return run_id
 
 
 def test_faults_stand_at_their_fields_and_the_rest_stays_filled_in(page: Page, witness: Witness) -> None:

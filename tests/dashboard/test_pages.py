@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from autopilot.core.runs.limits import RESULT_LIMIT
+from autopilot.core.steps.keys import key_digest
 from autopilot.core.store import Lease, RunStart, StepRecord, Store
 from autopilot.dashboard.run_pages import SHOWN_LINES
 from autopilot.dashboard.timeline import STEPS_PER_PAGE
@@ -47,7 +48,12 @@ async def a_run_with_steps(
         await store.record_step(lease, record, expires_at=began + timedelta(days=1))
     clock.advance(timedelta(milliseconds=10 * number))
     ended = run.model_copy(
-        update={"status": RunStatus.FAILED, "completed_at": clock.now(), "error": "the disk is full"}
+        update={
+            "status": RunStatus.FAILED,
+            "completed_at": clock.now(),
+            "error": "the disk is full",
+            "failed_steps": (key_digest(f"load[{failed}]"),),
+        }
     )
     await store.save_run(ended)
     return f"/workflows/shop/runs/{run.id}"
@@ -132,6 +138,33 @@ async def test_what_a_run_logged_stands_on_its_page_and_nothing_of_it_is_markup(
     assert [log.count(part) for part in ("12:00:00.250", "<b>sold</b>", "cups=", run.id[:8])] == [1, 1, 1, 0]
     assert "<b>&lt;b&gt;</b>" in log
     assert "Traceback\n&lt;script&gt;" in log
+
+
+async def test_a_line_that_does_not_name_its_attempt_stands_under_the_one_it_belongs_to(
+    api_over: ApiOver, process_store: Store, make_run: MakeRun
+) -> None:
+    run = make_run(workflow_id="shop", status=RunStatus.FAILED, attempt=2)
+    await process_store.save_run(run)
+    events = [
+        {"event": "tried-1"},
+        {"event": "ended-1", "attempt": 1},
+        {"event": "began-2", "attempt": 2},
+        {"event": "tried-2"},
+    ]
+
+    page = (await api_over(read_log=lambda _: events).get(f"/workflows/shop/runs/{run.id}")).text
+
+    log = page.partition('id="log-title"')[2].partition("</section>")[0]
+    places = [log.index(text) for text in (">Attempt 1<", "tried-1", "ended-1", ">Attempt 2<", "began-2", "tried-2")]
+    assert places == sorted(places)
+    assert log.count('class="log-attempt"') == 2
+
+
+async def test_a_page_that_does_not_exist_says_so_in_a_sentence(pages: httpx.AsyncClient) -> None:
+    answer = await pages.get("/nothing")
+
+    assert answer.status_code == 404
+    assert "<h1>Not found</h1><p>There is no page at this address.</p>" in answer.text
 
 
 async def test_what_turns_the_writing_direction_is_shown_and_not_obeyed(

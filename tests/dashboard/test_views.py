@@ -16,6 +16,7 @@ from tests.dashboard.past import write_past
 from tests.dashboard.site import Site
 from tests.dashboard.test_dashboard import start
 from tests.dashboard.workflows import Convoy, Invoice
+from tests.http_workflows import Parcel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -30,6 +31,10 @@ def views(site: Site) -> dict[str, str]:
     Invoice.ledger_is_down = True
     failed = start(site, "invoice", {"customer": "Ada", "copies_to": ["ada@example.com"]})
     hostile = start(site, "hostile", {"fail": True, "x": "<script>"})
+    Parcel.card_is_declined = True
+    compensated = start(site, "parcel", {})
+    Parcel.card_is_declined, Parcel.courier_is_late = False, True
+    interrupted = start(site, "parcel", {"to": "https://example.com/parcels/counter?at=north"})
     running = start(site, "convoy", {"mules": 12})
     return {
         "overview": "/",
@@ -40,6 +45,9 @@ def views(site: Site) -> dict[str, str]:
         "run-success": f"/workflows/invoice/runs/{succeeded}",
         "run-failed": f"/workflows/invoice/runs/{failed}",
         "run-running": f"/workflows/convoy/runs/{running}",
+        "run-compensated": f"/workflows/parcel/runs/{compensated}",
+        "run-interrupted": f"/workflows/parcel/runs/{interrupted}",
+        "step-tries": f"/workflows/parcel/runs/{compensated}/step?key=charge",
         "run-hostile": f"/workflows/hostile/runs/{hostile}",
         "step": f"/workflows/invoice/runs/{succeeded}/step?key=find%20customer",
         "trigger": "/workflows/invoice/trigger",
@@ -69,6 +77,10 @@ def test_every_view_is_usable_by_everyone(
         page.goto(address)
         faults[name] = look(page, width)
         picture(page, f"{name}-{size}-{scheme}")
+        if name in {"run-compensated", "run-interrupted"}:
+            page.get_by_role("button", name="Retry").click()
+            faults[f"{name}-retry"] = look(page, width)
+            picture(page, f"{name}-retry-{size}-{scheme}")
     site.set(Convoy.may_go_on)
     context.close()
 

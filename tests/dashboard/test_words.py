@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from autopilot.api.app import create_context
+from autopilot.core.steps.keys import key_digest
 from autopilot.core.store import Lease, RunStart, StepRecord, Store
 from autopilot.dashboard.app import create_app
 from autopilot.models import RunAttempt, RunStatus, StepStatus, TriggerType
@@ -151,7 +152,8 @@ async def a_run_with_steps(store: Store, make_run: MakeRun, clock: ManualClock) 
         )
         await store.record_step(lease, record, expires_at=began + timedelta(days=1))
     clock.advance(timedelta(seconds=10))
-    end_of_run = {"status": RunStatus.FAILED, "completed_at": clock.now(), "error": "the disk is full"}
+    end_of_run: dict[str, Any] = {"status": RunStatus.FAILED, "completed_at": clock.now(), "error": "the disk is full"}
+    end_of_run["failed_steps"] = (key_digest("load"),)
     await store.save_run(run.model_copy(update=end_of_run))
     return f"/workflows/shop/runs/{run.id}"
 

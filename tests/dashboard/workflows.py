@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field
 
 from autopilot import BaseWorkflow, Retry, RunContext, Schedule, WorkflowManifest
+from tests.http_workflows import Parcel
 
 
 class Region(StrEnum):
@@ -107,4 +108,4 @@ class Quiet(BaseWorkflow):
     async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> None: ...
 
 
-WORKFLOWS: tuple[type[BaseWorkflow[Any, Any]], ...] = (Invoice, Convoy, Hostile, Quiet)
+WORKFLOWS: tuple[type[BaseWorkflow[Any, Any]], ...] = (Invoice, Convoy, Hostile, Quiet, Parcel)

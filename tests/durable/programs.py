@@ -166,7 +166,7 @@ class CountingStore(SQLiteStore):
         super().__init__(":memory:", clock=clock)
         self.last: dict[str, StepRecord] = {}
         self.taken: Counter[tuple[str, int, StepStatus]] = Counter()
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         self._is_over = False
 
     async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
@@ -175,7 +175,7 @@ class CountingStore(SQLiteStore):
             self.last[step.key] = step
             self.taken[step.key, step.round, step.status] += 1
             if self._is_over:
-                self.faults.append(f"{step.key} was recorded as {step.status} after the end of the run")
+                self.errors.append(f"{step.key} was recorded as {step.status} after the end of the run")
         return recorded
 
     async def save_run(self, run: WorkflowRun) -> None:
@@ -198,14 +198,14 @@ class World:
     def __init__(self, store: CountingStore) -> None:
         self.store = store
         self.begun: Counter[str] = Counter()
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         self._of_this_instance: Counter[str] = Counter()
         self._at_work: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def begin_instance(self) -> None:
         """The instance before is dead, or has answered: nothing of it may be at work."""
-        self.faults += [f"{key}: its body is still at work" for key, bodies in self._at_work.items() if bodies]
+        self.errors += [f"{key}: its body is still at work" for key, bodies in self._at_work.items() if bodies]
         self._of_this_instance.clear()
 
     @contextmanager
@@ -216,9 +216,9 @@ class World:
             self._of_this_instance[key] += 1
             self._at_work[key] += 1
             if self._at_work[key] > 1:
-                self.faults.append(f"{key}: {self._at_work[key]} bodies at work at once")
+                self.errors.append(f"{key}: {self._at_work[key]} bodies at work at once")
             if (known := self.store.last.get(key)) is not None and known.status is StepStatus.SUCCESS:
-                self.faults.append(f"{key}: begun again although its result is recorded")
+                self.errors.append(f"{key}: begun again although its result is recorded")
         try:
             yield self._of_this_instance[key]
         finally:
@@ -247,7 +247,7 @@ class World:
         known = self.store.last.get(key)
         said = str(failure) if isinstance(failure, MapFailed) else failure.error
         if known is None or (known.error_type, known.error) != (failure.error_type, said):
-            self.faults.append(f"{key}: the code saw {failure.error_type}: {said}, and recorded is {known}")
+            self.errors.append(f"{key}: the code saw {failure.error_type}: {said}, and recorded is {known}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,14 +308,13 @@ async def test_the_instance_that_resumes_its_own_run_counts_and_lists_it_once() 
 
 async def test_a_cold_instance_that_resumes_counts_the_run_once() -> None:
     instances: list[BaseWorkflow] = []
-    harness = Harness(scripted(two_steps))
-    make = harness._make
+    workflow = scripted(two_steps)
 
     def made() -> BaseWorkflow:
-        instances.append(make())
+        instances.append(workflow())
         return instances[-1]
 
-    harness._make = made
+    harness = Harness(made)
     await killed(harness, "after body b")
     harness.expire_lease()
     await harness.run(identity="x")

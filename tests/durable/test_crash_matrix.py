@@ -112,7 +112,7 @@ async def without_steps(ctx: RunContext) -> int:
 async def test_it_survives_every_kill(execute: Any) -> None:
     report = await crash_matrix(scripted(execute))
 
-    assert report.faults == []
+    assert report.errors == []
     assert len(report.points) >= 4
     assert {point.moment for point in report.points} >= {"before commit start", "after commit end"}
 
@@ -173,13 +173,13 @@ async def test_the_world_is_put_back_before_every_run() -> None:
 async def test_it_works_without_pytest_and_on_a_thread_of_its_own() -> None:
     report = await asyncio.to_thread(lambda: asyncio.run(crash_matrix(scripted(steps_in_sequence))))
 
-    assert str(report).startswith("scripted: 16 kills, 0 with faults\nundisturbed: ('success', [1, 2, 3], None)\n")
+    assert str(report).startswith("scripted: 16 kills, 0 with errors\nundisturbed: ('success', [1, 2, 3], None)\n")
 
 
 async def test_any_store_can_be_given(store: Store) -> None:
     report = await crash_matrix(scripted(paying, name="paying"), store=store)
 
-    assert report.faults == []
+    assert report.errors == []
     assert (await store.get_stats("paying"))["total"] == len(report.points) + 1
 
 
@@ -204,7 +204,7 @@ async def test_a_workflow_that_does_things_outside_of_steps_is_caught() -> None:
         await crash_matrix(Unlucky, prepare=reset)
 
     report = failed.value.report
-    assert {point.moment for point in report.faults} == {
+    assert {point.moment for point in report.errors} == {
         "after commit step a success",
         "after body a",
         "before body a",

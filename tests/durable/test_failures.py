@@ -213,6 +213,48 @@ async def test_a_step_that_a_retry_did_not_come_to_begins_again_in_the_next() ->
     assert (other.error_type, run.status, bank.calls) == ("OSError", "success", 2)
 
 
+async def test_a_retry_that_is_cancelled_is_not_made_twice() -> None:
+    bank, ships, may_ship = Bank(refusals=1), asyncio.Event(), asyncio.Event()
+
+    async def ship() -> str:
+        ships.set()
+        await may_ship.wait()
+        return "shipped"
+
+    async def execute(ctx: RunContext) -> str:
+        await ctx.step("charge", bank.charge)
+        return await ctx.step("ship", ship)
+
+    harness = Harness(scripted(execute))
+    failed = await harness.run()
+    retry = asyncio.ensure_future(harness.retry(failed.id))
+    await ships.wait()
+    await harness.store.request_cancel("scripted", failed.id, owner="a person")
+    may_ship.set()
+    await retry
+
+    run = await harness.retry(failed.id)
+
+    assert (run.status, run.result, bank.calls) == ("success", "shipped", 2)
+
+
+async def test_a_retry_that_ends_as_too_old_is_not_made_twice() -> None:
+    bank, has_charged = Bank(refusals=1), []
+
+    async def execute(ctx: RunContext) -> str:
+        has_charged.append(await ctx.step("charge", bank.charge))
+        return await ctx.step("ship", lambda: "shipped")
+
+    harness = Harness(scripted(execute, max_age=timedelta(hours=1)))
+    failed = await harness.run(identity="x")
+    with pytest.raises(InstanceKilled):
+        await harness.retry(failed.id, kill_at="before body ship")
+    harness.advance(timedelta(hours=2))
+    old = await harness.run(identity="x")
+
+    assert (old.error_type, old.failed_steps, bank.calls) == ("RunTooOld", (), 2)
+
+
 async def test_the_manifests_retry_begins_again_what_failed_the_run_and_counts_across_crashes() -> None:
     bank = Bank(99)
 

@@ -19,6 +19,7 @@ from pydantic import (
     Secret,
     SecretBytes,
     SecretStr,
+    computed_field,
     field_validator,
     model_validator,
 )
@@ -267,7 +268,7 @@ async def test_a_validator_that_fails_in_any_way_refuses_the_payload_and_does_no
     with pytest.raises(PayloadInvalid) as caught:
         await workflow_of(Divided)().run(TriggerType.MANUAL, {"x": 0})
 
-    assert str(caught.value).endswith("payload: a validator of the payload type raised ZeroDivisionError")
+    assert str(caught.value).endswith(": a validator of the payload type raised ZeroDivisionError")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -310,6 +311,18 @@ class Many(RootModel[list[Pin]]):
     pass
 
 
+class OpenToSecrets(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, SecretStr]
+
+
+class Derived(BaseModel):
+    @computed_field  # type: ignore[prop-decorator] # as pydantic documents it
+    @property
+    def token(self) -> SecretStr:
+        return SecretStr("made of nothing")
+
+
 @pytest.mark.parametrize(
     ("secret_type", "field"),
     (
@@ -323,6 +336,8 @@ class Many(RootModel[list[Pin]]):
         (Boxed[Login | Header], "content.password"),
         (Shown, "key"),
         (Many, "it"),
+        (OpenToSecrets, "it"),
+        (Derived, "token"),
         (dict[str, SecretStr], "it"),
     ),
     ids=lambda part: part if isinstance(part, str) else str(part).rpartition(".")[2],

@@ -55,7 +55,7 @@ async def run_of(node: Node, attempts: int, kills: list[int]) -> Outcome:
             killed.append(death.moment)
             harness.expire_lease()
         left = asyncio.all_tasks() - {asyncio.current_task()}
-        world.faults += [f"left after an instance: {task}" for task in left]
+        world.errors += [f"left after an instance: {task}" for task in left]
     world.begin_instance()
     assert run.status.is_terminal
     assert await harness.get_run(run.id) == run
@@ -65,7 +65,7 @@ async def run_of(node: Node, attempts: int, kills: list[int]) -> Outcome:
 def check(outcome: Outcome, node: Node, attempts: int) -> None:
     """What holds of every run, whatever became of its instances."""
     world = outcome.world
-    assert world.faults + world.store.faults == []
+    assert world.errors + world.store.errors == []
     for (key, round_, status), count in world.store.taken.items():
         if status is StepStatus.SUCCESS:
             assert count == 1, f"{key} was recorded {count} times in round {round_}"
@@ -84,15 +84,15 @@ def ends_the_same(node: Node, attempts: int, kills: list[int]) -> None:
     with capture_logs():
         undisturbed, killed = asyncio.run(both())
     if currently_in_test_context():
-        note(f"undisturbed: {told(undisturbed.run)}\nkilled at {killed.kills}: {told(killed.run)}")
+        note(f"undisturbed: {outcome_of(undisturbed.run)}\nkilled at {killed.kills}: {outcome_of(killed.run)}")
         event(f"{len(killed.kills)} kills, {undisturbed.run.status}, {undisturbed.run.round} rounds")
     check(undisturbed, node, attempts)
     check(killed, node, attempts)
     if not (undisturbed.was_cut_off or killed.was_cut_off):
-        assert told(killed.run) == told(undisturbed.run)
+        assert outcome_of(killed.run) == outcome_of(undisturbed.run)
 
 
-def told(run: WorkflowRun) -> Any:
+def outcome_of(run: WorkflowRun) -> Any:
     return run.status.value, run.result, run.error_type, run.round
 
 

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from autopilot import MapResult, Retry, RunContext, TriggerType
-from autopilot.core.outcome import Outcome, Released
+from autopilot.base_workflow import engine_of
+from autopilot.core.outcome import Released
 from autopilot.core.shutdown import Shutdown
-from autopilot.testing import Harness
+from autopilot.core.store import Store
+from autopilot.testing import Harness, ManualClock
 from tests.durable.scripts import scripted
+from tests.equipment import equipped
 from tests.log_events import Events, named
 
 
@@ -91,7 +94,7 @@ async def test_whatever_the_authors_code_is_within_the_run_goes_on_elsewhere(exe
     assert (run.status, run.attempt, run.result) == ("success", 2, [2])
 
 
-async def test_a_pause_between_two_tries_is_no_obstacle() -> None:
+async def test_a_pause_between_two_tries_is_no_obstacle(default_store: Store) -> None:
     shutdown = Shutdown()
 
     async def execute(ctx: RunContext) -> str:
@@ -102,23 +105,20 @@ async def test_a_pause_between_two_tries_is_no_obstacle() -> None:
             raise OSError("down")
         return "done"
 
-    harness = Harness(scripted(execute))
-    slept = harness.clock.sleep
+    class Pausing(ManualClock):
+        async def sleep(self, seconds: float) -> None:
+            shutdown.begin()
+            await asyncio.Event().wait()
 
-    async def sleep(seconds: float) -> None:
-        await slept(seconds)
-        shutdown.begin()
-        await asyncio.Event().wait()
-
-    harness.clock.sleep = sleep  # type: ignore[method-assign]
-    instance = harness._instance(None)
-    instance.shutdown = shutdown
+    workflow = scripted(execute)
+    engine = engine_of(equipped(workflow(), shutdown=shutdown, clock=Pausing()))
     async with asyncio.timeout(10):
-        held = await harness._serve(instance, lambda workflow: workflow.invoke(TriggerType.MANUAL, {}))
+        held = await engine.invoke(TriggerType.MANUAL, {})
+        resumed = await engine_of(equipped(workflow(), clock=ManualClock())).resume(held.run.id)
 
     assert isinstance(held, Released)
     assert held.reason == "the instance is shut down"
-    assert (await harness.resume(held.run.id)).result == "done"
+    assert resumed.run.result == "done"
 
 
 async def test_an_attempt_that_begins_when_the_process_is_ending_already_ends_too() -> None:
@@ -154,7 +154,7 @@ async def test_after_an_interruption_nobody_thinks_that_the_request_was_cancelle
     assert task.cancelling() == 0
 
 
-async def test_every_attempt_of_the_process_is_given_free() -> None:
+async def test_every_attempt_of_the_process_is_given_free(default_store: Store) -> None:
     shutdown, at_work, all_at_work = Shutdown(), [], asyncio.Event()
 
     async def execute(ctx: RunContext) -> None:
@@ -163,14 +163,9 @@ async def test_every_attempt_of_the_process_is_given_free() -> None:
             all_at_work.set()
         await asyncio.Event().wait()
 
-    harness = Harness(scripted(execute))
-
-    async def deliver() -> Outcome:
-        instance = harness._instance(None)
-        instance.shutdown = shutdown
-        return await harness._serve(instance, lambda workflow: workflow.invoke(TriggerType.MANUAL, {}))
-
-    attempts = [asyncio.ensure_future(deliver()) for _ in range(5)]
+    workflow = scripted(execute)
+    engines = [engine_of(equipped(workflow(), shutdown=shutdown)) for _ in range(5)]
+    attempts = [asyncio.ensure_future(engine.invoke(TriggerType.MANUAL, {})) for engine in engines]
     await all_at_work.wait()
     shutdown.begin()
 

@@ -1,6 +1,7 @@
 """The store away in the middle of a run, and answers that are lost."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -74,12 +75,11 @@ async def test_when_only_the_step_failed_the_run_is_free_at_once(faulty: FaultyS
 
 
 @pytest.fixture
-def default_faulty(monkeypatch: pytest.MonkeyPatch) -> FaultyStore:
+def default_faulty() -> Iterator[FaultyStore]:
     """As the process's own store."""
     faulty = FaultyStore(SystemClock())
-    monkeypatch.setattr("autopilot.core.run_log.get_run_log_service", lambda: faulty)
-    monkeypatch.setattr("autopilot.core.run_log.get_run_journal", lambda: faulty)
-    return faulty
+    with use_store(faulty):
+        yield faulty
 
 
 async def test_an_attempt_that_ended_like_that_is_saved_by_its_instances_next_invocation(

@@ -1,4 +1,4 @@
-"""What one instance knows of its workflow's past: the statistics it read, and the runs it had since."""
+"""One instance's view of its workflow's past: the statistics it read, and the runs it had since."""
 
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class _OpenRun:
     base: RunStatus | None
     """The status under which it counted before anything that happened here."""
     has_ended: bool = False
-    """Whether its attempt ended here, and could not be saved yet."""
+    """True if its attempt ended here and could not be saved yet."""
 
 
 class RunHistory:

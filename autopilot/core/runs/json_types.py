@@ -106,6 +106,8 @@ def _secret_in(schema: Mapping[str, Any], definitions: Mapping[str, Mapping[str,
         return ""
     if schema.get("type") in {"model-fields", "typed-dict"}:
         named = list(schema["fields"].items())
+        named += [("", part) for part in _schemas_in(schema, "extras_schema")]
+        named += [(part["property_name"], part["return_schema"]) for part in schema.get("computed_fields", ())]
     else:
         # Fields of dataclasses and named tuples have their names in them.
         named = [(part.get("name", ""), part) for part in _schemas_in(schema, *_NESTED)]

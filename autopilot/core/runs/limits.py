@@ -1,4 +1,4 @@
-"""What fits into a run, checked in one place for every store.
+"""Size limits of a run, checked in one place for every store.
 
 Together the limits keep a run's document under Firestore's 1 MiB (firebase.google.com/docs/firestore/quotas), with
 room for its other fields. Sizes are bytes of UTF-8.
@@ -77,9 +77,9 @@ def check_result_size(text: str) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says. It may be an error of anyone's code, which can fail at saying it."""
+    """The message of an error, even of one whose ``__str__`` raises."""
     try:
-        return str(error)
+        return "".join((str(error),))  # a string, and not a string of a class of its own
     except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
         return f"(its message cannot be read: {type(failure).__name__})"
 
@@ -94,7 +94,7 @@ def cut_error(text: str, limit: int = ERROR_LIMIT) -> str:
 
 
 def check_page_size(limit: int) -> None:
-    """Refuse a page that no list gives.
+    """Raise unless 1 <= limit <= :data:`PAGE_LIMIT`.
 
     Raises:
         ValueError: ``limit`` is not 1 to :data:`PAGE_LIMIT`.

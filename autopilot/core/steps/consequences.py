@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from autopilot.core.steps.failures import step_failures
 from autopilot.core.steps.records import StepRecords
 from autopilot.errors import MapFailed, StepFailed
+
+FailureT = TypeVar("FailureT", bound=StepFailed)
 
 _line: ContextVar["Line | None"] = ContextVar("autopilot_step_line", default=None)
 
@@ -97,7 +99,7 @@ class Consequences:
             await asyncio.sleep(0)
             quiet = quiet + 1 if moment == self._moment else 0
 
-    def raised(self, failure: StepFailed) -> StepFailed:
+    def raised(self, failure: FailureT) -> FailureT:
         """``failure``, to be raised here and now."""
         failure.raised_in = self.line()
         self._look_around()
@@ -146,11 +148,13 @@ class Consequences:
             return []  # it was not raised yet
         path = set(failure.raised_in.path())
         return [
-            key for key, asked in self._asked.items() if asked.at > failure.raised_at and _knows(asked, failure, path)
+            key
+            for key, asked in self._asked.items()
+            if asked.at > (failure.raised_at or 0) and _knows(asked, failure, path)
         ]
 
 
 def _knows(asked: _Asked, failure: StepFailed, path: set[Line]) -> bool:
     if asked.is_cancelled or failure.step in asked.handling:
         return True
-    return not any(line.since < failure.raised_at for line in asked.line.path() if line not in path)
+    return not any(line.since < (failure.raised_at or 0) for line in asked.line.path() if line not in path)

@@ -1,30 +1,76 @@
 """Failures of steps: recorded, raised again from the record, and traced back from what failed a run."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from autopilot.core.runs.limits import cut_error, text_of
 from autopilot.core.store import StepRecord
 from autopilot.errors import MapFailed, StepFailed, StepInterrupted, StepTimeout, class_name
 from autopilot.models import StepStatus
+from autopilot.observability import traceback_text
 
 _KINDS: dict[str, type[StepFailed]] = {class_name(kind): kind for kind in (StepTimeout, StepInterrupted)}
 
 _CLASSES_KEPT = 30
+_PARTS_LOOKED_AT = 100
 
 _INTERRUPTED = "interrupted; it runs at most once, so it was not retried. Check whether it took effect"
+
+
+_NAME_LIMIT = 300
+"""Bytes of a class's name that are recorded."""
+
+
+class UnreadableError(Exception):
+    """Stands for an exception that cannot be examined: its class and its attributes are an author's code too."""
+
+    def __init__(self, failure: BaseException) -> None:
+        super().__init__(f"an exception that cannot be examined: doing so raised {type(failure).__name__}")
+
+
+def readable(error: BaseException) -> BaseException:
+    """``error``, or what stands for it if it cannot be examined. Whatever examines an author's error asks here first."""
+    try:
+        failure_fields(error)
+        step_failures(error)
+        traceback_text(error)
+    except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever an author's error does when it is read
+        return UnreadableError(failure)
+    return error
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is the engine's word that an at-most-once step was cut off."""
+    return isinstance(error, StepInterrupted) and error.raised_at is not None
 
 
 def failure_fields(error: BaseException) -> tuple[str, str, tuple[str, ...]]:
     """The type, the text and the class names of an error as they are recorded.
 
-    Of a failure of a step that passed through other code these are the original's.
+    Of a failure of a step that passed through other code these are the original's. The classes of a group's parts are
+    among its own, as those of a fan-out's items are.
     """
-    if isinstance(error, StepFailed) and not isinstance(error, MapFailed):
+    if isinstance(error, StepFailed) and error.raised_at is not None and not isinstance(error, MapFailed):
         return error.error_type, error.error, error.classes
     classes = _names_of(type(error))
-    if isinstance(error, MapFailed):
+    if isinstance(error, BaseExceptionGroup):
+        parts = (failure_fields(part)[2] for part in islice(leaves(error), _PARTS_LOOKED_AT))
+        classes = tuple(dict.fromkeys((*classes, *(each for part in parts for each in part))))[: 2 * _CLASSES_KEPT]
+    name = cut_error(str(type(error).__name__), _NAME_LIMIT)
+    if isinstance(error, MapFailed) and error.raised_at is not None:
         classes = tuple(dict.fromkeys((*error.classes, *classes)))
-    return type(error).__name__, cut_error(text_of(error)), classes
+    return name, cut_error(text_of(error)), classes
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors that a group, or a group of groups, is made of; else ``error``."""
+    left = [error]
+    while left:  # no recursion: groups can be nested deeper than Python's stack
+        current = left.pop()
+        if isinstance(current, BaseExceptionGroup):
+            left.extend(current.exceptions)
+        else:
+            yield current
 
 
 def timed_out(key: str, seconds: float) -> StepTimeout:
@@ -67,7 +113,7 @@ def _walk(error: BaseException | None, seen: set[int]) -> Iterator[StepFailed]:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        if isinstance(current, StepFailed):
+        if isinstance(current, StepFailed) and current.raised_at is not None:
             yield current
             continue
         if isinstance(current, BaseExceptionGroup):
@@ -79,4 +125,4 @@ def _walk(error: BaseException | None, seen: set[int]) -> Iterator[StepFailed]:
 
 
 def _names_of(cls: type[BaseException]) -> tuple[str, ...]:
-    return tuple(class_name(base) for base in cls.__mro__[:_CLASSES_KEPT] if base is not object)
+    return tuple(cut_error(class_name(base), _NAME_LIMIT) for base in cls.__mro__[:_CLASSES_KEPT] if base is not object)

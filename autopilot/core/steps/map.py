@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 from autopilot.core.steps.failures import failure_fields
 from autopilot.core.steps.keys import readable_key
 from autopilot.core.steps.runner import StepRunner
-from autopilot.errors import MapFailed
+from autopilot.errors import MapFailed, StepFailed
 from autopilot.models import Completion, StepStatus
 
 T = TypeVar("T")
@@ -106,13 +106,13 @@ class FanOut(Generic[T]):
             failed = self._failed(result)
             if recorded is None:
                 record = self._steps.failure_record(self._key, failed, (failed,), 1, began, result=text)
-                await self._steps.records.record(record)
+                await self._steps.record(record)
             else:
                 await self._steps.consequences.settle()
             raise self._steps.consequences.raised(failed)
         if left_out and recorded is None:
             record = self._steps.step_record(self._key, StepStatus.SUCCESS, 1, began, result=text)
-            await self._steps.records.record(record)
+            await self._steps.record(record)
         return result
 
     def _failed(self, result: MapResult[T]) -> MapFailed:
@@ -122,7 +122,9 @@ class FanOut(Generic[T]):
         records = (self._steps.records.find(item.key) for item in failures)
         classes = dict.fromkeys(name for record in records if record is not None for name in record.error_classes)
         message = f"{len(failures)} of {len(result)} items failed: {first_error}"
-        return MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT])
+        return self._steps.consequences.raised(
+            MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT])
+        )
 
     def _take_over(self, left_out: dict[str, list[str | None]]) -> None:
         """What an earlier execution left out, this one leaves out too."""
@@ -171,7 +173,7 @@ class FanOut(Generic[T]):
         key = self._item_keys[index]
         try:
             return MapItem(index=index, key=key, status="success", value=await execute(index))
-        except Exception as error:  # noqa: BLE001 - not swallowed: the completion policy decides what it means
+        except StepFailed as error:  # not swallowed: the completion policy decides what it means
             error_type, text, _ = failure_fields(error)
             return MapItem(index=index, key=key, status="failed", error=text[:MAX_ITEM_ERROR], error_type=error_type)
         except (KeyboardInterrupt, SystemExit) as error:

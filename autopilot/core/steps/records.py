@@ -45,14 +45,22 @@ class Rounds:
     @classmethod
     def load(cls, run: WorkflowRun, recorded: Iterable[StepRecord]) -> Self:
         """The rounds of a run that an attempt has started or claimed."""
-        rounds = cls()
-        for record in recorded:
-            if record.key == RETRY_KEY:
-                rounds = cls(record.round, record.tries, json.loads(record.result or "{}"))
-        if run.round > rounds.number:  # a person's retry is later than what the attempts before it wrote
-            again = dict.fromkeys(run.failed_steps, run.round)
-            rounds = cls(run.round, 0, rounds.begun_again | again)
-        return rounds
+        records = list(recorded)
+        last = next((record for record in records if record.key == RETRY_KEY), None)
+        rounds = cls() if last is None else cls(last.round, last.tries, json.loads(last.result or "{}"))
+        if (run.reopened_attempt or 0) <= (0 if last is None else last.attempt):
+            return rounds
+        # A person's retry is later than what the attempts before it wrote. The run's document may not know of that: an
+        # attempt that was cancelled from outside, or that died, has not written it there.
+        number = max(run.round, rounds.number + 1)
+        again = set(run.failed_steps)
+        again |= {
+            inner
+            for record in records
+            if key_digest(record.key) in run.failed_steps and record.round < number
+            for inner in record.failed_within
+        }  # all of them, however few the run's document has
+        return cls(number, 0, rounds.begun_again | dict.fromkeys(sorted(again), number))
 
     def counts(self, record: StepRecord) -> bool:
         """Whether a record is still valid."""

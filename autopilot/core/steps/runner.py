@@ -4,39 +4,40 @@ import asyncio
 import functools
 import hashlib
 import inspect
-import math
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 import structlog
 
-from autopilot.core.clock import Clock, Timeout
 from autopilot.core.runs.limits import cut_error
 from autopilot.core.runtime import Runtime
-from autopilot.core.steps.annotations import function_of
 from autopilot.core.steps.consequences import Consequences
-from autopilot.core.steps.failures import failure_fields, failure_of, interrupted, step_failures, timed_out
+from autopilot.core.steps.failures import (
+    failure_fields,
+    failure_of,
+    interrupted,
+    is_interruption,
+    readable,
+    step_failures,
+    timed_out,
+)
 from autopilot.core.steps.keys import full_key
 from autopilot.core.steps.records import StepRecords
-from autopilot.core.steps.results import ResultType, StepResult, result_type
+from autopilot.core.steps.results import StepResult, result_type
 from autopilot.core.steps.retry import is_final, retry_delay
 from autopilot.core.steps.scope import Scope, StepCall, current_scope
-from autopilot.core.steps.threads import BODY_THREADS, NotBegun, Slot, ThreadedBody
+from autopilot.core.steps.step import BodyTimeout, Step, StepOptions
+from autopilot.core.steps.threads import NotBegun, Slot, ThreadedBody, slot_for
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
 from autopilot.core.tasks import is_closing
-from autopilot.errors import ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
+from autopilot.errors import AttemptStopped, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
 from autopilot.models import Retry, StepStatus
 from autopilot.observability import traceback_text
 
 T = TypeVar("T")
-
-Semantics = Literal["at_least_once", "at_most_once"]
-
-NO_RETRY = Retry()
 
 AT_THE_DEADLINE = "the deadline of the invocation"
 """Why an attempt is released then."""
@@ -45,34 +46,6 @@ _TRY_ERROR_LIMIT = 1024
 """Bytes of an error that are kept of each try."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOptions:
-    """How a step is executed."""
-
-    retry: Retry = NO_RETRY
-    semantics: Semantics = "at_least_once"
-    timeout: timedelta | None = None
-    returns: Any = None
-    """The result's type; None: the body's return annotation says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step that is being executed."""
-
-    key: str
-    body: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: StepOptions
-    results: ResultType
-
-    @property
-    def is_at_most_once(self) -> bool:
-        """Whether its body is never begun twice."""
-        return self.options.semantics == "at_most_once"
 
 
 class StepRunner:
@@ -160,6 +133,15 @@ class StepRunner:
         step = Step(key, body, args, kwargs, options, result_type(key, body, options.returns))
         return self.call(key, lambda: self._outcome(step))
 
+    async def record(self, record: StepRecord) -> StepRecord:
+        """Commit a record, unless the code that asked for the step has ended without it; what is recorded then.
+
+        Raises:
+            AttemptStopped: as :meth:`StepRecords.record`.
+        """
+        self._scope().require_open(record.key)
+        return await self.records.record(record)
+
     def step_record(self, key: str, status: StepStatus, tries: int, began: datetime, **fields: Any) -> StepRecord:
         """A record of a step by this attempt, in its round."""
         return StepRecord(
@@ -184,7 +166,7 @@ class StepRunner:
     ) -> StepRecord:
         """The record of a step that failed for good, because of these failures of others."""
         error_type, text, classes = failure_fields(error)
-        was_cut_off = isinstance(error, StepInterrupted) and error.step == key
+        was_cut_off = isinstance(error, StepInterrupted) and is_interruption(error) and error.step == key
         return self.step_record(
             key,
             StepStatus.INTERRUPTED if was_cut_off else StepStatus.FAILED,
@@ -200,7 +182,14 @@ class StepRunner:
 
     def _scope(self) -> Scope:
         scope = current_scope()
-        return scope if scope is not None and scope.owner is self else self.root
+        if scope is None or scope.owner is self:
+            return scope or self.root
+        if self.root.is_over:
+            run_id = self.records.lease.run_id
+            raise StepError(
+                "?", f"this ctx belongs to run {run_id}, which has ended here: use the one that execute is given"
+            )
+        return self.root
 
     async def _outcome(self, step: Step) -> Any:
         if self.records.stopped is not None:
@@ -209,9 +198,14 @@ class StepRunner:
         if known is not None and known.status is StepStatus.STARTED:
             if step.is_at_most_once:
                 # Sealed before anything is said of it: whatever its body still does elsewhere, the answer stays this.
-                known = await self.records.record(
+                known = await self.record(
                     self.failure_record(
-                        step.key, interrupted(step.key), (), known.tries, known.started_at, history=known.history
+                        step.key,
+                        self.consequences.raised(interrupted(step.key)),
+                        (),
+                        known.tries,
+                        known.started_at,
+                        history=known.history,
                     )
                 )
             else:
@@ -232,7 +226,7 @@ class StepRunner:
         Raises:
             StepTimeout, StepInterrupted: it took longer than its timeout.
         """
-        scope, limit = Scope(self, step.key), _Limit(self.clock, step.options.timeout)
+        scope, limit = Scope(self, step.key, self._scope()), BodyTimeout(self.clock, step.options.timeout)
         self._probe.before_body(self.records.lease.run_id, step.key)
         try:
             async with self._in_scope(scope):
@@ -244,11 +238,12 @@ class StepRunner:
         except TimeoutError as error:
             if not limit.is_over:
                 raise
-            raise (interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)) from error
+            failure = interrupted(step.key) if step.is_at_most_once else timed_out(step.key, limit.seconds)
+            raise self.consequences.raised(failure) from error
         self._probe.after_body(self.records.lease.run_id, step.key)
         return result
 
-    async def _in_thread(self, step: Step, slot: Slot, limit: "_Limit") -> Any:
+    async def _in_thread(self, step: Step, slot: Slot, limit: BodyTimeout) -> Any:
         body = ThreadedBody(
             functools.partial(step.body, *step.args, **step.kwargs),
             lambda: self.clock.monotonic() if self.records.stopped is None and self.has_time else None,
@@ -293,26 +288,6 @@ class StepRunner:
         return None if delay is None or self.clock.monotonic() + delay >= self._deadline else delay
 
 
-class _Limit:
-    """The timeout of one execution of a body, from when it begins."""
-
-    def __init__(self, clock: Clock, timeout: timedelta | None) -> None:
-        self.seconds = math.inf if timeout is None else timeout.total_seconds()
-        self._clock = clock
-        self._timeout: Timeout | None = None
-
-    def begin(self, began: float) -> Timeout:
-        """The limit on a body that began at a time by ``clock.monotonic()``."""
-        left = None if self.seconds == math.inf else self.seconds - (self._clock.monotonic() - began)
-        self._timeout = self._clock.timeout(left)
-        return self._timeout
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the body was cut off."""
-        return self._timeout is not None and self._timeout.expired()
-
-
 class _Tries:
     """The executions of one step's body, until it succeeds or has failed for good."""
 
@@ -353,7 +328,7 @@ class _Tries:
 
     async def _try(self) -> tuple[datetime, Any, BaseException | None]:
         """One execution: when it began, and what it returned or raised."""
-        async with _slot_for(self._step.body) as slot:
+        async with slot_for(self._step.body) as slot:
             self._runner.require_time()
             began = self._runner.clock.now()
             self._counted += 1
@@ -363,14 +338,15 @@ class _Tries:
             task = asyncio.current_task()
             try:
                 return began, await self._runner.call_body(self._step, slot), None
-            except (asyncio.CancelledError, KeyboardInterrupt):
+            except (AttemptStopped, KeyboardInterrupt):
                 raise
-            except Exception as error:  # noqa: BLE001 - the run boundary: whatever a body raises fails its step
-                return began, None, error
-            except (SystemExit, GeneratorExit) as error:
-                if is_closing(task):
+            except BaseException as error:  # the run boundary: whatever a body raises fails its step
+                is_cancelled = issubclass(type(error), asyncio.CancelledError) and (
+                    task is None or task.cancelling() > 0
+                )
+                if is_cancelled or is_closing(task) or self._runner.records.stopped is not None:
                     raise
-                return began, None, error
+                return began, None, readable(error)
 
     async def _succeed(self, result: Any) -> Any:
         encoded = self._encode(result)
@@ -390,7 +366,7 @@ class _Tries:
     async def _fail(self, error: BaseException, failures: Sequence[StepFailed]) -> StepFailed:
         began, history = self._history[0].started_at, tuple(self._history)
         record = self._runner.failure_record(self._step.key, error, failures, self._counted, began, history=history)
-        recorded = await self._runner.records.record(record)
+        recorded = await self._runner.record(record)
         failure = self._runner.consequences.raised(failure_of(recorded))
         failure.trace = traceback_text(error)
         return failure
@@ -400,7 +376,7 @@ class _Tries:
         record = self._runner.step_record(
             self._step.key, status, self._counted, first, history=tuple(self._history), **fields
         )
-        return await self._runner.records.record(record)
+        return await self._runner.record(record)
 
     def _remember(self, one: StepTry) -> None:
         self._history = [*self._history, one][-TRIES_KEPT:]
@@ -416,13 +392,3 @@ class _Tries:
             log.warning("step_failed", **fields)
         else:
             log.warning("step_retried", **fields, delay_s=round(delay, 3))
-
-
-@asynccontextmanager
-async def _slot_for(body: Callable[..., Any]) -> AsyncIterator[Slot | None]:
-    """A slot for a thread, if the body is a plain function; what waits for one has not begun."""
-    if inspect.iscoroutinefunction(function_of(body)):
-        yield None
-        return
-    async with BODY_THREADS.slot() as slot:
-        yield slot

@@ -34,12 +34,15 @@ class Scope:
     Args:
         owner: the attempt's steps that it is part of: the steps of another run are not.
         key: the full key of the step whose body this is; empty for ``execute`` itself.
+        within: the scope that the step is part of.
     """
 
-    def __init__(self, owner: object, key: str = "") -> None:
+    def __init__(self, owner: object, key: str = "", within: "Scope | None" = None) -> None:
         self.owner = owner
         self.key = key
         self.is_over = False
+        self._within = within
+        self._is_closed = False
         self._used: set[str] = set()
         self._open: set[StepCall[Any]] = set()
 
@@ -73,6 +76,20 @@ class Scope:
         """A call has finished, or will never begin."""
         self._open.discard(call)
 
+    def require_open(self, key: str, *, begins: bool = False) -> None:
+        """Raise if the step ``key`` has nothing to do any more: the code that it is part of has ended.
+
+        Args:
+            begins: it would begin now. One that is being cancelled may still be recorded while it is waited for.
+
+        Raises:
+            asyncio.CancelledError: no Exception, so that a loop that catches those ends: nothing of this can succeed.
+        """
+        if self._is_closed or (begins and self.is_over):
+            raise asyncio.CancelledError(f"step {key}: the code that it is part of has ended")
+        if self._within is not None:
+            self._within.require_open(key)
+
     async def end(self, clock: Clock, seconds: float) -> list[str]:
         """Let no step begin any more, cancel those under way, and return when they have ended.
 
@@ -91,9 +108,14 @@ class Scope:
             await asyncio.sleep(0)  # tasks that were made of them and did not begin yet see that it is over
         not_awaited = [call.key for call in waiting if call.has_begun or call in self._open]
         not_awaited += [call.key for call in under_way & self._open if not call.is_cancelling]
-        await _ended([task for call in list(self._open) if (task := call.cancel()) is not None], clock, seconds)
-        for call in self._open:
-            log.warning("step_abandoned", step=call.key)
+        tasks = [task for call in list(self._open) if (task := call.cancel()) is not None]
+        try:
+            if tasks:
+                await _ended(tasks, clock, seconds)
+        finally:
+            self._is_closed = True
+            for call in self._open:
+                log.warning("step_abandoned", step=call.key)
         return sorted(not_awaited)
 
 
@@ -126,10 +148,11 @@ class StepCall(Coroutine[Any, Any, T]):
     async def _run(self) -> T:
         self.has_begun, self._task = True, asyncio.current_task()
         try:
-            if self._scope.is_over:
+            try:
+                self._scope.require_open(self.key, begins=True)
+            except asyncio.CancelledError:
                 self._work.close()
-                # No Exception, so that a loop that catches those ends: nothing of this can succeed any more.
-                raise asyncio.CancelledError(f"step {self.key}: the code that it is part of has ended")
+                raise
             return await self._work
         finally:
             self._scope.forget(self)
@@ -162,12 +185,19 @@ class StepCall(Coroutine[Any, Any, T]):
 
 async def _ended(tasks: list[asyncio.Task[Any]], clock: Clock, seconds: float) -> None:
     """Return when the tasks have ended, or after ``seconds``. A cancellation that arrives meanwhile is raised then."""
-    if not tasks:
-        return
     timeout = clock.timeout(seconds)
+    cancellation: asyncio.CancelledError | None = None
     try:
         async with timeout:
-            await asyncio.wait(tasks)
+            while under_way := [task for task in tasks if not task.done()]:
+                try:
+                    await asyncio.wait(under_way)
+                except asyncio.CancelledError as error:
+                    if timeout.expired():
+                        raise
+                    cancellation = error
     except TimeoutError:
         if not timeout.expired():
             raise
+    if cancellation is not None:
+        raise cancellation

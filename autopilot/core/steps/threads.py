@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from autopilot.core.steps.annotations import function_of
+
 THREADS = 128
 """How many bodies may run in threads at once. Abandoned ones do not count: they would block the others for good."""
 
@@ -86,6 +88,16 @@ def _give(turn: asyncio.Future[None]) -> None:
 
 BODY_THREADS = BodyThreads()
 """Those of this process."""
+
+
+@asynccontextmanager
+async def slot_for(body: Callable[..., Any]) -> AsyncIterator[Slot | None]:
+    """A slot for a thread, if the body is a plain function; what waits for one has not begun."""
+    if inspect.iscoroutinefunction(function_of(body)):
+        yield None
+        return
+    async with BODY_THREADS.slot() as slot:
+        yield slot
 
 
 class NotBegun(Exception):

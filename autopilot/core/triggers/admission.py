@@ -8,7 +8,7 @@ from autopilot.core.steps.keys import key_digest, readable_key
 from autopilot.core.steps.records import is_doubtful
 from autopilot.core.store import StepRecord
 from autopilot.errors import CrashLoop, RunError, RunTooOld, StepsInterrupted
-from autopilot.models import Schedule, StepStatus, Trigger, WorkflowManifest, WorkflowRun
+from autopilot.models import RunStatus, Schedule, StepStatus, Trigger, WorkflowManifest, WorkflowRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,21 @@ def check_resumable(
     return CrashLoop(idle) if idle > manifest.max_idle_claims else None
 
 
-def doubtful_steps(run: WorkflowRun, steps: Iterable[StepRecord]) -> list[StepRecord]:
+def doubtful_steps(run: WorkflowRun, steps: Collection[StepRecord]) -> list[StepRecord]:
     """The steps that a retry of the run would begin again although they may already have taken effect.
 
     Of a run that no step failed (it was cancelled, or its time was up) these are the at-most-once steps at work then.
     """
-    again = set(run.failed_steps)
+    again = set(_left_to_begin_again(run, steps))
+    was_cut_off = run.status is RunStatus.CANCELLED or not run.failed_steps
     return [
         step
         for step in steps
-        if is_doubtful(step) and (key_digest(step.key) in again or (not again and step.status is StepStatus.STARTED))
+        if is_doubtful(step) and (key_digest(step.key) in again or (was_cut_off and step.status is StepStatus.STARTED))
     ]
 
 
-def retried_steps(run: WorkflowRun, steps: Iterable[StepRecord], confirmed: Collection[str]) -> tuple[str, ...]:
+def retried_steps(run: WorkflowRun, steps: Collection[StepRecord], confirmed: Collection[str]) -> tuple[str, ...]:
     """The digests of the keys of the steps that a person's retry of the run begins again.
 
     Args:
@@ -69,10 +70,23 @@ def retried_steps(run: WorkflowRun, steps: Iterable[StepRecord], confirmed: Coll
     Raises:
         StepsInterrupted: it would begin such steps again, and not all of them are confirmed.
     """
-    doubtful = [step.key for step in doubtful_steps(run, steps)]
+    recorded = list(steps)
+    doubtful = [step.key for step in doubtful_steps(run, recorded)]
     if any(key not in confirmed and readable_key(key) not in confirmed for key in doubtful):
         raise StepsInterrupted(run.id, run.status, [readable_key(key) for key in doubtful])
-    return tuple(dict.fromkeys((*run.failed_steps, *map(key_digest, doubtful))))
+    return tuple(dict.fromkeys((*_left_to_begin_again(run, steps), *map(key_digest, doubtful))))
+
+
+def _left_to_begin_again(run: WorkflowRun, steps: Iterable[StepRecord]) -> list[str]:
+    """The digests of the run's failed steps without those that the retry before has executed already.
+
+    A run that is cancelled while it is retried still names what that retry began again: a payment that has succeeded
+    since must not be made a second time.
+    """
+    if run.status is not RunStatus.CANCELLED or not run.failed_steps:
+        return list(run.failed_steps)
+    rounds = {key_digest(step.key): step.round for step in steps}
+    return [digest for digest in run.failed_steps if rounds.get(digest, 0) < run.round]
 
 
 def _schedule_of(manifest: WorkflowManifest, trigger: Trigger) -> Schedule | None:

@@ -11,7 +11,7 @@ const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 function relative(time) {
   const seconds = Math.round((Date.now() - time) / 1000);
   const distance = Math.abs(seconds);
-  if (distance < 5) return "just now";
+  if (distance < 5) return seconds >= 0 ? "just now" : "now";
   const [unit, length] = UNITS.find(([, each]) => distance >= each);
   const distanceText = `${Math.floor(distance / length)} ${unit}`;
   return seconds > 0 ? `${distanceText} ago` : `in ${distanceText}`;
@@ -155,11 +155,17 @@ if ("retry" in document.body.dataset) {
 
 // Dialogs, copying, forms ------------------------------------------------------------------------------------------
 
+// A dialog that the server opened works without this, though not as a modal one.
+for (const dialog of document.querySelectorAll("dialog[data-modal]")) { dialog.close(); dialog.showModal(); }
+
+// Browsers since 2025 open and close dialogs by a button's command.
+const hasCommands = "command" in HTMLButtonElement.prototype;
+
 document.addEventListener("click", async (event) => {
   const opener = event.target.closest("[data-dialog]");
-  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+  if (opener && !hasCommands) document.getElementById(opener.dataset.dialog).showModal();
   const closer = event.target.closest("[data-close]");
-  if (closer) closer.closest("dialog").close();
+  if (closer && !hasCommands) closer.closest("dialog").close();
   if (event.target.tagName === "DIALOG") event.target.close();
   const copier = event.target.closest("[data-copy]");
   if (copier) {

@@ -158,7 +158,7 @@ class _ConnectionThread:
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """How the database is opened."""
+    """Parameters for opening the database."""
 
     store: str
     """Its name in errors."""

@@ -155,7 +155,7 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
         "ALTER TABLE steps ADD COLUMN history TEXT",  # JSON
     ),
 )
-"""What leads from each version to the next. What was released is never changed, only added to."""
+"""The migrations from each version to the next. A released one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
