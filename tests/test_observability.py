@@ -143,19 +143,6 @@ run(work)
         assert trace.count("in work") == 2
         assert "KeyError: 'first'" in trace
 
-    def test_a_traceback_of_an_error_in_a_thread_shows_only_the_authors_frames(self) -> None:
-        lines = in_cloud("""
-import asyncio
-def broken():
-    raise LookupError("shelf")
-async def work(ctx, payload):
-    await asyncio.to_thread(broken)
-run(work)
-""")
-
-        trace = lines[-1]["stack_trace"]
-        assert [trace.count(part) for part in ("in work", "in broken", "threads.py", "thread.py")] == [1, 1, 0, 0]
-
     def test_a_traceback_of_an_error_that_arose_in_our_frames_keeps_them(self) -> None:
         lines = in_cloud("""
 async def work(ctx, payload):
