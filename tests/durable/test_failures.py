@@ -538,7 +538,9 @@ async def test_each_try_is_kept_with_its_step_and_logged_with_its_traceback(even
         ("charge", number, "PaymentRefused") for number in (1, 2, 3)
     ]
     assert all("raise self.error()" in line["exception"] for line in lines)
-    assert all("/autopilot/" not in line["exception"] for line in lines), "the author's frames, and not those between them"
+    assert all("/autopilot/" not in line["exception"] for line in lines), (
+        "the author's frames, and not those between them"
+    )
 
 
 async def test_the_last_ten_tries_are_kept() -> None:
