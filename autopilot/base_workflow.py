@@ -150,7 +150,7 @@ def equip(workflow: BaseWorkflow[Any, Any], runtime: Runtime) -> Engine:
     """
     _check_class(type(workflow))
     payload_type, result_type = type_arguments(type(workflow), BaseWorkflow, (dict[str, Any], Any))
-    engine = Engine(workflow, runtime, payload_type=payload_type, result_type=result_type)
+    engine = Engine(workflow, runtime, make_context=RunContext, payload_type=payload_type, result_type=result_type)
     object.__setattr__(workflow, _SLOT, _Slot(workflow, runtime, engine))
     return engine
 

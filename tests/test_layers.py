@@ -19,7 +19,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("autopilot.core",),
     ("autopilot.context", "autopilot.storage"),
-    ("autopilot.core.attempt", "autopilot.core.engine", "autopilot.core.recorder"),
     ("autopilot.base_workflow",),
     ("autopilot.bundle",),
     ("autopilot.function",),

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import sys
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -14,7 +14,6 @@ import structlog
 from pydantic import BaseModel
 from structlog.contextvars import bound_contextvars
 
-from autopilot.context import RunContext
 from autopilot.core.attempt import Attempt, Invocation, Result, ended_run, released_run
 from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Superseded
 from autopilot.core.recorder import RunRecorder, store_seconds
@@ -53,14 +52,25 @@ class Engine:
     """Executes one instance of a workflow, and keeps that instance's view of the past.
 
     Args:
+        make_context: gives ``execute`` its context: called with ``run``, ``config``, ``log``, ``run_log``, ``clock`` and
+            ``steps``, which is None without a journal.
         payload_type: of ``execute``'s payload; anything that pydantic takes.
         result_type: of what ``execute`` returns; ``Any`` is any JSON value.
     """
 
-    def __init__(self, workflow: Workflow, runtime: Runtime, *, payload_type: Any, result_type: Any) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        runtime: Runtime,
+        *,
+        make_context: Callable[..., Any],
+        payload_type: Any,
+        result_type: Any,
+    ) -> None:
         self.manifest = type(workflow).manifest
         self.schema = WorkflowSchema(self.manifest.name, payload_type, result_type)
         self._workflow = workflow
+        self._make_context = make_context
         self._runtime = runtime
         self._fingerprint = _fingerprint(type(workflow).__module__)
         self._recorder = RunRecorder(self.manifest, self._fingerprint, runtime)
@@ -308,7 +318,7 @@ class Engine:
         self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, unused_payloads: list[Any]
     ) -> Any:
         log = structlog.get_logger("autopilot.workflow")
-        ctx = RunContext(
+        ctx = self._make_context(
             run=run,
             config=config,
             log=log.bind(workflow=run.workflow_id, run_id=run.id, attempt=run.attempt),
