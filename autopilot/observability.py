@@ -21,6 +21,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from autopilot.errors import StepFailed
 from autopilot.settings import Settings
 
 _CLOUD_FIELDS = "logging.googleapis.com/"
@@ -128,27 +129,29 @@ def traceback_text(error: BaseException) -> str:
     """Format a traceback as Python does, without the input values that pydantic's errors quote.
 
     Our own frames between those of an author are left out, so that it shows the code that the author can fix. An error
-    raised in one of our frames keeps them all. Of a chain of causes the last 20 errors are shown.
+    raised in one of our frames keeps them all, but for the failure of a step, whose own traceback is another. Of a chain of causes the last 20 errors are shown.
 
     Log it as an event's ``exception``. Text stays as it is whatever an author configures structlog to do with
     exceptions; its default shows the values of local variables, payloads among them.
     """
     trace = traceback.TracebackException.from_exception(error)
-    left = [(trace, 1)]
+    left: list[tuple[traceback.TracebackException, BaseException, int]] = [(trace, error, 1)]
     while left:  # no recursion: a chain of causes can be longer than Python's stack
-        part, depth = left.pop()
-        _leave_out_our_frames(part)
+        part, of, depth = left.pop()
+        _leave_out_our_frames(part, of)
         if depth == _CAUSES_SHOWN:
             part.__cause__ = part.__context__ = None
-        following = (part.__cause__, part.__context__, *(part.exceptions or ()))
-        left.extend((other, depth + 1) for other in following if other is not None)
+        following = [(part.__cause__, of.__cause__), (part.__context__, of.__context__)]
+        if isinstance(of, BaseExceptionGroup):
+            following += zip(part.exceptions or (), of.exceptions, strict=False)
+        left.extend((other, its, depth + 1) for other, its in following if other is not None and its is not None)
     text = _PYDANTIC_INPUT.sub("", "".join(trace.format()).rstrip())
     return text.encode(errors="backslashreplace").decode()  # a lone surrogate in it could not be printed
 
 
-def _leave_out_our_frames(trace: traceback.TracebackException) -> None:
+def _leave_out_our_frames(trace: traceback.TracebackException, error: BaseException) -> None:
     theirs = [frame for frame in trace.stack if not frame.filename.startswith(_OUR_FOLDER)]
-    if theirs and theirs[-1] is trace.stack[-1]:
+    if isinstance(error, StepFailed) or (theirs and theirs[-1] is trace.stack[-1]):
         trace.stack = traceback.StackSummary.from_list(theirs)
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from itertools import islice
 
 import structlog
 
@@ -16,6 +17,7 @@ from autopilot.core.run_log import read_past
 from autopilot.core.runs.history import RunHistory
 from autopilot.core.runs.limits import text_of
 from autopilot.core.runtime import Runtime
+from autopilot.core.steps.failures import step_failures
 from autopilot.core.store import Lease, RunClaim, RunStart, StepRecord
 from autopilot.core.tasks import uninterrupted
 from autopilot.errors import (
@@ -34,6 +36,9 @@ STORE_SECONDS = 10.0
 """The longest that one call of run log or journal is waited for: a run never waits longer for it."""
 
 _HYDRATION_TRIES = 3
+
+_STEPS_SHOWN = 5
+"""Of how many steps that failed a run the log of its end has the tracebacks."""
 
 log = structlog.get_logger(__name__)
 
@@ -343,6 +348,12 @@ def _replayed(run: WorkflowRun, known: WorkflowRun, *, persisted: bool) -> Repla
     return Replayed(run=known, persisted=persisted)
 
 
+def _traces_of(error: BaseException) -> str:
+    """The traceback of what ended a run, and those of the steps' own exceptions behind it."""
+    own = (f"Step {failure.step}:\n\n{failure.trace}" for failure in step_failures(error) if failure.trace)
+    return "\n\n".join((traceback_text(error), *islice(own, _STEPS_SHOWN)))
+
+
 def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded: bool) -> None:
     fields = {
         "workflow": run.workflow_id,
@@ -355,7 +366,7 @@ def _log_completed(run: WorkflowRun, error: BaseException | None, *, superseded:
         # Another attempt says how the run really ends. Nobody is to be woken for how this one did.
         log.info("workflow_run_completed", **fields, superseded=True)
     elif run.status is RunStatus.FAILED:
-        trace = {} if error is None else {"exception": traceback_text(error)}
+        trace = {} if error is None else {"exception": _traces_of(error)}
         log.error("workflow_run_completed", **fields, error_type=run.error_type, **trace)
     elif run.status is RunStatus.SKIPPED:
         log.info("workflow_run_completed", **fields, reason=run.error)

@@ -543,6 +543,34 @@ async def test_each_try_is_kept_with_its_step_and_logged_with_its_traceback(even
     )
 
 
+@pytest.mark.parametrize("how", ("step", "map", "group", "cause"))
+async def test_the_end_of_a_run_is_logged_with_the_authors_lines_down_to_the_one_that_failed(
+    events: Events, how: str
+) -> None:
+    bank = Bank(9)
+
+    async def execute(ctx: RunContext) -> None:
+        if how == "map":
+            await ctx.map("charge", lambda _: bank.charge(), [1])
+        elif how == "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ctx.step("charge", bank.charge))
+        else:
+            try:
+                await ctx.step("charge", bank.charge)
+            except StepFailed as failed:
+                if how == "cause":
+                    raise RuntimeError("the order failed") from failed
+                raise
+
+    await Harness(scripted(execute)).run()
+
+    (line,) = named(events, "workflow_run_completed")
+    frames = [frame for frame in line["exception"].splitlines() if frame.lstrip(" |").startswith("File ")]
+    assert "raise self.error()" in line["exception"]
+    assert not any("/autopilot/" in frame for frame in frames)
+
+
 async def test_the_last_ten_tries_are_kept() -> None:
     bank = Bank(25)
 

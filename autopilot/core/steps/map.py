@@ -84,6 +84,8 @@ class FanOut(Generic[T]):
         self._items: dict[int, MapItem[T]] = {}
         self._counts: Counter[ItemStatus] = Counter()
         self._exit: BaseException | None = None
+        self._first_trace = len(item_keys), ""
+        """The index of the first item that failed here, and the text of its traceback."""
 
     async def run(self, execute: Callable[[int], Awaitable[T]], max_concurrency: int) -> MapResult[T]:
         """Execute every item by its index.
@@ -122,9 +124,9 @@ class FanOut(Generic[T]):
         records = (self._steps.records.find(item.key) for item in failures)
         classes = dict.fromkeys(name for record in records if record is not None for name in record.error_classes)
         message = f"{len(failures)} of {len(result)} items failed: {first_error}"
-        return self._steps.consequences.raised(
-            MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT])
-        )
+        failed = MapFailed(self._key, message, result, classes=tuple(classes)[:_CLASSES_KEPT])
+        failed.trace = self._first_trace[1]
+        return self._steps.consequences.raised(failed)
 
     def _take_over(self, left_out: dict[str, list[str | None]]) -> None:
         """What an earlier execution left out, this one leaves out too."""
@@ -175,6 +177,7 @@ class FanOut(Generic[T]):
             return MapItem(index=index, key=key, status="success", value=await execute(index))
         except StepFailed as error:  # not swallowed: the completion policy decides what it means
             error_type, text, _ = failure_fields(error)
+            self._first_trace = min(self._first_trace, (index, error.trace))
             return MapItem(index=index, key=key, status="failed", error=text[:MAX_ITEM_ERROR], error_type=error_type)
         except (KeyboardInterrupt, SystemExit) as error:
             self._exit = error  # raised where the fan-out was called: out of a task it would end the event loop
