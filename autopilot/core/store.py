@@ -156,7 +156,7 @@ class ClaimOutcome:
     run: WorkflowRun
     """The run as it is stored now."""
     before: RunStatus
-    """The status it had before."""
+    """The status it had before; of a claim that is made again it may be ``running``."""
     lease: Lease | None
     """The new attempt's hold; None: the run is over, or another attempt holds it."""
 
