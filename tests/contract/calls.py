@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from autopilot.core.store import Lease, RunClaim, RunStart, StepRecord, Store
 from autopilot.errors import RunStateConflict, RunSuperseded
 from autopilot.models import WorkflowRun
-from tests.contract.model import Found, Key, Model, Refused, Taken, facts_of
+from tests.contract.model import Found, Key, Model, Open, Refused, Taken, facts_of
 from tests.journal import LONG_HENCE
 
 
@@ -30,8 +30,7 @@ def agrees(answer: Any, expected: Any) -> bool:
     """Whether a store's answer is the model's, as far as that says."""
     if isinstance(answer, Taken) and isinstance(expected, Taken) and expected.before is None:
         expected = replace(expected, before=answer.before)
-    is_open = isinstance(answer, StepRecord | Refused) and expected is None
-    return is_open or bool(answer == expected)
+    return isinstance(expected, Open) or bool(answer == expected)
 
 
 async def answer_of(call: Call, store: Store) -> Any:
@@ -92,7 +91,7 @@ class Record:
     async def make(self, store: Store) -> StepRecord:
         return await store.record_step(self.lease, self.step, expires_at=LONG_HENCE)
 
-    def expected(self, model: Model) -> StepRecord | Refused | None:
+    def expected(self, model: Model) -> StepRecord | Refused | Open:
         return model.record(self.lease, self.step)
 
 
@@ -107,7 +106,7 @@ class Save:
     async def make(self, store: Store) -> None:
         await store.save_run(self.run)
 
-    def expected(self, model: Model) -> Refused | None:
+    def expected(self, model: Model) -> Refused | Open | None:
         return model.save(self.run)
 
 

@@ -54,6 +54,11 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Open:
+    """A call that may be answered or refused: it changes nothing that anybody can read."""
+
+
+@dataclass(frozen=True)
 class Found:
     """What a start is told of the run."""
 
@@ -110,6 +115,7 @@ class Model:
         now: the time.
         runs: the runs that there are.
         gone: those that were removed or replaced, which stay counted.
+        saved: what was saved, in order.
         changes: the number of changes so far.
     """
 
@@ -117,6 +123,7 @@ class Model:
         self.now = now
         self.runs: dict[Key, Kept] = {}
         self.gone: list[Facts] = []
+        self.saved: list[Facts] = []
         self.changes = 0
 
     # Calls
@@ -156,11 +163,10 @@ class Model:
         self._put(key, taken)
         return Taken(run, before, self._lease(key, taken))
 
-    def record(self, lease: Lease, step: StepRecord) -> StepRecord | Refused | None:
-        """None: whether it is refused is open, and nobody can read what it leaves."""
+    def record(self, lease: Lease, step: StepRecord) -> StepRecord | Refused | Open:
         kept = self.runs.get((lease.workflow_id, lease.run_id))
         if kept is None or kept.incarnation != lease.incarnation:
-            return None
+            return Open()
         if kept.attempt != lease.attempt:
             return Refused("RunSuperseded")
         recorded = kept.steps.get(step.key)
@@ -169,20 +175,22 @@ class Model:
         kept.steps[step.key] = step
         return step
 
-    def save(self, run: WorkflowRun) -> Refused | None:
+    def save(self, run: WorkflowRun) -> Refused | Open | None:
         key = (run.workflow_id, run.id)
         kept, facts = self.runs.get(key), facts_of(run)
         if kept is None:
+            self.saved.append(facts)
             self._put(key, Kept(facts))
             return None
         if facts["started_at"] < kept.run["started_at"] or facts["attempt"] < kept.attempt:
-            return Refused("RunSuperseded")
+            return Open() if facts in self.saved else Refused("RunSuperseded")
         reopens = kept.status in OVER and facts["status"] not in OVER
         if reopens or facts == kept.run:
             return None
         if facts["status"] == "running":
             kept.held_until = facts["due_at"]
         kept.run = facts
+        self.saved.append(facts)
         self._put(key, kept)
         return None
 
@@ -230,6 +238,15 @@ class Model:
             return kept.held_until is None or kept.held_until <= self.now
         due_at = kept.run["due_at"]
         return kept.status in WAITING and due_at is not None and bool(due_at <= self.now)
+
+    def to_come(self) -> list[datetime]:
+        """The times at which something changes by itself, the next one first."""
+        times = {
+            time
+            for kept in self.runs.values()
+            for time in (kept.held_until, kept.run["due_at"], kept.run["expires_at"])
+        }
+        return sorted(time for time in times if time is not None and time > self.now)
 
     def newest(self, workflow_id: str | None = None, status: str | None = None) -> list[Facts]:
         """The runs of a list, in its order."""
