@@ -491,6 +491,13 @@ def a_run_is_removed_twice_at_once(runs: AnySequence) -> None:
     runs.delete(0, 0)
 
 
+def a_run_is_removed_elsewhere_and_saved_anew(runs: AnySequence) -> None:
+    runs.save_what_was_not_started(RunStatus.RUNNING, 0)
+    runs.cancel(0, None, 0)
+    runs.delete(0, 1)
+    runs.save_what_was_not_started(RunStatus.SUCCESS, 0)
+
+
 def a_run_that_took_no_time_ends_after_one_that_did(runs: AnySequence) -> None:
     runs.start(KEYS[0], RunStatus.RUNNING, 10 * MINUTE, 0)
     runs.end(0, RunStatus.SUCCESS, None, 400, 0)
@@ -507,6 +514,7 @@ def a_step_succeeds_in_each_round(runs: AnySequence) -> None:
 FOUND = (
     an_attempt_cancels_its_run,
     a_run_is_removed_twice_at_once,
+    a_run_is_removed_elsewhere_and_saved_anew,
     a_run_that_took_no_time_ends_after_one_that_did,
     a_step_succeeds_in_each_round,
 )
