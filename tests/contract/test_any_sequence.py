@@ -321,10 +321,17 @@ class AnySequence(RuleBasedStateMachine):
     def again(self, number: int, store: int) -> None:
         """A caller that got no answer makes a call again, in another process even, and maybe late."""
         call = self.made[-1 - number % len(self.made)]
-        kept = self.model.runs.get(call.key)
-        is_of_an_earlier_round = isinstance(call, Record) and kept is not None and call.step.round < kept.run["round"]
-        if not is_of_an_earlier_round:
+        if not self.is_outdated(call):
             self.do(call, store)
+
+    def is_outdated(self, call: Call) -> bool:
+        """Whether the caller itself has written something newer: what comes of the older then is open."""
+        kept = self.model.runs.get(call.key)
+        if kept is None:
+            return isinstance(call, Save)
+        if isinstance(call, Record):
+            return bool(call.step.round < kept.run["round"])
+        return isinstance(call, Save) and call.run.attempt == kept.attempt and facts_of(call.run) != kept.run
 
     @precondition(lambda self: self.put_off is None)
     @rule()
