@@ -551,7 +551,7 @@ def test_any_sequence_leaves_in_sqlite_what_the_model_says() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_any_longer_sequence_does_so_too(in_a_file: Callable[[], AnySequence]) -> None:
-    run_any_sequence(in_a_file, examples=200, steps=60)
+    run_any_sequence(in_a_file, examples=50, steps=40)
 
 
 @pytest.mark.slow
