@@ -80,16 +80,19 @@ class AnySequence(RuleBasedStateMachine):
         self.found: list[Start] = []
         self.put_off: Call | None = None
         self.puts_off = False
-        self.positions = [(self.ask(self.stores[0].get_last_position()), 0)]
+        # Each store is open from the beginning: SQLite removes what has expired when a store is opened.
+        self.positions = [(self.ask(store.get_last_position()), 0) for store in self.stores]
 
     def teardown(self) -> None:
-        for workflow_id in SHARDS:
-            self.ask(self.look_at_lists(self.stores[0], workflow_id, None))
-            self.ask(self.look_at_activity(self.stores[0], workflow_id))
-        self.ask(self.look_at_changes(self.stores[0], 100, *self.positions[0]))
-        for store in self.stores:
-            store.close()
-        self.loop.close()
+        try:
+            for workflow_id in SHARDS:
+                self.ask(self.look_at_lists(self.stores[0], workflow_id, None))
+                self.ask(self.look_at_activity(self.stores[0], workflow_id))
+            self.ask(self.look_at_changes(self.stores[0], 100, *self.positions[0]))
+        finally:
+            for store in self.stores:
+                store.close()
+            self.loop.close()
 
     # How calls are made
 
