@@ -52,3 +52,14 @@ class Journey(BaseWorkflow[Folder, list[int]]):
         while name == "b" and not (self.folder / "gate").exists():  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.01)
         return attempt
+
+
+class Mirror(BaseWorkflow):
+    """Returns the value that it is given, or raises."""
+
+    manifest = WorkflowManifest(name="mirror", timeout_seconds=60)
+
+    async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> Any:
+        if payload["ending"] == "raise":
+            raise ValueError(f"there are {len(payload['value'])} of them")
+        return payload["value"]
