@@ -17,6 +17,8 @@ from autopilot.core.tasks import is_closing
 from autopilot.errors import RunDeadlineExceeded
 from autopilot.models import FAILED_STEPS_KEPT, RunStatus, WorkflowManifest, WorkflowRun
 
+SHUT_DOWN = "the instance is shut down"
+
 log = structlog.get_logger(__name__)
 
 
@@ -87,9 +89,15 @@ class Attempt:
         self._is_over_deadline = False
         self._interrupted: asyncio.Task[Any] | None = None
 
-    async def execute(self, body: Callable[[], Awaitable[Any]]) -> Result:
-        """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the result's ``error``."""
-        with self._runtime.shutdown.interrupting(self._interrupt):
+    async def execute(
+        self, body: Callable[[], Awaitable[Any]], *, cut_off: Callable[[], Awaitable[None]] | None = None
+    ) -> Result:
+        """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the result's ``error``.
+
+        Args:
+            cut_off: called in another thread if the process is told to end and ``body`` does not.
+        """
+        with self._runtime.shutdown.interrupting(self._interrupt, cut_off):
             result = await self._try(body)
         if self._interrupted is not None:
             self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
@@ -185,9 +193,13 @@ class Attempt:
         delay = retry_delay(self._retry, tries, self._runtime.random)
         return delay if delay is not None and self._clock.monotonic() + delay < self._deadline else None
 
-    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+    def stop(self) -> None:
+        """Let no further step begin or be recorded: the instance is shut down."""
         if self._steps is not None:
-            self._steps.records.stop("the instance is shut down")
+            self._steps.records.stop(SHUT_DOWN)
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        self.stop()
         if self._interrupted is None:
             self._interrupted = task
             task.cancel()

@@ -304,7 +304,10 @@ class Engine:
             return await self._end(held, attempt.refused(refusal), 0.0)
         began = clock.monotonic()
         unused = [] if payload is None else [payload.value]
-        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, unused))
+        result = await attempt.execute(
+            lambda: self._execute(held.run, ready.config, steps, unused),
+            cut_off=lambda: self._cut_off(held, attempt, began),
+        )
         seconds = clock.monotonic() - began
         if (reason := attempt.release_reason) is not None:
             return await self._recorder.release(released_run(held.run, clock.now(), seconds), reason)
@@ -313,6 +316,16 @@ class Engine:
     async def _end(self, held: Held, result: Result, seconds: float) -> Ended | Superseded:
         run = self._ended(held.run, result.status, seconds, **result.fields)
         return await self._recorder.end(held, run, result.error, is_interruption=result.is_interruption)
+
+    async def _cut_off(self, held: Held, attempt: Attempt, began: float) -> None:
+        """Record, from another thread, how the run stands when its attempt does not end and the process does."""
+        attempt.stop()
+        clock = self._runtime.clock
+        now, seconds = clock.now(), clock.monotonic() - began
+        if held.lease is None:  # nothing that could be resumed
+            await self._recorder.cut_off(self._ended(held.run, RunStatus.CANCELLED, seconds))
+        else:
+            await self._recorder.cut_off(released_run(held.run, now, seconds))
 
     async def _execute(
         self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, unused_payloads: list[Any]

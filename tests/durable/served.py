@@ -1,6 +1,9 @@
 """Durable workflows that tests serve as functions."""
 
 import asyncio
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +66,32 @@ class Mirror(BaseWorkflow):
         if payload["ending"] == "raise":
             raise ValueError(f"there are {len(payload['value'])} of them")
         return payload["value"]
+
+
+class Busy(BaseWorkflow[Folder, list[int]]):
+    """Takes a step and waits while there is a file ``wait``; then its first attempt blocks the event loop."""
+
+    manifest = WorkflowManifest(name="busy", timeout_seconds=120, concurrency=2)
+
+    async def execute(self, ctx: RunContext, payload: Folder) -> list[int]:
+        done = [await ctx.step("a", lambda: ctx.attempt)]
+        if ctx.attempt == 1:
+            (payload.path / f"waiting {ctx.run_id}").touch()
+            while (payload.path / "wait").exists():  # noqa: ASYNC110 - another process removes it
+                await asyncio.sleep(0.01)
+            (payload.path / "blocked").touch()
+            BLOCKS[os.environ["BLOCK"]]()
+        return [*done, await ctx.step("b", lambda: ctx.attempt)]
+
+
+def compute() -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        pass
+
+
+BLOCKS: dict[str, Callable[[], object]] = {
+    "computes in Python": compute,
+    "waits in C": lambda: time.sleep(60),
+}
+"""What blocks an event loop for a minute."""
