@@ -20,8 +20,8 @@ RECENT_RUNS = 100
 UNSAVED_RUNS = 100
 """How many runs are kept for another try while the run log is away."""
 
-UNSAVED_BYTES = 32 * 1024 * 1024
-"""How large the payloads and results of these runs may be together, as JSON. At the limits of a run these are 51 runs."""
+UNSAVED_BYTES = 16 * 1024 * 1024
+"""How large the payloads and results of these runs may be together, as JSON. At the limits of a run these are 25 runs."""
 
 
 def outline_of(run: WorkflowRun) -> WorkflowRun:
