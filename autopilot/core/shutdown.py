@@ -11,13 +11,13 @@ come to an ``await`` is cut off::
     10 s  SIGKILL
 """
 
-import _thread
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -74,21 +74,45 @@ class Shutdown:
         if self._is_installed or threading.current_thread() is not threading.main_thread():
             return
         self._is_installed = True
-        for number in SIGNALS:
-            self._handle(number, signal.getsignal(number))
+        if handled := [number for number in SIGNALS if self._handle(number, signal.getsignal(number))]:
+            self._watch(handled)
 
-    def _handle(self, number: signal.Signals, before: Any) -> None:
+    def _handle(self, number: signal.Signals, before: Any) -> bool:
         if not callable(before) or before is signal.default_int_handler:
-            return  # nobody would end the process in good order: leave it to the default, which ends it at once
+            return False  # nobody would end the process in good order: leave it to the default, which ends it at once
 
         def handle(number: int, frame: FrameType | None) -> None:
             before(number, frame)
-            if not self._has_begun:
-                # Not threading.Thread: its start takes a lock that the interrupted code may hold.
-                _thread.start_new_thread(self._end_process_if_blocked, ())
             self.begin()
 
         signal.signal(number, handle)
+        return True
+
+    def _watch(self, numbers: Collection[int]) -> None:
+        """Have a thread notice these signals, which waits for them from now on.
+
+        Handlers are run by the main thread between two instructions of Python: not while it is in a call into C, and
+        that need not even be interrupted, since the kernel may hand a signal to any thread. What Python writes to its
+        wake-up descriptor is written at once, whatever the main thread does.
+        """
+        received, wakeup = socket.socketpair()
+        wakeup.setblocking(False)
+        before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+
+        def watch() -> None:
+            has_begun = False
+            with received, wakeup:
+                while found := received.recv(64):
+                    if before != -1:
+                        with suppress(OSError):  # the event loop that waits for signals there has ended
+                            os.write(before, found)
+                    if not has_begun and set(found) & set(numbers):
+                        has_begun = True
+                        threading.Thread(
+                            target=self._end_process_if_blocked, name="autopilot-cut-off", daemon=True
+                        ).start()
+
+        threading.Thread(target=watch, name="autopilot-signals", daemon=True).start()
 
     def begin(self) -> None:
         """Interrupt every attempt that is under way, each in its own event loop, and every later one as it begins."""

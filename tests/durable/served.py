@@ -1,6 +1,7 @@
 """Durable workflows that tests serve as functions."""
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -93,5 +94,6 @@ def compute() -> None:
 BLOCKS: dict[str, Callable[[], object]] = {
     "computes in Python": compute,
     "waits in C": lambda: time.sleep(60),
+    "computes in C": lambda: hashlib.pbkdf2_hmac("sha512", b"", b"", 60_000_000),
 }
 """What blocks an event loop for a minute."""

@@ -76,7 +76,7 @@ def due_times(folder: Path) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("block", ("computes in Python", "waits in C"))
+@pytest.mark.parametrize("block", ("computes in Python", "waits in C", "computes in C"))
 @pytest.mark.parametrize(
     ("number", "whole_group", "env"),
     (
@@ -135,7 +135,7 @@ def released_and_ended(
 
         assert [answer.result() for answer in answers] == [(0, None)] * 2
     log = server.log_text()
-    assert took < 10, log
+    assert took < 20, log  # it would be killed after 30
     assert code == 0, log
     assert log.count("workflow_run_cut_off") == 2
     assert "Traceback" not in log
