@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,9 +22,10 @@ from autopilot import BaseWorkflow, Retry, RunContext, Schedule, WorkflowManifes
 from functions._feed_parser import Entry, FeedUnreadable, parse_feed, plain_text, short_digest
 from functions._last_report import last_report
 from functions._markdown import MarkdownPage, in_markdown, link
+from functions._network import SYSTEM_NETWORK, Network
 from functions._optional_steps import for_each, step
 from functions._web_address import WebAddress, checked_address, host_of
-from functions._web_client import FetchFailed, WebClient, read_body
+from functions._web_client import FetchFailed, WebClient, WebConfig, read_body
 
 MAX_FEEDS = 20
 MAX_FEED_SECONDS = 30
@@ -113,7 +114,7 @@ class DigestNotPosted(Exception):
         self.reason = reason
 
 
-class FeedDigestConfig(BaseModel):
+class FeedDigestConfig(WebConfig):
     """Read from the variables ``FEED_DIGEST_<FIELD>``."""
 
     webhook_url: SecretStr | None = Field(
@@ -151,10 +152,14 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
     )
     Config = FeedDigestConfig
 
+    def __init__(self, *, run_log: Any = None, network: Network = SYSTEM_NETWORK) -> None:
+        super().__init__(run_log=run_log)
+        self._network = network
+
     async def execute(self, ctx: RunContext[FeedDigestConfig], payload: FeedDigestInput) -> FeedDigestReport:
         memory = await step(ctx, "remember", _last_memory, ctx)
         known = {feed.key: feed for feed in memory.remembered} if memory is not None else {}
-        web = WebClient("autopilot-feed-digest")
+        web = WebClient.of_run("autopilot-feed-digest", ctx, self._network)
         readings = await _read_feeds(ctx, web, payload, known)
         digest, sections = _write_digest(readings, payload, ctx.started_at)
         broken = [reading for reading in readings if reading.error is not None]

@@ -15,9 +15,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from autopilot import BaseWorkflow, RunContext, Schedule, StoreError, WorkflowManifest
 from functions._last_report import last_report
+from functions._network import SYSTEM_NETWORK, Network
 from functions._optional_steps import for_each
 from functions._web_address import WebAddress, host_of
-from functions._web_client import Exchange, FetchFailed, WebClient, read_body
+from functions._web_client import Exchange, FetchFailed, WebClient, WebConfig, read_body
 
 MAX_TARGETS = 50
 MAX_TARGET_SECONDS = 30
@@ -137,6 +138,10 @@ class UptimeReport(BaseModel):
     )
 
 
+class UptimeCheckConfig(WebConfig):
+    """Read from the variables ``UPTIME_CHECK_<FIELD>``."""
+
+
 class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
     """Checks web addresses in parallel; one that is down never fails the others."""
 
@@ -161,9 +166,15 @@ class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
         alert_without_success_for=timedelta(minutes=30),
     )
 
-    async def execute(self, ctx: RunContext[Any], payload: UptimeCheckInput) -> UptimeReport:
+    Config = UptimeCheckConfig
+
+    def __init__(self, *, run_log: Any = None, network: Network = SYSTEM_NETWORK) -> None:
+        super().__init__(run_log=run_log)
+        self._network = network
+
+    async def execute(self, ctx: RunContext[UptimeCheckConfig], payload: UptimeCheckInput) -> UptimeReport:
         known = await _known_targets(ctx)
-        web = WebClient("autopilot-uptime-check")
+        web = WebClient.of_run("autopilot-uptime-check", ctx, self._network)
 
         async def check(target: Target) -> _Observation:
             return await _observe(web, target, ctx.now)
