@@ -50,6 +50,22 @@ WebAddress = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator
 """An http or https address that a function may request."""
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def completed_address(value: str) -> str:
+    """Return ``value`` with ``https://`` before it if it has no scheme.
+
+    Raises:
+        ValueError: as :func:`checked_address`.
+    """
+    return checked_address(value if _SCHEME.match(value) else f"https://{value}")
+
+
+PlainAddress = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator(completed_address)]
+"""A :data:`WebAddress` that may be written without ``https://``."""
+
+
 def _is_forbidden(host: str) -> bool:
     try:
         return reach_of(ip_address(host)) is Reach.FORBIDDEN
@@ -60,3 +76,14 @@ def _is_forbidden(host: str) -> bool:
 def host_of(address: str) -> str:
     """The host of an address, and its port if it has one: the part that may be logged."""
     return httpx.URL(address).netloc.decode("ascii")
+
+
+def without_query(address: str) -> str:
+    """The host and path of an address, for people: a query may hold a secret."""
+    return host_of(address) + httpx.URL(address).path.rstrip("/")
+
+
+def origin_of(address: str) -> str:
+    """The scheme, host and port of an address, with the host in one spelling and no port where it is the default."""
+    url = httpx.URL(address)
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
