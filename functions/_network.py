@@ -7,8 +7,10 @@ is no second look-up that could answer something else. TLS and the Host header s
 import asyncio
 import socket
 import ssl
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
@@ -36,8 +38,31 @@ async def _resolve(host: str, port: int) -> Sequence[IPAddress]:
     Raises:
         OSError, UnicodeError: the name cannot be resolved.
     """
-    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ip_address(sockaddr[0]) for *_, sockaddr in answers]
+    # In a thread of its own and not of asyncio's few: a name server that hangs keeps no other name waiting, and the
+    # event loop does not wait for it when it closes.
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[list[IPAddress]] = loop.create_future()
+
+    def settle(addresses: list[IPAddress] | Exception) -> None:
+        if answered.done():
+            return
+        if isinstance(addresses, Exception):
+            answered.set_exception(addresses)
+        else:
+            answered.set_result(addresses)
+
+    def look_up() -> None:
+        try:
+            found: list[IPAddress] | Exception = [
+                ip_address(sockaddr[0]) for *_, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            ]
+        except (OSError, UnicodeError) as error:
+            found = error
+        with suppress(RuntimeError):  # the loop has closed, and nobody waits for it
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=look_up, name="resolve", daemon=True).start()
+    return await answered
 
 
 async def _connect(address: IPAddress, port: int) -> httpcore.AsyncNetworkStream:
@@ -255,7 +280,7 @@ def _expiry(secured: httpcore.AsyncNetworkStream) -> datetime | None:
 
     try:
         return x509.load_der_x509_certificate(ssl_object.getpeercert(binary_form=True) or b"").not_valid_after_utc
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 

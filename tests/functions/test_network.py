@@ -1,6 +1,8 @@
 """Which hosts a function may be made to reach: judged by the address that is connected to."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import ip_address
@@ -12,7 +14,7 @@ import trustme
 from autopilot import RunStatus, TriggerType
 from autopilot.testing import ManualClock
 from functions._ip_addresses import Reach, reach_of
-from functions._network import NEXT_ADDRESS_AFTER
+from functions._network import NEXT_ADDRESS_AFTER, SYSTEM_NETWORK
 from functions._web_client import Exchange, FetchFailed, FetchRefused, WebClient, read_body
 from functions.feed_digest import FeedDigest
 from functions.uptime_check import UptimeCheck
@@ -268,6 +270,26 @@ async def test_proxies_of_the_environment_are_not_used(
         monkeypatch.setenv(name, "http://127.0.0.1:1/")
 
     assert await fetch(client(network, clock), web.address()) == b"hello"
+
+
+async def test_a_name_server_that_hangs_keeps_no_other_name_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def hang(host: str, *args: Any, **kwargs: Any) -> Any:
+        if host == "hangs.example":
+            answers.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    hanging = [asyncio.ensure_future(SYSTEM_NETWORK.resolve("hangs.example", 80)) for _ in range(64)]
+
+    assert ip_address("127.0.0.1") in await SYSTEM_NETWORK.resolve("127.0.0.1", 80)
+
+    hanging.pop().cancel()
+    answers.set()
+    assert {type(failure) for failure in await asyncio.gather(*hanging, return_exceptions=True)} == {socket.gaierror}
 
 
 class TestSeveralAddresses:
