@@ -35,6 +35,8 @@ _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
 _KEPT_IN_LINKS = "/?#:;=&+,@%$!~-._"
+# Discord sees one in an address, too. The address stays the same.
+_MENTION_OF_ALL = re.compile(r"@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
 _DOMAIN = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
 
@@ -171,4 +173,5 @@ def safe_link(value: object) -> str | None:
         return None
     rest = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     link = f"{parts.scheme}://{netloc}{quote(rest, safe=_KEPT_IN_LINKS, errors='replace')}"
+    link = _MENTION_OF_ALL.sub("%40", link)
     return link if len(link) <= MAX_LINK else None

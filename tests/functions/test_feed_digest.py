@@ -388,7 +388,30 @@ class TestHostileFeeds:
         assert [token.type for token in tokens] == (
             (["link_open", "text", "link_close"] if shown else ["link_open", "link_close"]) if target else ["text"]
         )
-        assert "".join(token.content for token in tokens) == shown
+        assert "".join(token.content for token in tokens).replace("@\u200b", "@") == shown
+
+    @pytest.mark.parametrize(
+        ("title", "posted"),
+        (
+            ("@channel: hello @here", "@\u200bchannel: hello @\u200bhere"),
+            ("@everyone @all @alice a@b.example", "@\u200beveryone @\u200ball @\u200balice a@\u200bb.example"),
+            ("<!channel> <@U1234> <users/all>", "&lt;\\!channel&gt; &lt;@\u200bU1234&gt; &lt;users/all&gt;"),
+            ("1 @ 2 @", "1 @ 2 @"),
+        ),
+    )
+    async def test_a_title_notifies_nobody_in_a_chat(
+        self, digest: Digest, web: WebServer, webhook: str, title: str, posted: str
+    ) -> None:
+        feed = f"<rss version='2.0'><channel><title>{escape(title)}</title><item><title>{escape(title)}</title>"
+        feed += "<link>https://news.example/@everyone/@alice</link></item></channel></rss>"
+        web.pages["/rss"] = Reply(200, feed.encode())
+
+        await digest(web.address("/rss"))
+
+        (request,) = web.asked(webhook)
+        assert json.loads(request.body)["text"].endswith(
+            f"\n## {posted}\n\n- [{posted}](https://news.example/%40everyone/@alice)\n"
+        )
 
     @pytest.mark.parametrize(
         ("address", "shown"),
