@@ -257,11 +257,11 @@ def _link(element: _Element) -> tuple[int, str]:
     if element.name == "guid":
         is_link = element.attributes.get("ispermalink", "").lower() != "false"
         return 3, text if is_link and text.startswith(("http://", "https://")) else ""
+    if element.attributes.get("rel", "alternate").lower().rpartition("/")[2] != "alternate":
+        return 0, ""
     address = element.attributes.get("href", "")
     if not address:
         return 0, text
-    if element.attributes.get("rel", "alternate").lower().rpartition("/")[2] != "alternate":
-        return 0, ""
     return (1 if "html" in element.attributes.get("type", "html") else 2), address
 
 

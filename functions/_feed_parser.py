@@ -144,8 +144,8 @@ def _first_words(text: str) -> str:
     text = plain_text(text)
     if len(text) <= MAX_FIRST_WORDS:
         return text
-    start = text[: MAX_FIRST_WORDS - 1]
-    return f"{start.rpartition(' ')[0] or start}…"
+    words = text[:MAX_FIRST_WORDS].rpartition(" ")[0]
+    return f"{words or text[: MAX_FIRST_WORDS - 1]}…"
 
 
 def short_digest(text: str) -> str:
