@@ -15,10 +15,10 @@ from markdown_it import MarkdownIt
 from autopilot import ConfigInvalid, PayloadInvalid, RunStatus, TriggerType, WorkflowRun
 from autopilot.core.runs.limits import RESULT_LIMIT, json_text
 from autopilot.testing import ManualClock
-from functions import feed_digest
+from functions import _feed_memory, feed_digest
 from functions._feed_document import FeedUnreadable
 from functions._feed_memory import MAX_MEMORY_BYTES, MAX_SEEN, RememberedFeed
-from functions._feed_parser import KEY_LENGTH, MAX_ENTRIES, Entry, parse_feed, plain_text, safe_link
+from functions._feed_parser import KEY_LENGTH, MAX_ENTRIES, Entry, parse_feed, plain_text, safe_link, short_digest
 from functions._markdown import in_markdown, link
 from functions.feed_digest import (
     MAX_FEEDS,
@@ -28,6 +28,7 @@ from functions.feed_digest import (
 )
 from tests.equipment import equipped
 from tests.fakes import InMemoryRunLog
+from tests.functions.feeds import DAMAGES, DIALECTS
 from tests.functions.web_server import Reply, Request, WebServer, running_server
 
 Run = Callable[..., Awaitable[WorkflowRun]]
@@ -249,6 +250,179 @@ class TestWhatIsNew:
 
         assert ended.status is RunStatus.FAILED
         assert web.asked(webhook) == []
+
+
+class TestWaitingEntries:
+    """Entries that were found and had no room are kept, whatever becomes of their feed."""
+
+    @pytest.mark.parametrize(
+        "reply",
+        (Reply(500), Reply(304), Reply(200, rss([])), Reply(200, rss([9])), Reply(200, b"<rss>")),
+        ids=("broken", "not modified", "empty", "replaced", "cut off"),
+    )
+    async def test_they_come_with_the_next_digest_even_if_the_feed_has_them_no_more(
+        self, digest: Digest, web: WebServer, reply: Reply
+    ) -> None:
+        web.pages["/rss"] = Reply(200, rss([]))
+        await digest(web.address("/rss"))
+        web.pages["/rss"] = Reply(200, rss(range(5)), {"etag": '"v1"'})
+        await digest(web.address("/rss"), max_entries=2)
+        web.pages["/rss"] = reply
+
+        reports = [await digest(web.address("/rss"), max_entries=2) for _ in range(3)]
+        web.pages["/rss"] = Reply(200, rss(range(5)))
+        after = await digest(web.address("/rss"))
+
+        together = [number for report in reports for number in listed(report)]
+        assert together == ([9, 2, 1, 0] if reply.body == rss([9]) else [2, 1, 0])
+        assert "- [Entry 0](https://news.example/0), 2025-01-01\n" in "".join(report.digest for report in reports)
+        assert listed(after) == []
+
+    async def test_newer_ones_come_first_and_none_twice(self, digest: Digest, web: WebServer) -> None:
+        reports = []
+        for numbers in ([0], [4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0]):
+            web.pages["/rss"] = Reply(200, rss(numbers))
+            reports.append(await digest(web.address("/rss"), max_entries=2))
+
+        assert [listed(report) for report in reports] == [[0], [4, 3], [5, 2], [1]]
+        assert [report.feeds[0].waiting for report in reports] == [0, 2, 1, 0]
+
+    async def test_a_feed_that_holds_more_of_them_than_are_kept_is_read_again(
+        self, digest: Digest, web: WebServer
+    ) -> None:
+        web.pages["/rss"] = Reply(200, rss([0]), {"etag": '"v0"'})
+        await digest(web.address("/rss"))
+        web.pages["/rss"] = Reply(200, rss(range(250)), {"etag": '"v1"'})
+
+        reports = [await digest(web.address("/rss"), max_entries=100) for _ in range(4)]
+
+        assert [number for report in reports for number in listed(report)] == [*range(249, 0, -1)]
+        asked = [request.headers.get("if-none-match") for request in web.asked("/rss")]
+        assert asked == [None, '"v0"', None, None, '"v1"'], "not modified would hide those that are only in the feed"
+
+    async def test_there_is_room_for_some_and_the_others_are_found_again(self, digest: Digest, web: WebServer) -> None:
+        def feed(count: int) -> Reply:
+            items = "".join(
+                f"<item><guid>{n}</guid><title>Entry {n} {'x' * 150}</title><link>https://n.example/{n}{'a' * 900}</link></item>"
+                for n in range(count)
+            )
+            return Reply(200, f"<rss version='2.0'><channel>{items}</channel></rss>".encode(), {"etag": '"v1"'})
+
+        paths = [f"/{number}" for number in range(4)]
+        web.pages |= dict.fromkeys(paths, feed(0))
+        await digest(*map(web.address, paths))
+        web.pages |= dict.fromkeys(paths, feed(100))
+
+        reports = [await digest(*map(web.address, paths)) for _ in range(12)]
+
+        assert listed(reports[-1]) == []
+        assert sum(len(listed(report)) for report in reports) == 400
+
+
+class TestMemory:
+    """What is remembered from one digest to the next."""
+
+    async def test_a_hundred_feeds_on_five_schedules_are_listed_once_and_then_what_changed(
+        self, digest: Digest, web: WebServer
+    ) -> None:
+        feeds = [(dialect, damage) for dialect in DIALECTS for damage in DAMAGES][:100]
+        paths = [f"/{number}" for number in range(100)]
+
+        async def run_all(numbers: list[int]) -> list[list[int]]:
+            for path, (dialect, damage) in zip(paths, feeds, strict=True):
+                web.pages[path] = Reply(200, DAMAGES[damage](DIALECTS[dialect](numbers)))
+            runs = [await digest(*map(web.address, paths[first : first + 20])) for first in range(0, 100, 20)]
+            assert [feed.error for run in runs for feed in run.feeds] == [None] * 100
+            return [[feed.listed for feed in run.feeds] for run in runs]
+
+        assert await run_all([3, 2, 1]) == [[3] * 20] * 5
+        assert await run_all([3, 2, 1]) == [[0] * 20] * 5
+        assert await run_all([4, 3, 2]) == [[1] * 20] * 5
+
+    async def test_a_hundred_long_feeds_have_room(self, digest: Digest, web: WebServer) -> None:
+        paths = [f"/{number}" for number in range(100)]
+        web.pages |= dict.fromkeys(paths, Reply(200, rss(range(100)), {"etag": '"0123456789abcdef0123456789abcdef"'}))
+
+        runs = [
+            [await digest(*map(web.address, paths[first : first + 20])) for first in range(0, 100, 20)]
+            for _ in range(2)
+        ]
+
+        assert [run.new_entries for run in runs[0]] == [100] * 5
+        assert [run.new_entries for run in runs[1]] == [0] * 5
+        assert len(runs[1][4].remembered) == 100
+
+    async def test_what_there_is_no_room_for_is_forgotten_aloud_the_feed_that_was_read_last_at_last(
+        self, digest: Digest, web: WebServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_feed_memory, "MAX_MEMORY_BYTES", 1000)
+        web.pages |= {f"/{number}": Reply(200, rss([1])) for number in range(10)}
+        with structlog.testing.capture_logs() as lines:
+            reports = [await digest(web.address(f"/{number}")) for number in range(10)]
+
+        again = [await digest(web.address(f"/{number}")) for number in (9, 8, 0)]
+
+        assert "feeds_forgotten" in {line["event"] for line in lines}
+        assert 2 <= len(reports[-1].remembered) < 10
+        assert [report.new_entries for report in again] == [0, 0, 1]
+
+    @pytest.mark.parametrize("answered", ({}, {"etag": '"v2"', "last-modified": "Sun, 02 Mar 2025 00:00:00 GMT"}))
+    async def test_the_validators_of_not_modified_are_taken(
+        self, digest: Digest, web: WebServer, answered: dict[str, str]
+    ) -> None:
+        first = {"etag": '"v1"', "last-modified": "Sat, 01 Mar 2025 00:00:00 GMT"}
+        web.pages["/rss"] = Reply(200, rss([1]), first)
+        await digest(web.address("/rss"))
+        web.pages["/rss"] = Reply(304, headers=answered)
+        await digest(web.address("/rss"))
+        await digest(web.address("/rss"))
+
+        asked = web.asked("/rss")[2].headers
+        assert (asked["if-none-match"], asked["if-modified-since"]) == tuple((first | answered).values())
+
+    @pytest.mark.parametrize("length", (10, MAX_ENTRIES + 200))
+    @pytest.mark.parametrize("newest", ("first", "last"))
+    @pytest.mark.parametrize("most", ("kept", "dropped"))
+    async def test_an_undated_feed_may_have_its_newest_entry_first_or_last(
+        self, digest: Digest, web: WebServer, length: int, newest: str, most: str
+    ) -> None:
+        def feed(end: int) -> Reply:
+            numbers = [*range(end - length if most == "dropped" else 0, end)]
+            ordered = numbers[::-1] if newest == "first" else numbers
+            items = "".join(f"<item><title>Entry {number}</title></item>" for number in ordered)
+            return Reply(200, f"<rss version='2.0'><channel>{items}</channel></rss>".encode())
+
+        seen = []
+        for end in (length, length, length + 3, length + 4, length + 4):
+            web.pages["/rss"] = feed(end)
+            seen.append(listed(await digest(web.address("/rss"), first_entries=0)))
+
+        assert seen == [[], [], [length + 2, length + 1, length], [length + 3], []]
+
+    async def test_an_entry_that_comes_back_is_not_new(self, digest: Digest, web: WebServer) -> None:
+        seen = []
+        for numbers in ([2, 1], [3, 2], [3], [], [3, 2, 1]):
+            web.pages["/rss"] = Reply(200, rss(numbers))
+            seen.append(listed(await digest(web.address("/rss"))))
+
+        assert seen == [[2, 1], [3], [], [], []]
+
+    async def test_the_memory_of_an_older_version_is_taken(
+        self, digest: Digest, web: WebServer, run_log: InMemoryRunLog
+    ) -> None:
+        feed = {"key": short_digest(web.address("/rss")), "seen": [short_digest("id-1"), short_digest("id-2")]}
+        old = WorkflowRun(
+            id="old",
+            workflow_id="feed_digest",
+            status=RunStatus.SUCCESS,
+            trigger_type=TriggerType.SCHEDULE,
+            started_at=_FIRST_DAY,
+            result={"remembered": [feed | {"asked_at": "2025-02-28T00:00:00Z"}]},
+        )
+        await run_log.save_run(old)
+        web.pages["/rss"] = Reply(200, rss([3, 2, 1]))
+
+        assert listed(await digest(web.address("/rss"))) == [3]
 
 
 class TestBrokenFeeds:
