@@ -15,6 +15,7 @@ from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import RunLogService
 from autopilot.errors import AttemptStopped, JournalRequired, StoreError
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun
+from autopilot.settings import is_in_cloud
 
 ConfigT = TypeVarWithDefault("ConfigT", default=Any)
 ItemT = TypeVar("ItemT")
@@ -32,6 +33,8 @@ class RunContext(Generic[ConfigT]):
         attempt: 1 for the first invocation that works on the run.
         trigger_type: what asked for the run.
         started_at: when the run began, aware UTC.
+        clock: the clock that the engine goes by; its ``timeout`` limits a block as :func:`asyncio.timeout` does. In
+            tests, theirs.
         config: the workflow's typed ``Config``.
         log: a structlog logger; its lines carry the workflow, the run's id and the attempt.
     """
@@ -55,7 +58,7 @@ class RunContext(Generic[ConfigT]):
         self.config = config
         self.log = log
         self._run_log = run_log
-        self._clock = clock
+        self.clock = clock
         self._steps = steps
         self._switch = switch
 
@@ -68,9 +71,14 @@ class RunContext(Generic[ConfigT]):
         """
         return self._steps is not None
 
+    @property
+    def in_cloud(self) -> bool:
+        """Whether this is an instance of a Cloud Function, and not somebody's own machine."""
+        return is_in_cloud()
+
     def now(self) -> datetime:
         """The time by the clock that the engine goes by: aware UTC."""
-        return self._clock.now()
+        return self.clock.now()
 
     async def last_success(self) -> WorkflowRun | None:
         """This workflow's latest successful run (by ``started_at``), or None; its ``result`` is plain JSON.

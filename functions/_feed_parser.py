@@ -15,7 +15,7 @@ from email.message import Message
 from functools import reduce
 from urllib.parse import quote, urljoin, urlsplit
 
-from functions._charset import decode
+from functions._charsets import feed_text
 from functions._feed_dates import parse_date
 from functions._feed_document import RawEntry, read_document
 
@@ -38,7 +38,6 @@ _KEPT_IN_LINKS = "/?#:;=&+,@%$!~-._"
 # Discord sees one in an address, too. The address stays the same.
 _MENTION_OF_ALL = re.compile(r"@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
 _DOMAIN = re.compile(r"[A-Za-z0-9._:\[\]-]+")
-_DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
     Raises:
         FeedUnreadable: it is not a feed, is too broken to hold an entry, or has too much in it.
     """
-    feed = read_document(decode(body, _charset(content_type), _declared_encoding(body)))
+    feed = read_document(feed_text(body, _charset(content_type)))
     # Entries with one key are one entry, said several times.
     found = dict(reversed([*_identified(feed.entries)]))
     dated = [(key, raw, parse_date(raw.date)) for key, raw in reversed(found.items())]
@@ -94,11 +93,6 @@ def _charset(content_type: str) -> str | None:
     header["content-type"] = content_type[:200]
     charset = header.get_param("charset")
     return charset if isinstance(charset, str) else None
-
-
-def _declared_encoding(body: bytes) -> str | None:
-    found = _DECLARED_ENCODING.search(body[:1000])
-    return found[1].decode() if found is not None else None
 
 
 def age(entry: Entry) -> datetime:

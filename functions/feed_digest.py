@@ -12,27 +12,27 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from autopilot import BaseWorkflow, Retry, RunContext, Schedule, WorkflowManifest
+from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
 from functions._feed_document import FeedUnreadable
 from functions._feed_memory import FORGET_AFTER, FeedMemory, RememberedFeed, new_entries, within_limits
 from functions._feed_parser import Entry, age, parse_feed, plain_text, short_digest
 from functions._last_report import last_report
 from functions._markdown import MarkdownPage, in_markdown, link
+from functions._network import SYSTEM_NETWORK, Network
 from functions._optional_steps import for_each, step
-from functions._web_address import WebAddress, checked_address, host_of
+from functions._web_address import WebAddress, host_of
 from functions._web_client import FetchFailed, WebClient, read_body
+from functions._webhook import POST_RETRY, WebhookConfig, post_text
 
 MAX_FEEDS = 20
 MAX_FEED_SECONDS = 30
 MAX_FEED_BYTES = 4 * 1024 * 1024
-WEBHOOK_SECONDS = 15
-POST_RETRY = Retry(attempts=3, first_delay=timedelta(seconds=2))
 
 # With what is remembered (functions/_feed_memory.py), this keeps a report well under the limit of a result (384 KiB),
 # whatever the feeds contain.
@@ -97,19 +97,8 @@ class DigestNotPosted(Exception):
         self.reason = reason
 
 
-class FeedDigestConfig(BaseModel):
+class FeedDigestConfig(WebhookConfig):
     """Read from the variables ``FEED_DIGEST_<FIELD>``."""
-
-    webhook_url: SecretStr | None = Field(
-        default=None, description='Where digests are posted, as JSON: {"text": ...}. None: nowhere.'
-    )
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _is_web_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            checked_address(value.get_secret_value())
-        return value
 
 
 class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
@@ -135,10 +124,14 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
     )
     Config = FeedDigestConfig
 
+    def __init__(self, *, run_log: Any = None, network: Network = SYSTEM_NETWORK) -> None:
+        super().__init__(run_log=run_log)
+        self._network = network
+
     async def execute(self, ctx: RunContext[FeedDigestConfig], payload: FeedDigestInput) -> FeedDigestReport:
         memory = await step(ctx, "remember", _last_memory, ctx)
         known = {feed.key: feed for feed in memory.remembered} if memory is not None else {}
-        web = WebClient("autopilot-feed-digest")
+        web = WebClient.of_run("autopilot-feed-digest", ctx, self._network)
         readings = await _read_feeds(ctx, web, payload, known)
         digest, sections = _write_digest(readings, payload, ctx.started_at)
         broken = [reading for reading in readings if reading.error is not None]
@@ -378,19 +371,8 @@ def _shown(address: str) -> str:
 
 
 async def _post(ctx: RunContext[FeedDigestConfig], web: WebClient, webhook: SecretStr, digest: str) -> None:
-    # A receiver that supports the header accepts a digest once, even if the answer to an earlier try was lost.
-    headers = {"idempotency-key": ctx.idempotency_key} if ctx.is_durable else {}
     try:
-        async with web.request(
-            "POST",
-            webhook.get_secret_value(),
-            seconds=WEBHOOK_SECONDS,
-            follow_redirects=False,
-            headers=headers,
-            json={"text": digest},
-        ) as response:
-            if not response.is_success:
-                raise FetchFailed(f"answered {response.status_code}, not 2xx")
+        await post_text(ctx, web, webhook, digest)
     except FetchFailed as failure:
         raise DigestNotPosted(failure.reason) from None
 

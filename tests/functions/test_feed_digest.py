@@ -1,4 +1,4 @@
-import asyncio
+import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -29,7 +29,8 @@ from functions.feed_digest import (
 from tests.equipment import equipped
 from tests.fakes import InMemoryRunLog
 from tests.functions.feeds import DAMAGES, DIALECTS
-from tests.functions.web_server import Reply, Request, WebServer, running_server
+from tests.functions.network import LocalNetwork
+from tests.functions.web_server import Reply, WebServer, running_server
 
 Run = Callable[..., Awaitable[WorkflowRun]]
 Digest = Callable[..., Awaitable[FeedDigestReport]]
@@ -65,12 +66,12 @@ def listed(report: FeedDigestReport) -> list[int]:
 
 
 @pytest.fixture
-def run(run_log: InMemoryRunLog, clock: ManualClock) -> Run:
+def run(run_log: InMemoryRunLog, clock: ManualClock, network: LocalNetwork) -> Run:
     """Runs the workflow as a cold instance would, a day after the run before."""
 
     async def run_once(*feeds: str, **payload: Any) -> WorkflowRun:
         clock.advance(timedelta(days=1))
-        workflow = equipped(FeedDigest(), run_log=run_log, clock=clock)
+        workflow = equipped(FeedDigest(network=network.as_network), run_log=run_log, clock=clock)
         return await workflow.run(TriggerType.SCHEDULE, {"feeds": list(feeds), **payload})
 
     return run_once
@@ -468,18 +469,30 @@ class TestBrokenFeeds:
         assert report.feeds[0].error == reason
         assert report.digest.endswith(f"## Could not be read\n\n- 127.0.0.1:{web.port}/rss: {reason}\n")
 
-    async def test_a_feed_that_never_ends_is_given_up_at_the_timeout(self, digest: Digest, web: WebServer) -> None:
-        async def trickle(_request: Request, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n<rss version='2.0'>")
-            await writer.drain()
-            await asyncio.Event().wait()
+    async def test_a_feed_that_never_ends_is_given_up_at_the_timeout(
+        self, digest: Digest, web: WebServer, network: LocalNetwork, clock: ManualClock
+    ) -> None:
+        web.pages["/rss"] = Reply(200, b"<rss version='2.0'>", headers={"content-length": "1000"})
+        network.stall_after(b"<rss", lambda: clock.advance(timedelta(seconds=0.5)))
 
-        web.pages |= {"/rss": trickle, "/fine": Reply(200, rss([1]))}
-
-        report = await digest(web.address("/rss"), web.address("/fine"), timeout_seconds=0.5)
+        report = await digest(web.address("/rss"), timeout_seconds=0.5)
 
         assert report.feeds[0].error == "timed out after 0.5 s while reading the body"
-        assert listed(report) == [1]
+
+    async def test_a_gzip_body_that_breaks_off_is_not_taken_for_complete_and_one_of_two_members_is(
+        self, digest: Digest, web: WebServer
+    ) -> None:
+        body, headers = rss([2, 1]), {"content-encoding": "gzip"}
+        web.pages |= {
+            "/cut": Reply(200, gzip.compress(body)[:-9], headers),
+            "/members": Reply(200, gzip.compress(body[:100]) + gzip.compress(body[100:]), headers),
+            "/cut%20member": Reply(200, gzip.compress(body[:100]) + gzip.compress(body[100:])[:-1], headers),
+        }
+
+        report = await digest(*map(web.address, ("/cut", "/members", "/cut%20member")))
+
+        assert [feed.listed for feed in report.feeds] == [0, 2, 0]
+        assert [feed.error is None for feed in report.feeds] == [False, True, False]
 
     async def test_what_a_feed_had_while_it_was_broken_is_not_lost(self, digest: Digest, web: WebServer) -> None:
         web.pages["/rss"] = Reply(200, rss([1]))

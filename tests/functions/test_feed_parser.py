@@ -108,9 +108,9 @@ class TestDialects:
         assert parsed(text.encode("utf-8"), "text/xml; charset=iso-8859-1").entries[0].title == "Ж"
 
     @pytest.mark.parametrize(
-        "label", ("punycode", "idna", "base64", "zip", "utf-7", "unicode_escape", "..", "a\0b", "")
+        "label", ("utf-16", "punycode", "idna", "base64", "zip", "utf-7", "unicode_escape", "..", "a\0b", "")
     )
-    def test_what_is_no_encoding_of_pages_is_passed_over(self, label: str) -> None:
+    def test_what_is_no_encoding_of_pages_or_not_that_of_this_one_is_passed_over(self, label: str) -> None:
         body = f"<?xml version='1.0' encoding='{label}'?>{rss('<item><title>é</title></item>')}"
 
         assert parsed(body, f"text/xml; charset={label}").entries[0].title == "é"
