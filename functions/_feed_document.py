@@ -86,8 +86,8 @@ def _read_json(text: str) -> RawFeed:
         feed = json.loads(text.lstrip("\ufeff"))
     except (ValueError, RecursionError):
         raise FeedUnreadable("it is not JSON, though it begins like it") from None
-    items = feed.get("items")
-    if not isinstance(items, list) or "//jsonfeed.org/version/" not in str(feed.get("version"))[:100]:
+    items, version = feed.get("items"), feed.get("version")
+    if not isinstance(items, list) or not isinstance(version, str) or "//jsonfeed.org/version/" not in version:
         raise FeedUnreadable("it is JSON, but not a JSON Feed")
     if len(items) > MAX_ENTRIES_READ:
         raise FeedUnreadable(_TOO_MANY)

@@ -423,6 +423,7 @@ class TestHostileDocuments:
             (_CHANNEL + "<a>" * 500_001, "it has more than 500,000 tags and texts"),
             (_JSON + "1," * MAX_ENTRIES_READ + "1]}", "it has more than 20,000 entries"),
             (_JSON + "[]," * 200_000 + "1]}", "it has more than 200,000 arrays and objects"),
+            ('{"version":' + "[" * 900 + "]" * 900 + ',"items":[]}', "it is JSON, but not a JSON Feed"),
             (_JSON + "[" * 100_000, "it is not JSON, though it begins like it"),
         ),
         ids=lambda value: value if len(value) < 100 else f"{len(value)} characters",
