@@ -387,13 +387,17 @@ class TestRedirects:
 
         assert await fetch(client(network, clock), web.address("/endless")) == b"hello"
 
-    async def test_a_user_name_in_a_redirect_is_not_sent(
+    async def test_a_user_name_in_a_redirect_is_neither_sent_nor_kept(
         self, network: LocalNetwork, clock: ManualClock, web: WebServer
     ) -> None:
         web.pages["/a"] = Reply(302, headers={"location": f"http://user:s3cret@127.0.0.1:{web.port}/"})
 
-        assert await fetch(client(network, clock), web.address("/a")) == b"hello"
+        exchange = Exchange()
+
+        assert await fetch(client(network, clock), web.address("/a"), exchange=exchange) == b"hello"
         assert "authorization" not in web.requests[1].headers
+        assert exchange.response is not None
+        assert str(exchange.response.url) == web.address("/")
 
 
 async def test_tls_is_negotiated_for_the_name_and_its_final_dot_is_left_out(
