@@ -53,7 +53,6 @@ def test_what_is_deployed_is_what_the_package_needs_in_the_cloud_and_what_the_wo
 
     assert set(_pins("requirements.txt")) == {each.partition(">=")[0] for each in needed} | {
         "cryptography",
-        "feedparser",
         "httpcore",
     }
 
