@@ -10,6 +10,7 @@ from autopilot.testing.clock import ManualClock
 from autopilot.testing.harness import Harness
 from autopilot.testing.instance import InstanceKilled
 from autopilot.testing.matrix import CrashMatrixFailed, CrashPoint, CrashReport, crash_matrix
+from autopilot.testing.store import MemoryStore
 
 __all__ = [
     "CrashMatrixFailed",
@@ -18,5 +19,6 @@ __all__ = [
     "Harness",
     "InstanceKilled",
     "ManualClock",
+    "MemoryStore",
     "crash_matrix",
 ]

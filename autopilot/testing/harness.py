@@ -13,9 +13,9 @@ from autopilot.core.runtime import Runtime
 from autopilot.core.steps.keys import is_step
 from autopilot.core.store import StepRecord, Store
 from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
-from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.instance import Instance, Trace
+from autopilot.testing.store import MemoryStore
 
 MakeWorkflow = Callable[[], BaseWorkflow[Any, Any]]
 """A workflow's class, or a function that makes an instance with whatever its constructor needs."""
@@ -29,7 +29,7 @@ class Harness:
 
     Args:
         workflow: the workflow's class, or a function that makes an instance.
-        store: default: an SQLite database in memory, with the limits that every store enforces, Firestore's among them.
+        store: default: a store in memory, with the limits that every store enforces, Firestore's among them.
         clock: what workflow and default store know of time. Sleeps and pauses between tries take no time.
         lease_duration: instead of the leases that the engine asks for; for a store whose time cannot be moved.
     """
@@ -43,7 +43,7 @@ class Harness:
         lease_duration: timedelta | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
-        self.store: Store = store or SQLiteStore(":memory:", clock=self.clock)
+        self.store: Store = store or MemoryStore(clock=self.clock)
         self.trace = Trace()
         self._make = workflow
         self._lease_duration = lease_duration
