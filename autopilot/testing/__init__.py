@@ -9,8 +9,9 @@
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.harness import Harness
 from autopilot.testing.instance import InstanceKilled
-from autopilot.testing.matrix import CrashMatrixFailed, CrashPoint, CrashReport, crash_matrix
+from autopilot.testing.matrix import CrashMatrixFailed, CrashReport, crash_matrix
 from autopilot.testing.store import MemoryStore
+from autopilot.testing.trial import CrashPoint
 
 __all__ = [
     "CrashMatrixFailed",
