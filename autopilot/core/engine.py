@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ import structlog
 from pydantic import BaseModel
 from structlog.contextvars import bound_contextvars
 
-from autopilot.core.attempt import Attempt, Invocation, Result, ended_run, released_run
+from autopilot.core.attempt import Attempt, Invocation, Release, Result, ended_run, released_run
 from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Superseded
 from autopilot.core.recorder import RunRecorder, store_seconds
 from autopilot.core.runs.identity import payload_hash, run_id_of
@@ -23,9 +23,11 @@ from autopilot.core.runtime import Runtime
 from autopilot.core.steps.failures import readable
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.runner import StepRunner
+from autopilot.core.stopping import StopSwitch
+from autopilot.core.store import Lease, RunJournal, StepRecord
 from autopilot.core.tasks import is_closing
-from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason
-from autopilot.errors import JournalRequired, RunNotFound, RunStateConflict, StoreError
+from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason, with_idle_claims
+from autopilot.errors import JournalRequired, RunNotFound, RunStartFailed, RunStateConflict, StoreError
 from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config, service_revision
 
@@ -52,8 +54,9 @@ class Engine:
     """Executes one instance of a workflow, and keeps that instance's view of the past.
 
     Args:
-        make_context: gives ``execute`` its context: called with ``run``, ``config``, ``log``, ``run_log``, ``clock`` and
-            ``steps``, which is None without a journal.
+        make_context: gives ``execute`` its context: called with ``run``, ``config``, ``log``, ``run_log``, ``clock``;
+            ``steps``, which is None if the run is in no journal; and ``switch``, which ends the attempt, and is None if
+            there is no journal at all.
         payload_type: of ``execute``'s payload; anything that pydantic takes.
         result_type: of what ``execute`` returns; ``Any`` is any JSON value.
     """
@@ -108,7 +111,8 @@ class Engine:
         Raises:
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
-            RunStartFailed: with ``require_start``, the start could not be recorded.
+            RunStartFailed: the start could not be recorded, and was required: by ``require_start``, or by ``execute``,
+                which then asked for a step.
         """
         trigger = trigger or Trigger()
         payload = self.schema.validate_payload(trigger_data)
@@ -281,41 +285,77 @@ class Engine:
         Args:
             payload: as it was validated before the start, for the first execution.
         """
-        clock = self._runtime.clock
+        clock, switch = self._runtime.clock, StopSwitch()
         steps, refusal = None, ready.setup_error
-        if held.lease is not None and self._runtime.journal is not None:
+        if (lease := held.lease) is not None and self._runtime.journal is not None:
             try:
-                recorded = await self._recorder.read_steps(held.lease)
+                recorded = await self._recorder.read_steps(lease)
             except StoreError as error:
-                return await self._recorder.release(released_run(held.run, clock.now(), 0.0), str(error))
-            refusal = refusal or check_resumable(held.run, self.manifest, recorded, clock.now())
-            records = StepRecords(
-                self._runtime.journal(),
-                clock,
-                held.lease,
-                held.run,
-                recorded,
-                expires_at=held.run.started_at + self.manifest.max_age + self.manifest.retention,
-                commit_by=invocation.deadline + invocation.grace,
+                return await self._release(held, Release(reason=str(error)), 0.0)
+            held = replace(held, run=with_idle_claims(held.run, recorded))
+            refusal = refusal or check_resumable(held.run, self.manifest, clock.now())
+            steps = self._step_runner(
+                self._runtime.journal(), lease, held.run, recorded, switch=switch, invocation=invocation
             )
-            steps = StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
-        attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
+        attempt = Attempt(
+            self._runtime,
+            self.manifest,
+            invocation,
+            switch,
+            steps,
+            idle_deadlines=held.run.idle_deadlines,
+            encode=self.schema.encode_result,
+        )
         if refusal is not None:
             return await self._end(held, attempt.refused(refusal), 0.0)
         began = clock.monotonic()
         unused = [] if payload is None else [payload.value]
-        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, unused))
+        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, switch, unused))
         seconds = clock.monotonic() - began
-        if (reason := attempt.release_reason) is not None:
-            return await self._recorder.release(released_run(held.run, clock.now(), seconds), reason)
+        if steps is None and switch.stopped is not None:
+            self._recorder.abandon(held.run, switch.stopped.reason)
+            raise RunStartFailed(self.manifest.name, held.run.id, switch.stopped.reason)
+        if (release := attempt.release) is not None:
+            return await self._release(held, release, seconds)
         return await self._end(held, result, seconds)
+
+    def _step_runner(
+        self,
+        journal: RunJournal,
+        lease: Lease,
+        run: WorkflowRun,
+        recorded: list[StepRecord],
+        *,
+        switch: StopSwitch,
+        invocation: Invocation,
+    ) -> StepRunner:
+        records = StepRecords(
+            journal,
+            self._runtime.clock,
+            lease,
+            run,
+            recorded,
+            switch=switch,
+            expires_at=run.started_at + self.manifest.max_age + self.manifest.retention,
+            commit_by=invocation.deadline + invocation.grace,
+        )
+        return StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
+
+    async def _release(self, held: Held, release: Release, seconds: float) -> Released | Superseded:
+        run = released_run(held.run, release, self._runtime.clock.now(), seconds)
+        return await self._recorder.release(run, release.reason)
 
     async def _end(self, held: Held, result: Result, seconds: float) -> Ended | Superseded:
         run = self._ended(held.run, result.status, seconds, **result.fields)
         return await self._recorder.end(held, run, result.error, is_interruption=result.is_interruption)
 
     async def _execute(
-        self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, unused_payloads: list[Any]
+        self,
+        run: WorkflowRun,
+        config: BaseModel,
+        steps: StepRunner | None,
+        switch: StopSwitch,
+        unused_payloads: list[Any],
     ) -> Any:
         log = structlog.get_logger("autopilot.workflow")
         ctx = self._make_context(
@@ -325,6 +365,7 @@ class Engine:
             run_log=self._runtime.run_log(),
             clock=self._runtime.clock,
             steps=steps,
+            switch=None if self._runtime.journal is None else switch,
         )
         # An execution can change its payload: each further one gets its own, from the record.
         payload = unused_payloads.pop() if unused_payloads else self.schema.validate_payload(run.trigger_data).value

@@ -251,6 +251,11 @@ class RunRecorder:
         )
         return Released(run=run, reason=reason, persisted=persisted)
 
+    def abandon(self, run: WorkflowRun, reason: str) -> None:
+        """Forget a run that is nowhere recorded, and that cannot go on like that; logs ``workflow_run_abandoned``."""
+        self.history.withdraw(run)
+        log.warning("workflow_run_abandoned", workflow=run.workflow_id, run_id=run.id, reason=reason)
+
     async def save_unsaved(self) -> None:
         """Save again the runs that could not be saved before; stops at the first failure."""
         for run in self.history.unsaved():

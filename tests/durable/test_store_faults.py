@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -170,15 +171,71 @@ async def test_a_run_whose_steps_cannot_be_read_is_given_free(faulty: FaultyStor
     assert (run.status, run.attempt, run.result) == ("success", 3, [1, 1, 1])
 
 
-async def test_a_run_that_starts_unrecorded_cannot_have_steps_and_says_why(
-    faulty: FaultyStore, clock: ManualClock
+async def test_a_run_whose_start_could_not_be_recorded_ends_where_it_asks_for_a_step(
+    faulty: FaultyStore, clock: ManualClock, events: Events
 ) -> None:
     harness = harness_of(faulty, clock)
     faulty.away = {"start_run"}
+    with pytest.raises(
+        RunStartFailed, match=r"could not be recorded; its execution was stopped: ctx\.step needs a run"
+    ):
+        await harness.run()
+    faulty.away = set()
     run = await harness.run()
 
-    assert (run.status, run.error_type) == ("failed", "JournalRequired")
-    assert "the start of the run could not be recorded" in (run.error or "")
+    assert (run.status, await harness.runs()) == ("success", [run])
+    assert (await harness.stats())["by_status"] == {"success": 1}
+    assert [event["reason"] for event in named(events, "workflow_run_abandoned")] == [
+        "ctx.step needs a run that is recorded"
+    ]
+
+
+async def test_code_that_holds_up_the_end_of_an_unrecorded_run_gets_no_result(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    async def execute(ctx: RunContext) -> str:
+        try:
+            return await ctx.step("it", lambda: "recorded")
+        except BaseException:  # noqa: BLE001 - the mistake in question
+            return "not recorded"
+
+    faulty.away = {"start_run"}
+    with pytest.raises(RunStartFailed):
+        await Harness(scripted(execute), store=faulty, clock=clock).run()
+
+
+async def test_a_run_that_cannot_look_up_the_last_success_is_given_free_and_does_not_fail(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    async def execute(ctx: RunContext) -> list[Any]:
+        seen = await ctx.step("a", lambda: 1)
+        last = await ctx.last_success()
+        return [seen, None if last is None else last.result]
+
+    harness = Harness(scripted(execute), store=faulty, clock=clock)
+    faulty.away = {"list_runs"}
+    released = [await harness.deliver(identity="x") for _ in range(12)]
+    faulty.away = set()
+    run = await harness.run(identity="x")
+
+    assert {type(outcome) for outcome in released} == {Released}
+    assert (run.status, run.result, run.attempt) == ("success", [1, None], 13)
+    assert harness.executions(run.id) == {"a": 1}
+
+
+async def test_an_unrecorded_run_that_cannot_look_up_the_last_success_is_not_run(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    async def execute(ctx: RunContext) -> None:
+        await ctx.last_success()
+
+    harness = Harness(scripted(execute), store=faulty, clock=clock)
+    faulty.away = {"start_run", "list_runs"}
+    with pytest.raises(RunStartFailed, match="its execution was stopped: the store: list_runs: it is away"):
+        await harness.run()
+    faulty.away = set()
+
+    assert await harness.runs() == []
 
 
 async def test_a_commit_is_carried_through_when_its_caller_is_cancelled(

@@ -154,6 +154,10 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
         "ALTER TABLE steps ADD COLUMN compensations TEXT",  # JSON
         "ALTER TABLE steps ADD COLUMN history TEXT",  # JSON
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN idle_claims INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN idle_deadlines INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 """The migrations from each version to the next. A released one is never changed."""
 
