@@ -10,6 +10,7 @@ from autopilot.testing.clock import ManualClock
 from autopilot.testing.harness import Harness
 from autopilot.testing.instance import InstanceKilled
 from autopilot.testing.matrix import CrashMatrixFailed, CrashReport, crash_matrix
+from autopilot.testing.simulation import SimulationFailed, SimulationReport, simulate
 from autopilot.testing.store import MemoryStore
 from autopilot.testing.trial import CrashPoint
 
@@ -21,5 +22,8 @@ __all__ = [
     "InstanceKilled",
     "ManualClock",
     "MemoryStore",
+    "SimulationFailed",
+    "SimulationReport",
     "crash_matrix",
+    "simulate",
 ]

@@ -221,11 +221,8 @@ class Harness:
             observer=self._observer,
         )
 
-    def _seeded_id(self) -> str:
-        return f"{self._random.getrandbits(128):032x}"
-
-    async def _serve(self, instance: Instance, call: Callable[[Engine], Awaitable[Outcome]]) -> Outcome:
-        runtime = Runtime(
+    def _runtime(self, instance: Instance) -> Runtime:
+        return Runtime(
             run_log=lambda: instance.store,
             journal=lambda: instance.store,
             clock=self.clock,
@@ -235,8 +232,13 @@ class Harness:
             shutdown=instance.shutdown,
             start_thread=self._start_thread,
         )
+
+    def _seeded_id(self) -> str:
+        return f"{self._random.getrandbits(128):032x}"
+
+    async def _serve(self, instance: Instance, call: Callable[[Engine], Awaitable[Outcome]]) -> Outcome:
         try:
-            outcome = await call(equip(self._make(), runtime))
+            outcome = await call(equip(self._make(), self._runtime(instance)))
             instance.require_alive()
         finally:
             await instance.settle()

@@ -199,6 +199,8 @@ class ObservedStore:
         self._instance = instance
         self._store = store
         self._lease_duration = lease_duration
+        self.on_step: Callable[[str, str, StepStatus], None] = lambda *_: None
+        """Called with the run's id, the key and the status of each record of a step that was committed."""
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         if self._lease_duration is not None:
@@ -291,3 +293,4 @@ class ObservedStore:
     def _recorded(self, lease: Lease, step: StepRecord, recorded: StepRecord) -> None:
         if recorded == step:
             self._instance.trace.steps.setdefault((lease.run_id, step.key), []).append(step.status)
+            self.on_step(lease.run_id, step.key, step.status)
