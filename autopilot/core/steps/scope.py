@@ -105,8 +105,12 @@ class Scope:
         self.is_over = True
         under_way = [call for call in self._open if call.has_begun]
         waiting = [call for call in self._open if not call.has_begun]
+        cancellation: asyncio.CancelledError | None = None
         if waiting:
-            await asyncio.sleep(0)  # tasks that were made of them and did not begin yet see that it is over
+            try:
+                await asyncio.sleep(0)  # tasks that were made of them and did not begin yet see that it is over
+            except asyncio.CancelledError as error:
+                cancellation = error
         not_awaited = [call.key for call in waiting if call.has_begun or call in self._open]
         not_awaited += [call.key for call in under_way if call in self._open and not call.is_cancelling]
         tasks = [task for call in list(self._open) if (task := call.cancel()) is not None]
@@ -117,6 +121,8 @@ class Scope:
             self._is_closed = True
             for call in self._open:
                 log.warning("step_abandoned", step=call.key)
+        if cancellation is not None:
+            raise cancellation
         return sorted(not_awaited)
 
 
