@@ -183,7 +183,7 @@ async def test_it_works_without_pytest_and_on_a_thread_of_its_own() -> None:
 
 
 async def test_any_store_can_be_given(store: Store) -> None:
-    report = await crash_matrix(scripted(paying, name="paying"), store=store)
+    report = await crash_matrix(scripted(paying, name="paying"), store=store, second_kills=10)
 
     assert report.errors == []
     assert (await store.get_stats("paying"))["total"] == len(report.points) + 1
