@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
+from autopilot.core.deadline import seconds_left, store_call, store_seconds
 from autopilot.core.steps.map import FanOut, MapResult
 from autopilot.core.steps.runner import StepRunner
 from autopilot.core.steps.step import NO_RETRY, Semantics, StepOptions
@@ -82,7 +83,8 @@ class RunContext(Generic[ConfigT]):
             StoreError: a run log that the workflow was given, without a journal, does not answer.
         """
         try:
-            runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
+            async with store_call(self._clock, store_seconds(seconds_left()), "run log", "reading the last success"):
+                runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
         except StoreError as error:
             if self._switch is None:
                 raise

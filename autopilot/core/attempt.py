@@ -36,6 +36,8 @@ class Invocation:
     """When its attempt must end."""
     grace: float
     """For how many seconds after that, at most, bodies and commits under way are waited for."""
+    ends_at: float
+    """When it must have answered: no store call lasts longer."""
     lease_duration: timedelta
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -15,8 +16,9 @@ from pydantic import BaseModel
 from structlog.contextvars import bound_contextvars
 
 from autopilot.core.attempt import Attempt, Invocation, Release, Result, ended_run, released_run
+from autopilot.core.deadline import deadline, store_seconds
 from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Superseded
-from autopilot.core.recorder import RunRecorder, store_seconds
+from autopilot.core.recorder import RunRecorder
 from autopilot.core.runs.identity import payload_hash, run_id_of
 from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
 from autopilot.core.runtime import Runtime
@@ -27,7 +29,7 @@ from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import Lease, RunJournal, StepRecord
 from autopilot.core.tasks import is_closing
 from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason, with_idle_claims
-from autopilot.errors import JournalRequired, RunNotFound, RunStartFailed, RunStateConflict, StoreError
+from autopilot.errors import RunStartFailed, RunStateConflict, StoreError
 from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config, service_revision
 
@@ -117,9 +119,9 @@ class Engine:
         trigger = trigger or Trigger()
         payload = self.schema.validate_payload(trigger_data)
         invocation = self._invocation(request_timeout_seconds)
-        ready = await self._make_ready()
+        ready = await self._make_ready(invocation)
         run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
-        with bound_contextvars(workflow=self.manifest.name, run_id=run.id):
+        with bound_contextvars(workflow=self.manifest.name, run_id=run.id), self._limited(invocation):
             started = await self._start(run, trigger, invocation, required=require_start)
             if isinstance(started, Replayed):
                 return started
@@ -139,7 +141,7 @@ class Engine:
             JournalRequired: the workflow was given a run log only.
             StoreError: the run could not be taken over.
         """
-        return await self._take_over(run_id, None, request_timeout_seconds)
+        return await self._take_over(run_id, None, self._invocation(request_timeout_seconds))
 
     async def retry(
         self, run_id: str, *, again_interrupted: Collection[str] = (), request_timeout_seconds: float | None = None
@@ -158,17 +160,12 @@ class Engine:
             StepsInterrupted: it can only be retried by beginning again such steps, and not all of them were named.
             RunNotFound, ConfigInvalid, JournalRequired, StoreError: as :meth:`resume`.
         """
-        if self._runtime.journal is None:
-            raise JournalRequired("retrying a run")
+        invocation = self._invocation(request_timeout_seconds)
         while True:
-            run = await self._runtime.run_log().get_run(self.manifest.name, run_id)
-            if run is None:
-                raise RunNotFound(self.manifest.name, run_id)
-            begin_again: tuple[str, ...] = ()
-            if run.status.is_unsuccessful:
-                steps = await self._runtime.journal().get_run_steps(self.manifest.name, run_id)
-                begin_again = retried_steps(run, steps, again_interrupted)
-            outcome = await self._take_over(run_id, begin_again, request_timeout_seconds, after_attempt=run.attempt)
+            with self._limited(invocation):
+                run, steps = await self._recorder.read_run(run_id)
+            begin_again = retried_steps(run, steps, again_interrupted) if run.status.is_unsuccessful else ()
+            outcome = await self._take_over(run_id, begin_again, invocation, after_attempt=run.attempt)
             if not isinstance(outcome, Replayed):
                 return outcome
             if outcome.run.attempt == run.attempt or not outcome.run.status.is_unsuccessful:
@@ -179,13 +176,12 @@ class Engine:
         self,
         run_id: str,
         begin_again: tuple[str, ...] | None,
-        request_timeout_seconds: float | None,
+        invocation: Invocation,
         *,
         after_attempt: int | None = None,
     ) -> Outcome:
-        invocation = self._invocation(request_timeout_seconds)
-        ready = await self._make_ready()
-        with bound_contextvars(workflow=self.manifest.name, run_id=run_id):
+        ready = await self._make_ready(invocation)
+        with bound_contextvars(workflow=self.manifest.name, run_id=run_id), self._limited(invocation):
             claimed = await self._recorder.claim(
                 run_id,
                 lease_duration=invocation.lease_duration,
@@ -205,13 +201,19 @@ class Engine:
             began=began,
             deadline=began + seconds - store_seconds(seconds),
             grace=store_seconds(seconds) / 2,
+            ends_at=began + seconds,
             lease_duration=timedelta(seconds=seconds) + LEASE_MARGIN,
         )
 
-    async def _make_ready(self) -> "_Readiness":
+    def _limited(self, invocation: Invocation) -> AbstractContextManager[None]:
+        """Hand the end of the invocation down to every store call in the body."""
+        return deadline(self._runtime.clock, invocation.ends_at)
+
+    async def _make_ready(self, invocation: Invocation) -> "_Readiness":
         config = load_config(self._workflow.Config, self.manifest.name)
-        await self._recorder.save_unsaved()
-        return _Readiness(config=config, setup_error=await self._set_up())
+        with self._limited(invocation):
+            await self._recorder.save_unsaved()
+            return _Readiness(config=config, setup_error=await self._set_up())
 
     async def _set_up(self) -> BaseException | None:
         tried, task = self._setups_tried, asyncio.current_task()
@@ -338,6 +340,7 @@ class Engine:
             switch=switch,
             expires_at=run.started_at + self.manifest.max_age + self.manifest.retention,
             commit_by=invocation.deadline + invocation.grace,
+            late_seconds=invocation.grace / 2,
         )
         return StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
 

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from autopilot import RunContext, TriggerType
 from autopilot.base_workflow import engine_of
 from autopilot.core.clock import SystemClock
+from autopilot.core.deadline import seconds_left
 from autopilot.core.outcome import Ended, Released, Replayed
 from autopilot.core.run_log import use_store
 from autopilot.errors import RunStartFailed, StoreUnavailable
@@ -272,11 +273,11 @@ async def test_a_store_that_never_answers_ends_the_attempt_when_its_invocation_e
 
     async def body(ctx: RunContext) -> int:
         if ctx.attempt == 1:
-            clock.advance(timedelta(seconds=99))
+            clock.advance(timedelta(seconds=94))
         return ctx.attempt
 
     faulty.silent = {"record_step"}
-    faulty.while_silent = lambda: clock.advance(timedelta(seconds=1))
+    faulty.while_silent = lambda: clock.advance(timedelta(seconds=3))
     with use_store(faulty):
         engine = engine_of(equipped(scripted(execute, timeout_seconds=100)(), clock=clock))
         ended = await engine.invoke(TriggerType.MANUAL, {})
@@ -284,3 +285,67 @@ async def test_a_store_that_never_answers_ends_the_attempt_when_its_invocation_e
 
     assert isinstance(ended, Released)
     assert (resumed.run.status, resumed.run.result) == ("success", 1), "the record was there all the same"
+
+
+async def test_a_result_is_recorded_although_the_process_was_paused_past_the_end_of_its_invocation(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    executions: list[str] = []
+
+    async def execute(ctx: RunContext) -> int:
+        return await ctx.step("a", body)
+
+    async def body() -> int:
+        executions.append("body")
+        clock.advance(timedelta(seconds=500))
+        return len(executions)
+
+    harness = Harness(scripted(execute, timeout_seconds=100), store=faulty, clock=clock)
+    await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert (run.status, run.result, executions) == ("success", 1, ["body"])
+
+
+class SlowLog:
+    """A run log of an author's, for one method that never answers; how long it is waited for is noted."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.left: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def never(*_: Any, **__: Any) -> None:
+            self.left.append(seconds_left())
+            self._clock.advance(timedelta(seconds=0.5))
+            await asyncio.Event().wait()
+
+        return never
+
+
+async def test_calls_that_are_never_answered_add_up_to_no_more_than_the_invocation_has(clock: ManualClock) -> None:
+    log = SlowLog(clock)
+    workflow = equipped(
+        scripted(lambda ctx: ctx.last_success(), timeout_seconds=2)(), run_log=cast("Any", log), clock=clock
+    )
+    began = clock.monotonic()
+    await workflow.run(TriggerType.MANUAL, {})
+
+    assert len(log.left) == 4, "statistics, latest run, the last success, the ending"
+    assert all(left <= 0.4 for left in log.left)
+    assert clock.monotonic() - began <= 2
+
+
+async def test_the_platforms_limit_is_handed_down_if_it_is_sooner_than_the_manifests(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    left: list[float] = []
+
+    async def execute(ctx: RunContext) -> None:
+        left.append(seconds_left())
+
+    with use_store(faulty):
+        engine = engine_of(equipped(scripted(execute)(), clock=clock))
+        await engine.invoke(TriggerType.MANUAL, {}, request_timeout_seconds=7)
+
+    assert left == [7]

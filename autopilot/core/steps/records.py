@@ -9,6 +9,7 @@ from typing import Self
 import structlog
 
 from autopilot.core.clock import Clock
+from autopilot.core.deadline import deadline
 from autopilot.core.steps.keys import RETRY_KEY, is_step, key_digest
 from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import Lease, RunJournal, StepRecord
@@ -76,6 +77,7 @@ class StepRecords:
         switch: ends the attempt when a step cannot be recorded.
         expires_at: when the records may be removed.
         commit_by: when a commit is given up, by ``clock.monotonic()``: what is left then is for the run's ending.
+        late_seconds: the time of a commit that begins only after that: a process that was paused has a result to keep.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class StepRecords:
         switch: StopSwitch,
         expires_at: datetime,
         commit_by: float,
+        late_seconds: float,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -96,6 +99,7 @@ class StepRecords:
         self.switch = switch
         self._expires_at = expires_at
         self._commit_by = commit_by
+        self._late_seconds = late_seconds
         self.rounds = Rounds.load(run, recorded)
         self._known = {record.key: record for record in recorded if is_step(record.key)}
         self._forgotten: set[str] = set()
@@ -128,10 +132,13 @@ class StepRecords:
         return await uninterrupted(self._record(step))
 
     async def _record(self, step: StepRecord) -> StepRecord:
-        timeout = self._clock.timeout(self._commit_by - self._clock.monotonic())
+        now = self._clock.monotonic()
+        commit_by = self._commit_by if now < self._commit_by else now + self._late_seconds
+        timeout = self._clock.timeout(commit_by - now)
         try:
             async with timeout:
-                recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
+                with deadline(self._clock, commit_by):
+                    recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
         except RunSuperseded as newer:
             raise self._stop(str(newer)) from newer
         except TimeoutError as error:
