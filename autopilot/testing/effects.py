@@ -42,13 +42,14 @@ _short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = 20
 class Effect(NamedTuple):
     """A change of the world that can happen any number of times."""
 
-    where: str
+    variable: str
     """The variable that was changed: ``charges``, ``shop.paid``, ``stock['tea']``."""
     what: str
     """``'tea'`` was added, ``'tea' removed``, ``= 'open'``; of a number ``increased`` or ``decreased``."""
 
     def __str__(self) -> str:
-        return f"{self.where} {self.what}" if self.what[0] in "=id" else f"{self.where}: {self.what}"
+        is_predicate = self.what in {"increased", "decreased"} or self.what.startswith("= ")
+        return f"{self.variable} {self.what}" if is_predicate else f"{self.variable}: {self.what}"
 
 
 Effects = Counter[Effect]
@@ -70,15 +71,16 @@ class World:
 
     def look(self) -> State:
         """The state of the world."""
-        state: State = Counter()
+        state: State = {}
+        seen: set[int] = set()
         if self._effects is not None:
-            _add(state, "effects", self._effects(), 0)
+            _add(state, "effects", self._effects(), _Way(seen))
         for reference in self._references:
             try:
                 value = reference.get()
             except (LookupError, ValueError):
                 continue  # it is not assigned now
-            _add(state, reference.name, value, 0)
+            _add(state, reference.name, value, _Way(seen))
         return state
 
 
@@ -88,11 +90,11 @@ def changes(before: State, after: State) -> Effects:
     for entry in before.keys() | after.keys():
         by = after.get(entry, 0) - before.get(entry, 0)
         if by and entry.what == "number":
-            found[Effect(entry.where, "increased" if by > 0 else "decreased")] = abs(by)
+            found[Effect(entry.variable, "increased" if by > 0 else "decreased")] = abs(by)
         elif by > 0:
             found[entry] = by
         elif by < 0 and not entry.what.startswith("= "):
-            found[Effect(entry.where, f"{entry.what} removed")] = -by
+            found[Effect(entry.variable, f"{entry.what} removed")] = -by
     return found
 
 
@@ -106,46 +108,66 @@ def excess(expected: Effects, found: Effects) -> Effects:
         return found - expected
     wanted: Counter[str] = Counter()
     for effect, count in expected.items():
-        wanted[effect.where] += count
+        wanted[effect.variable] += count
     over: Effects = Counter()
     for effect, count in sorted(found.items()):
-        extra = count - max(0, min(count, wanted[effect.where]))
-        wanted[effect.where] -= count
+        extra = count - max(0, min(count, wanted[effect.variable]))
+        wanted[effect.variable] -= count
         if extra > 0:
             over[effect] = extra
     return over
 
 
-def _add(state: State, where: str, value: Any, depth: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a value was come to: what has several names is looked at once, under the first."""
+
+    seen: set[int]
+    depth: int = 0
+
+    def is_first(self, value: object) -> bool:
+        """Whether a value is come to for the first time."""
+        if id(value) in self.seen:
+            return False
+        self.seen.add(id(value))
+        return True
+
+
+def _add(state: State, variable: str, value: Any, way: _Way) -> None:
     """Add the entries of a value to ``state``; a value of a kind that cannot be looked into has none."""
-    if isinstance(value, NonCallableMock):
-        _add_entries(state, where, value.mock_calls)
-    elif isinstance(value, Number) and not isinstance(value, bool | complex):
-        _count(state, Effect(where, "number"), value)
+    if isinstance(value, Number) and not isinstance(value, bool | complex):
+        _count(state, Effect(variable, "number"), value)
     elif value is None or isinstance(value, bool | str | bytes):
-        _count(state, Effect(where, f"= {_text(value)}"))
+        _count(state, Effect(variable, f"= {_text(value)}"))
+    elif way.is_first(value):
+        _add_within(state, variable, value, way)
+
+
+def _add_within(state: State, variable: str, value: Any, way: _Way) -> None:
+    if isinstance(value, NonCallableMock):
+        _add_entries(state, variable, value.mock_calls)
     elif isinstance(value, (Mapping, *_COLLECTIONS)) and len(value) > _MAX_ENTRIES:
-        _count(state, Effect(f"len({where})", "number"), len(value))
+        _count(state, Effect(f"len({variable})", "number"), len(value))
     elif isinstance(value, _COLLECTIONS):
-        _add_entries(state, where, value)
-    elif depth < _MAX_DEPTH:
-        for name, part in _parts(where, value):
-            _add(state, name, part, depth + 1)
+        _add_entries(state, variable, value)
+    elif way.depth < _MAX_DEPTH:
+        for name, part in _parts(variable, value):
+            _add(state, name, part, _Way(way.seen, way.depth + 1))
 
 
-def _add_entries(state: State, where: str, entries: Iterable[Any]) -> None:
+def _add_entries(state: State, variable: str, entries: Iterable[Any]) -> None:
     for each in list(entries):
-        _count(state, Effect(where, _text(each)))
+        _count(state, Effect(variable, _text(each)))
 
 
 def _count(state: State, entry: Effect, by: Any = 1) -> None:
     state[entry] = state.get(entry, 0) + by
 
 
-def _parts(where: str, value: Any) -> list[tuple[str, Any]]:
+def _parts(variable: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        return [(f"{where}[{_text(key)}]", part) for key, part in value.items()]
-    return [(f"{where}.{name}", part) for name, part in _attributes(value)] if is_authors_object(value) else []
+        return [(f"{variable}[{_text(key)}]", part) for key, part in value.items()]
+    return [(f"{variable}.{name}", part) for name, part in _attributes(value)] if is_authors_object(value) else []
 
 
 def _attributes(value: object) -> Iterator[tuple[str, Any]]:

@@ -9,8 +9,8 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from autopilot.core.clock import Timeout
+from autopilot.core.deadline import store_seconds
 from autopilot.core.engine import LEASE_MARGIN
-from autopilot.core.recorder import store_seconds
 from autopilot.core.store import Store
 from autopilot.core.tasks import uninterrupted
 from autopilot.errors import StoreUnavailable
