@@ -66,13 +66,14 @@ class RunContext(Generic[ConfigT]):
         return self._clock.now()
 
     async def last_success(self) -> WorkflowRun | None:
-        """This workflow's latest successful run (by ``started_at``), or None; its ``result`` is plain JSON.
+        """This workflow's latest successful run (by ``started_at``), with its payload and result as plain JSON; or None.
 
         Raises:
             StoreUnavailable: the run log does not answer; None would mean "never", which is another thing.
         """
         runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
-        return runs[0] if runs else None
+        # A list is without results, whatever it costs to ask again.
+        return await self._run_log.get_run(self.workflow_id, runs[0].id) if runs else None
 
     @overload
     def step(

@@ -47,6 +47,10 @@ class RunLogService(Protocol):
     ) -> tuple[list[WorkflowRun], str | None]:
         """One page of a workflow's runs and the cursor of the next.
 
+        As in every list, the runs are without their payloads and results, which may be large and which no list shows:
+        ``trigger_data`` is empty, ``result`` is None, and neither is read or decoded. :meth:`get_run` has them. A run
+        from a list is never saved.
+
         Newest ``started_at`` first, ties broken by id (descending), so that walking the cursors meets every run that
         was there at the start exactly once. The cursor is None exactly when nothing follows. It is opaque, and
         belongs to this workflow and this ``status``.
@@ -71,7 +75,7 @@ class RunLogService(Protocol):
         ...
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
-        """Every ``paused`` run of every workflow, newest ``started_at`` first."""
+        """Every ``paused`` run of every workflow, newest ``started_at`` first; without payloads and results."""
         ...
 
 
@@ -326,6 +330,7 @@ class RunChange:
     position: str
     """Its position in the order of changes; opaque. :meth:`RunArchive.read_changes` continues after it."""
     run: WorkflowRun
+    """Without payload and result."""
 
 
 class RunArchive(StepHistory, Protocol):
@@ -334,7 +339,7 @@ class RunArchive(StepHistory, Protocol):
     async def find_runs(
         self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        """One page of the runs that ``wanted`` selects, and the cursor of the next.
+        """One page of the runs that ``wanted`` selects, without payloads and results, and the cursor of the next.
 
         Order, cursors and errors are as in :meth:`RunLogService.list_runs`, and a cursor belongs to one ``wanted``.
         Runs of one microsecond in different workflows have an order of the store's choice, always the same. The

@@ -61,6 +61,28 @@ async def test_what_people_ask_takes_few_rpcs(store: FirestoreStore, wire: Wire,
         assert dict(wire.calls) == rpcs
 
 
+async def test_lists_and_changes_neither_read_nor_decode_payloads_and_results(
+    store: FirestoreStore, wire: Wire, make_run: MakeRun
+) -> None:
+    run = make_run(status=RunStatus.PAUSED)
+    await store.save_run(run)
+    document = AsyncClient(project=wire.project).collection("runs").document(f"digest~{run.id}")
+    await document.update({"payload": "{", "result": "{"})
+    at_once = FirestoreStore(connect=wire.connect, settled=timedelta(0))
+
+    assert await store.list_runs("digest") == ([run], None)
+    assert await store.find_runs(RunFilter()) == ([run], None)
+    assert await store.get_paused_runs() == [run]
+    assert [change.run for change in await at_once.read_changes("0~")] == [run]
+    await store.get_last_position()
+    for query in wire.queries:
+        fields = {field.field_path for field in query.select.fields}
+        assert fields
+        assert not fields & {"payload", "result"}
+    with pytest.raises(ValueError, match="Expecting property name"):
+        await store.get_run("digest", run.id)
+
+
 async def test_malformed_names_and_empty_ranges_never_reach_firestore(store: FirestoreStore, wire: Wire) -> None:
     assert await store.find_runs(RunFilter(workflow_id="a/b")) == ([], None)
     assert await store.find_runs(RunFilter(since=NOON, until=NOON)) == ([], None)

@@ -546,6 +546,25 @@ async def test_every_call_takes_few_statements(
         assert len(executed) == statements, executed
 
 
+async def test_lists_and_changes_neither_read_nor_decode_payloads_and_results(
+    path: Path, open_store: OpenStore, make_run: MakeRun, executed: list[str]
+) -> None:
+    run = make_run(status=RunStatus.PAUSED)
+    store = open_store(path)
+    await store.save_run(run)
+    with closing(sqlite3.connect(path, isolation_level=None)) as broken:
+        broken.execute("UPDATE runs SET trigger_data = '{', result = '{'")
+    executed.clear()
+
+    assert await store.list_runs("digest") == ([run], None)
+    assert await store.find_runs(RunFilter()) == ([run], None)
+    assert await store.get_paused_runs() == [run]
+    assert [change.run for change in await store.read_changes("0")] == [run]
+    assert [text for text in executed if "trigger_data" in text or "result" in text] == []
+    with pytest.raises(ValueError, match="Expecting property name"):
+        await store.get_run("digest", run.id)
+
+
 async def test_opening_removes_activity_that_is_too_old_to_be_kept(
     path: Path, open_store: OpenStore, make_run: MakeRun, clock: ManualClock
 ) -> None:

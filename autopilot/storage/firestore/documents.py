@@ -66,6 +66,9 @@ _MILLISECOND = timedelta(milliseconds=1)
 _RENAMED = {"id": "run", "workflow_id": "workflow", "trigger_data": "payload"}
 _FIELDS = {name: _RENAMED.get(name, name) for name in WorkflowRun.model_fields}
 
+LISTED_FIELDS = (*(_FIELDS[name] for name in encoding.LISTED_FIELDS), "changed_at", "schema")
+"""What a list reads of each run's document."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDocument(StoredRun):
@@ -77,6 +80,18 @@ class RunDocument(StoredRun):
     """The server's time of the last write; None: an older Autopilot wrote it."""
     update_time: datetime
     """The version of the document: what a guarded write names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRun:
+    """A run in a list: its document's :data:`LISTED_FIELDS` as they were read."""
+
+    run: WorkflowRun
+    """Without its payload and result."""
+    changed_at: datetime | None
+    """The server's time of the last write; None: an older Autopilot wrote it."""
+    read_at: datetime
+    """The server's time at the reading."""
 
 
 def document_id(workflow_id: str, run_id: str) -> str:
@@ -138,7 +153,7 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> RunDocument | None:
         return None
     claimed_at, claimed_from = fields.get("claimed_at"), fields.get("claimed_from")
     return RunDocument(
-        run=encoding.decode_run({name: fields.get(stored) for name, stored in _FIELDS.items()}),
+        run=encoding.decode_run(_run_fields(fields)),
         owner=fields.get("owner"),
         incarnation=fields.get("incarnation"),
         lease_ends_at=None if claimed_at is None else claimed_at + fields["lease_ms"] * _MILLISECOND,
@@ -148,6 +163,23 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> RunDocument | None:
         update_time=snapshot.update_time,
         read_at=plain_time(snapshot.read_time),
     )
+
+
+def read_listed_run(snapshot: DocumentSnapshot[Any]) -> ListedRun | None:
+    """The run of a document that was read for a list; None if there is no such document.
+
+    Raises:
+        StoreVersionUnsupported: a newer Autopilot wrote it.
+    """
+    fields = known_fields(snapshot)
+    if fields is None:
+        return None
+    run = encoding.decode_listed_run(_run_fields(fields))
+    return ListedRun(run=run, changed_at=fields.get("changed_at"), read_at=plain_time(snapshot.read_time))
+
+
+def _run_fields(fields: Fields) -> Fields:
+    return {name: fields.get(stored) for name, stored in _FIELDS.items()}
 
 
 def read_counts(snapshot: DocumentSnapshot[Any]) -> dict[str, int]:

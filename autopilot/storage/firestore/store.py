@@ -18,7 +18,14 @@ from autopilot.settings import Settings
 from autopilot.storage.base import BaseStore, Decide, StoredRun, T
 from autopilot.storage.firestore.activity import read_activity
 from autopilot.storage.firestore.calls import Calls
-from autopilot.storage.firestore.documents import COUNTERS, WORKFLOWS, RunDocument, document_id, read_counts
+from autopilot.storage.firestore.documents import (
+    COUNTERS,
+    WORKFLOWS,
+    ListedRun,
+    RunDocument,
+    document_id,
+    read_counts,
+)
 from autopilot.storage.firestore.queries import (
     LAST_RUN_CHANGE,
     bind_activity,
@@ -140,10 +147,14 @@ class FirestoreStore(BaseStore):
         return None if stored is None else stored.run
 
     async def _find_runs(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool
     ) -> list[WorkflowRun]:
-        found = await self._find(doing, lambda client: bind_runs(client, wanted, after=after, limit=limit))
-        return [stored.run for stored in found]
+        def query(client: AsyncClient) -> AsyncQuery:
+            return bind_runs(client, wanted, after=after, limit=limit)
+
+        if whole:
+            return await self._calls.settle(doing, lambda _: self._runs.find_whole(query))
+        return [listed.run for listed in await self._find(doing, query)]
 
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
         snapshots = await self._calls.settle(
@@ -177,15 +188,15 @@ class FirestoreStore(BaseStore):
             lambda client: bind_changes(client, changed_at=changed_at, document=document).limit(limit),
         )
         return [
-            RunChange(position=_position(stored.changed_at, stored.run), run=stored.run)
-            for stored in found
-            if stored.changed_at is not None and stored.changed_at <= stored.read_at - self._settled
+            RunChange(position=_position(listed.changed_at, listed.run), run=listed.run)
+            for listed in found
+            if listed.changed_at is not None and listed.changed_at <= listed.read_at - self._settled
         ]
 
     async def _stored_run(self, workflow_id: str, run_id: str) -> RunDocument | None:
         return await self._calls.settle(f"reading run {run_id}", lambda _: self._runs.read(workflow_id, run_id))
 
-    async def _find(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[RunDocument]:
+    async def _find(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[ListedRun]:
         return await self._calls.settle(doing, lambda _: self._runs.find(query))
 
 

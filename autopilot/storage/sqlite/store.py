@@ -127,9 +127,10 @@ class SQLiteStore(BaseStore):
         return found[0] if found else None
 
     async def _find_runs(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool
     ) -> list[WorkflowRun]:
-        return await self._read(doing, *rows.find_runs_query(wanted, after=after, limit=limit), rows.run_of)
+        statement, parameters = rows.find_runs_query(wanted, after=after, limit=limit, whole=whole)
+        return await self._read(doing, statement, parameters, rows.run_of if whole else rows.listed_run_of)
 
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
         return dict(await self._read(f"reading statistics of {workflow_id}", rows.GET_COUNTS, (workflow_id,), tuple))
@@ -154,7 +155,7 @@ class SQLiteStore(BaseStore):
             if int(after) > _last_position(connection):
                 raise CursorInvalid("it is the position of a change in another database")
             found = connection.execute(rows.GET_CHANGES, (int(after), limit))
-            return [RunChange(position=str(position), run=rows.run_of(run)) for *run, position in found]
+            return [RunChange(position=str(position), run=rows.listed_run_of(run)) for *run, position in found]
 
         return await self._database.read("reading changes", fetch)
 
