@@ -24,8 +24,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from autopilot.core.clock import Clock, random_id
+from autopilot.function.senders import check_host_header
 from autopilot.function.trigger import RequestRefused
-from autopilot.loopback import LOOPBACK_NAMES
+from autopilot.loopback import LOOPBACK_NAMES, parse_host
 from autopilot.settings import Settings
 
 KEY_HEADER = "x-api-key"
@@ -62,6 +63,7 @@ class Access:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._key = None if settings.api_key is None else settings.api_key.get_secret_value()
         self._is_local = not settings.in_cloud and self._key is None
+        self._allowed_hosts = frozenset(settings.allowed_hosts)
         self._clock = clock
         # Signed with the key: every instance can check a session, and all of them end when the key is changed.
         self._signer = Signer(self._key or random_id(), salt="autopilot.session", digest_method=hashlib.sha256)
@@ -92,7 +94,6 @@ class Access:
         Raises:
             RequestRefused
         """
-        self.check_host(connection)
         if self._key is not None and (given := connection.headers.get(KEY_HEADER)) is not None:
             await self.check_key(given)
             return  # a page of another origin cannot set this header unless CORS allows it
@@ -125,15 +126,22 @@ class Access:
             raise RequestRefused(403, "csrf_token_invalid", "the page is too old or not from here: reload it")
 
     def check_host(self, connection: HTTPConnection) -> None:
-        """On a developer's machine without a key, refuse any host name but this machine's own.
+        """Refuse a host that cannot be parsed; without a key, outside the cloud, any but this machine's own.
 
         Any site can make its own name resolve to our address (DNS rebinding), and would then be our origin.
 
         Raises:
             RequestRefused
         """
-        if self._is_local and connection.url.hostname not in LOOPBACK_NAMES:
-            raise RequestRefused(403, "host_not_allowed", "without AUTOPILOT_API_KEY it is served at localhost only")
+        check_host_header(connection.headers)
+        if not self._is_local:
+            return
+        name, _ = parse_host(connection.headers.get("host", "")) or ("", "")
+        if name.strip("[]") not in LOOPBACK_NAMES and name not in self._allowed_hosts:
+            message = (
+                "without AUTOPILOT_API_KEY it is served at localhost and the hosts in AUTOPILOT_ALLOWED_HOSTS only"
+            )
+            raise RequestRefused(403, "host_not_allowed", message)
 
     def session_of(self, connection: HTTPConnection) -> Session | None:
         """The session in the browser's cookie, or None if it is not ours or has ended."""

@@ -90,11 +90,14 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
-        if scope["type"] != "http" or path.startswith(_OPEN_PATHS):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connection = HTTPConnection(scope)
         try:
-            await self._access.check_caller(HTTPConnection(scope))
+            self._access.check_host(connection)
+            if not path.startswith(_OPEN_PATHS):
+                await self._access.check_caller(connection)
         except RequestRefused as refused:
             await self._refuse(refused, scope, path)(scope, receive, send)
             return

@@ -84,7 +84,7 @@ async def _serve(
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(functions, create_app(context), listener.getsockname()[1])
+    app = LocalApp(functions, create_app(context), listener.getsockname()[1], settings.allowed_hosts)
     config = uvicorn.Config(
         app,
         lifespan="off",
