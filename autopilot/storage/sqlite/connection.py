@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from autopilot.core.clock import Clock
 from autopilot.errors import StoreUnavailable
+from autopilot.private_files import prepare_file
 from autopilot.storage.sqlite.schema import check_ownership, migrate
 
 T = TypeVar("T")
@@ -175,7 +176,7 @@ class _Opening:
         while True:
             connection: sqlite3.Connection | None = None
             try:
-                self._make_folder()
+                self._make_file()
                 connection = sqlite3.connect(self.path, isolation_level=None)
                 self._prepare(connection, deadline)
             except BaseException as error:
@@ -187,13 +188,13 @@ class _Opening:
             else:
                 return connection
 
-    def _make_folder(self) -> None:
+    def _make_file(self) -> None:
         if self.path == ":memory:":
             return
         path = Path(self.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
+        prepare_file(path)  # SQLite gives its other files the same mode
 
     def _prepare(self, connection: sqlite3.Connection, deadline: float) -> None:
         self.wait_for_locks(connection, deadline)

@@ -1,0 +1,39 @@
+"""Files of this machine that hold payloads, results and logs: readable by their owner alone."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+OWN_FOLDER = ".autopilot"
+"""The folder that is Autopilot's own, in which files that others may read are made private too."""
+
+_OTHERS = 0o077
+
+
+def prepare_folder(file: Path) -> None:
+    """Make the folders of ``file``, each for its owner alone; an own folder that others can enter is closed to them."""
+    for folder in (*reversed(file.parent.parents), file.parent):
+        with suppress(FileExistsError):  # whatever is there: opening the file says what is wrong with it
+            folder.mkdir(mode=0o700)
+    if file.parent.name == OWN_FOLDER:
+        _close_to_others(file.parent)
+
+
+def prepare_file(file: Path) -> None:
+    """Make an empty ``file`` for its owner alone if it does not exist; in an own folder, one that does is closed to others.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    prepare_folder(file)
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if file.parent.name == OWN_FOLDER:
+        for each in (file, *file.parent.glob(f"{file.name}-*")):  # SQLite's -wal and -shm
+            _close_to_others(each)
+
+
+def _close_to_others(path: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # removed just now; or another user's, who decides
+        if (mode := path.stat().st_mode) & _OTHERS:
+            path.chmod(mode & ~_OTHERS & 0o7777)
