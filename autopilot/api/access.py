@@ -38,6 +38,9 @@ SESSION_LENGTH = timedelta(hours=12)
 WRONG_KEY_SECONDS = 1.0
 """How long the answer to a wrong key takes, so that guessing is slow."""
 
+WRONG_KEYS_AT_ONCE = 20
+"""How many such answers wait at a time. More are refused at once: they would fill the instance for everybody else."""
+
 log = structlog.get_logger(__name__)
 
 _NONCE_LENGTH = 32
@@ -65,6 +68,7 @@ class Access:
         self._is_local = not settings.in_cloud and self._key is None
         self._allowed_hosts = frozenset(settings.allowed_hosts)
         self._clock = clock
+        self._slowed = 0
         # Signed with the key: every instance can check a session, and all of them end when the key is changed.
         self._signer = Signer(self._key or random_id(), salt="autopilot.session", digest_method=hashlib.sha256)
         # With the prefix browsers refuse the cookie from other hosts and without Secure. Without a key the cookie
@@ -85,8 +89,17 @@ class Access:
         """
         if self._key is None or not hmac.compare_digest(given.encode(), self._key.encode()):
             log.warning("api_key_refused")
-            await self._clock.sleep(WRONG_KEY_SECONDS)
+            await self._slow_down()
             raise RequestRefused(401, "unauthorized", "the key is wrong")
+
+    async def _slow_down(self) -> None:
+        if self._slowed >= WRONG_KEYS_AT_ONCE:
+            raise RequestRefused(429, "too_many_wrong_keys", "too many wrong keys at once; try again in a few seconds")
+        self._slowed += 1
+        try:
+            await self._clock.sleep(WRONG_KEY_SECONDS)
+        finally:
+            self._slowed -= 1
 
     async def check_caller(self, connection: HTTPConnection) -> None:
         """Refuse a caller that has neither the key nor a session.

@@ -51,7 +51,8 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
-                headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_static else "no-store"
+                is_kept = is_static and message["status"] < 400  # the next version may have what this one has not
+                headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_kept else "no-store"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.bundle import Bundle
 from autopilot.function.answers import error_response
+from autopilot.function.error_shape import ErrorShapeMiddleware
 from autopilot.function.senders import check_host_header
 from autopilot.function.trigger import RequestRefused
 from autopilot.loopback import foreign
@@ -50,7 +51,7 @@ class LocalApp:
     def __init__(
         self, functions: Iterable[LocalFunction], api: ASGIApp, port: int, allowed_hosts: Iterable[str] = ()
     ) -> None:
-        self._functions = {function.name: function.app for function in functions}
+        self._functions = {function.name: ErrorShapeMiddleware(function.app) for function in functions}
         self._api = api
         self._port = port
         self._allowed_hosts = frozenset(allowed_hosts)
