@@ -78,7 +78,7 @@ def create_context(
         archive=lambda: store or run_log_module.get_run_archive(),
         client=client
         or WorkflowClient(settings.function_urls, fetch_token=IdentityTokens() if settings.in_cloud else None),
-        access=Access(settings, clock),
+        access=Access(settings, clock, lambda: store or run_log_module.process_store()),
         clock=clock,
         new_id=new_id,
         shutdown=shutdown,

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autopilot.api.access import Access
 from autopilot.api.paths import route_path, to_root
-from autopilot.function.answers import error_response
+from autopilot.errors import StoreError
+from autopilot.function.answers import answer_error, error_response
 from autopilot.function.trigger import RequestRefused
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,10 @@ class AuthMiddleware:
                 await self._access.check_caller(connection)
         except RequestRefused as refused:
             await self._refuse(refused, scope, path)(scope, receive, send)
+            return
+        except StoreError as error:
+            log.error("request_failed", path=path, status=503, error=str(error))  # noqa: TRY400 - it says all there is
+            await answer_error(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

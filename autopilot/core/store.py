@@ -422,8 +422,25 @@ class RunArchive(StepHistory, Protocol):
         ...
 
 
-class Store(RunLogService, RunJournal, RunArchive, Protocol):
-    """One database as run log, journal and archive."""
+class SignOuts(Protocol):
+    """The sessions of browsers that ended before their time. Deadlines and errors are as in the run log."""
+
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        """Record that a session has ended. Idempotent.
+
+        Args:
+            session: a digest of what identifies it, in hexadecimal digits.
+            expires_at: the time at which the session ends by itself; the record may be removed from then on.
+        """
+        ...
+
+    async def has_ended(self, session: str) -> bool:
+        """Whether :meth:`end_session` was called for it, by any process; one small read."""
+        ...
+
+
+class Store(RunLogService, RunJournal, RunArchive, SignOuts, Protocol):
+    """One database as run log, journal and archive, and what the API keeps beside them."""
 
     def close(self) -> None:
         """Release threads, files and connections, without waiting for a network. The next call opens them again."""

@@ -39,10 +39,10 @@ class SignInPages:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """End the session in this browser."""
+        """End the session."""
         await read_checked_form(request, self._access)
         response = redirect(request, "/sign-in")
-        self._access.sign_out(response)
+        await self._access.sign_out(request, response)
         return response
 
     def _page(self, request: Request, wanted: str, problem: str, status: int = 200) -> Response:

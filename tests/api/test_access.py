@@ -215,6 +215,25 @@ async def test_signing_out_ends_the_session_in_the_browser(public: httpx.AsyncCl
     assert (await public.get("/runs")).status_code == 303
 
 
+async def test_signing_out_ends_the_session_wherever_its_cookie_was_copied_to(
+    public: httpx.AsyncClient, api_over: ApiOver, clock: ManualClock
+) -> None:
+    await sign_in(public)
+    thief = api_over(clock=clock, AUTOPILOT_API_KEY=KEY)  # at another instance
+    thief.base_url = public.base_url
+    thief.cookies.update(public.cookies)
+    page = await thief.get("/runs")
+    assert page.status_code == 200
+
+    await public.post("/sign-out", data={CSRF_FIELD: token_in(page)})
+
+    assert (await thief.get("/runs")).status_code == 303
+    assert_error(await thief.get("/api/v1/runs"), 401, "unauthorized")
+    assert_error(await thief.post(TRIGGER, headers={"X-CSRF-Token": token_in(page)}), 401, "unauthorized")
+    await sign_in(public)
+    assert (await public.get("/runs")).status_code == 200
+
+
 @pytest.mark.parametrize(
     "path", ("/runs/", "//runs/", "/workflows/echo/", "/static", "/sign-in/", "/api", "/api/v1", "//")
 )

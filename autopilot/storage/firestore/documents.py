@@ -6,6 +6,7 @@
     runs/{workflow}~{run id}/steps/{id}       its steps and fences: see the module steps
     workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
     workflows/{workflow}/activity/{day}~{k}   what ended on that day, yyyymmdd, of those runs: see the module activity
+    sessions/{digest}                         a session of the dashboard that was signed out
 
 A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
@@ -39,6 +40,7 @@ STEPS = "steps"
 WORKFLOWS = "workflows"
 COUNTERS = "counters"
 ACTIVITY = "activity"
+SESSIONS = "sessions"
 
 ONLY_COUNTER = "0"
 """The counter document of a workflow whose counters are not spread."""
@@ -58,6 +60,7 @@ COLLECTIONS = (
     Collection(name=STEPS, expires_by="expires_at"),
     Collection(name=COUNTERS),
     Collection(name=ACTIVITY, expires_by="expires_at"),
+    Collection(name=SESSIONS, expires_by="expires_at"),
 )
 
 _MILLISECOND = timedelta(milliseconds=1)

@@ -20,10 +20,12 @@ from autopilot.storage.firestore.activity import read_activity
 from autopilot.storage.firestore.calls import Calls
 from autopilot.storage.firestore.documents import (
     COUNTERS,
+    SESSIONS,
     WORKFLOWS,
     ListedRun,
     RunDocument,
     document_id,
+    new_document,
     read_counts,
 )
 from autopilot.storage.firestore.queries import (
@@ -92,6 +94,23 @@ class FirestoreStore(BaseStore):
         if found[0].changed_at > settled_at:
             return _position(settled_at)
         return _position(found[0].changed_at, found[0].run)
+
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        async def end(_: int) -> None:
+            client = self._calls.client
+            batch = client.batch()
+            ended = new_document({"expires_at": expires_at})
+            batch.set(client.collection(SESSIONS).document(session), ended)
+            await self._calls.commit(batch)
+
+        await self._calls.settle("ending a session", end)
+
+    async def has_ended(self, session: str) -> bool:
+        found = await self._calls.settle(
+            "looking for an ended session",
+            lambda _: self._calls.get(self._calls.client.collection(SESSIONS).document(session)),
+        )
+        return bool(found.exists)
 
     async def check_connection(self) -> None:
         await self._calls.settle(

@@ -91,6 +91,13 @@ PUT_STEP = f"""
 HAS_EXPIRED_STEPS = "SELECT 1 FROM steps WHERE expires_at <= ? LIMIT 1"
 DELETE_EXPIRED_STEPS = "DELETE FROM steps WHERE rowid IN (SELECT rowid FROM steps WHERE expires_at <= ? LIMIT ?)"
 
+END_SESSION = "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT (session) DO NOTHING"
+HAS_ENDED = "SELECT 1 FROM ended_sessions WHERE session = ?"
+HAS_EXPIRED_SESSIONS = "SELECT 1 FROM ended_sessions WHERE expires_at <= ? LIMIT 1"
+DELETE_EXPIRED_SESSIONS = """
+    DELETE FROM ended_sessions WHERE session IN (SELECT session FROM ended_sessions WHERE expires_at <= ? LIMIT ?)
+"""
+
 
 def find_runs_query(
     wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool = False

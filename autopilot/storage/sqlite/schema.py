@@ -154,6 +154,10 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
         "ALTER TABLE steps ADD COLUMN compensations TEXT",  # JSON
         "ALTER TABLE steps ADD COLUMN history TEXT",  # JSON
     ),
+    (
+        # Sessions of the dashboard that were signed out, until they would have ended by themselves.
+        "CREATE TABLE ended_sessions (session TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
+    ),
 )
 """The migrations from each version to the next. A released one is never changed."""
 

@@ -86,6 +86,13 @@ class SQLiteStore(BaseStore):
     async def get_last_position(self) -> str:
         return str(await self._database.read("reading the last change", _last_position))
 
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        row = (session, to_microseconds(expires_at))
+        await self._database.write("ending a session", lambda connection: connection.execute(rows.END_SESSION, row))
+
+    async def has_ended(self, session: str) -> bool:
+        return bool(await self._read("looking for an ended session", rows.HAS_ENDED, (session,), tuple))
+
     async def check_connection(self) -> None:
         await self._database.read("checking the connection", _last_position)
 
@@ -215,6 +222,7 @@ def _remove_expired(connection: sqlite3.Connection, *, clock: Clock) -> None:
     for has_expired, delete, until in (
         (rows.HAS_EXPIRED, rows.DELETE_EXPIRED, now),
         (rows.HAS_EXPIRED_STEPS, rows.DELETE_EXPIRED_STEPS, now),
+        (rows.HAS_EXPIRED_SESSIONS, rows.DELETE_EXPIRED_SESSIONS, now),
         (HAS_OLD_ACTIVITY, DELETE_OLD_ACTIVITY, too_old),
     ):
         for _ in range(_EXPIRED_BATCHES):
