@@ -90,6 +90,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         Raises:
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
+            RunStartFailed: the start could not be recorded, and ``execute`` asked for a step; no run exists.
         """
         payload = {} if trigger_data is None else trigger_data
         outcome = await engine_of(self).invoke(trigger_type, payload, trigger=trigger)

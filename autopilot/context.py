@@ -8,11 +8,13 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import TypeVar as TypeVarWithDefault
 
 from autopilot.core.clock import Clock
+from autopilot.core.deadline import seconds_left, store_call, store_seconds
 from autopilot.core.steps.map import FanOut, MapResult
 from autopilot.core.steps.runner import StepRunner
 from autopilot.core.steps.step import NO_RETRY, Semantics, StepOptions
+from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import RunLogService
-from autopilot.errors import JournalRequired
+from autopilot.errors import AttemptStopped, JournalRequired, StoreError
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun
 
 ConfigT = TypeVarWithDefault("ConfigT", default=Any)
@@ -44,6 +46,7 @@ class RunContext(Generic[ConfigT]):
         run_log: RunLogService,
         clock: Clock,
         steps: StepRunner | None,
+        switch: StopSwitch | None,
     ) -> None:
         self.run_id = run.id
         self.workflow_id = run.workflow_id
@@ -55,10 +58,15 @@ class RunContext(Generic[ConfigT]):
         self._run_log = run_log
         self._clock = clock
         self._steps = steps
+        self._switch = switch
 
     @property
     def is_durable(self) -> bool:
-        """Whether steps can be recorded here. Not when the workflow was given a run log only: then they raise."""
+        """Whether steps can be recorded here.
+
+        Not when the workflow was given a run log only: then they raise. Nor when the start of the run could not be
+        recorded: then a step ends this invocation, and the trigger can be delivered again.
+        """
         return self._steps is not None
 
     def now(self) -> datetime:
@@ -68,12 +76,21 @@ class RunContext(Generic[ConfigT]):
     async def last_success(self) -> WorkflowRun | None:
         """This workflow's latest successful run (by ``started_at``), with its payload and result as plain JSON; or None.
 
+        None means "never", and nothing else: if the store does not answer, this invocation ends, and the run goes on in
+        another one.
+
         Raises:
-            StoreUnavailable: the run log does not answer; None would mean "never", which is another thing.
+            StoreError: a run log that the workflow was given, without a journal, does not answer.
         """
-        runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
-        # A list is without results, whatever it costs to ask again.
-        return await self._run_log.get_run(self.workflow_id, runs[0].id) if runs else None
+        try:
+            async with store_call(self._clock, store_seconds(seconds_left()), "run log", "reading the last success"):
+                runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
+                # A list is without results.
+                return await self._run_log.get_run(self.workflow_id, runs[0].id) if runs else None
+        except StoreError as error:
+            if self._switch is None:
+                raise
+            raise self._switch.stop(AttemptStopped(str(error))) from error
 
     @overload
     def step(
@@ -240,6 +257,8 @@ class RunContext(Generic[ConfigT]):
         return self._journalled("ctx.idempotency_key").idempotency_key()
 
     def _journalled(self, call: str) -> StepRunner:
-        if self._steps is None:
+        if self._steps is not None:
+            return self._steps
+        if self._switch is None:
             raise JournalRequired(call)
-        return self._steps
+        raise self._switch.stop(AttemptStopped(f"{call} needs a run that is recorded"))

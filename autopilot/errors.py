@@ -167,11 +167,18 @@ class RunError(AutopilotError):
 
 
 class RunDeadlineExceeded(RunError, TimeoutError):
-    """The invocation's time is used up and ``execute`` was stopped. ``seconds`` is what it was given."""
+    """The invocation's time is used up and ``execute`` was stopped, and no further attempt would get beyond that.
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"stopped after {seconds:g} s, the deadline of the invocation")
+    Attributes:
+        seconds: what ``execute`` was given.
+        attempts: how many in a row ended like this without a new step.
+    """
+
+    def __init__(self, seconds: float, attempts: int = 1) -> None:
+        again = f"; {attempts} attempts in a row ended so, without a new step" if attempts > 1 else ""
+        super().__init__(f"stopped after {seconds:g} s, the deadline of the invocation{again}")
         self.seconds = seconds
+        self.attempts = attempts
 
 
 class RunSuperseded(RunError):
@@ -186,12 +193,18 @@ class RunSuperseded(RunError):
 
 
 class RunStartFailed(RunError):
-    """The start could not be recorded where it must be; nothing was run and the trigger can be delivered again."""
+    """The start could not be recorded where it must be; the trigger can be delivered again.
 
-    def __init__(self, workflow: str, run_id: str) -> None:
-        super().__init__(f"the start of run {run_id} of workflow {workflow} could not be recorded; nothing was run")
+    Attributes:
+        stopped: why ``execute``, which had begun without it, was stopped; None: nothing was run.
+    """
+
+    def __init__(self, workflow: str, run_id: str, stopped: str | None = None) -> None:
+        outcome = "nothing was run" if stopped is None else f"its execution was stopped: {stopped}"
+        super().__init__(f"the start of run {run_id} of workflow {workflow} could not be recorded; {outcome}")
         self.workflow = workflow
         self.run_id = run_id
+        self.stopped = stopped
 
 
 class JournalRequired(RunError):
@@ -199,8 +212,7 @@ class JournalRequired(RunError):
 
     def __init__(self, call: str) -> None:
         super().__init__(
-            f"{call} needs the journal, and this run is in none: the workflow was given a run log and nothing else, or "
-            "the start of the run could not be recorded"
+            f"{call} needs the journal, and this run is in none: the workflow was given a run log and nothing else"
         )
         self.call = call
 
@@ -375,6 +387,13 @@ class AttemptStopped(BaseException):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class AttemptTimedOut(AttemptStopped):
+    """This attempt's time is used up."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline of the invocation")
 
 
 class StoreError(AutopilotError):

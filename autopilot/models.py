@@ -334,6 +334,12 @@ class WorkflowRun(_Frozen):
     reopened_attempt: int | None = Field(
         default=None, ge=2, description="The attempt that a person last reopened the run with, after it had ended."
     )
+    idle_claims: int = Field(
+        default=0, ge=0, description="Takeovers in a row of attempts that died without having recorded a new step."
+    )
+    idle_deadlines: int = Field(
+        default=0, ge=0, description="Attempts in a row that reached their deadline without a new step."
+    )
     rerun_of: RunId | None = Field(default=None, description="The run of whose payload this is a new run.")
     expires_at: UtcDatetime | None = Field(
         default=None, description="When a finished run may be removed. None keeps it."

@@ -26,6 +26,9 @@ PASSING_ERRORS = (
 )
 
 
+_PATIENCE_SECONDS = 60.0
+
+
 @dataclass
 class Fault:
     """One commit that fails: after it was applied, when its answer is lost, or before."""
@@ -44,6 +47,10 @@ class Wire:
     commits: list[Any] = field(default_factory=list)
     queries: list[Any] = field(default_factory=list)
     next_fault: Callable[[], Fault | None] = lambda: None
+    loses: Callable[[], bool] = lambda: False
+    """Whether the answer of the next RPC, applied as it was, is lost: the caller waits for it in vain."""
+    clock: Clock | None = None
+    """By which RPCs take time: none, unless their answer is lost. Default: the machine's, and gRPC's own deadlines."""
     meanwhile: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
     """What happens elsewhere, each once: the last of these after a store has read and before its next commit is sent."""
 
@@ -73,19 +80,27 @@ class _Tapped:
         fault = self._wire.next_fault()
         if fault is not None and not fault.applied:
             raise fault.error
-        answer = await self._api.commit(request=request, **rest)
+        answer = await self._answered(self._api.commit, request=request, **rest)
         if fault is not None:
             raise fault.error
         return answer
 
     async def batch_get_documents(self, **arguments: Any) -> Any:
         self._wire.calls["get"] += 1
-        return await self._api.batch_get_documents(**arguments)
+        return await self._answered(self._api.batch_get_documents, **arguments)
 
     async def run_query(self, *, request: Any, **rest: Any) -> Any:
         self._wire.calls["query"] += 1
         self._wire.queries.append(request["structured_query"])
-        return await self._api.run_query(request=request, **rest)
+        return await self._answered(self._api.run_query, request=request, **rest)
+
+    async def _answered(self, rpc: Callable[..., Awaitable[Any]], *, timeout: float, **arguments: Any) -> Any:
+        clock, is_lost = self._wire.clock, self._wire.loses()
+        answer = await rpc(timeout=timeout if clock is None else _PATIENCE_SECONDS, **arguments)
+        if is_lost:
+            await (clock or SystemClock()).sleep(timeout)
+            raise failure(google.DeadlineExceeded, "the answer was lost")
+        return answer
 
 
 class ImpatientClock(SystemClock):

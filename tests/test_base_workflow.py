@@ -56,6 +56,8 @@ class TestARun:
             "result": {"said": "hello"},
             "round": 1,
             "failed_steps": (),
+            "idle_claims": 0,
+            "idle_deadlines": 0,
             "attempt": 1,
             "attempts": (
                 {

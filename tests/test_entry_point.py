@@ -247,6 +247,20 @@ class TestWithoutTheStore:
         assert (answer.status_code, answer.json()["status"]) == (200, "success")
         assert answer.headers["autopilot-persisted"] == "false"
 
+    async def test_a_best_effort_run_that_asks_for_a_step_can_be_sent_again(
+        self, serve: Serve, broken_store: BrokenStore
+    ) -> None:
+        client = serve("Counting")
+        broken_store.away = {"start_run", "save_run"}
+        refused = await client.post("/", json={"to": 2})
+        broken_store.away = set()
+        answer = await client.post("/", json={"to": 2})
+
+        assert_error(refused, 503, "start_not_recorded")
+        assert "retry-after" in refused.headers
+        assert (answer.status_code, answer.headers["autopilot-persisted"]) == (200, "true")
+        assert await total(client) == 1
+
     async def test_with_an_identity_nothing_is_run(self, shop: httpx.AsyncClient, broken_store: BrokenStore) -> None:
         broken_store.away = {"start_run"}
 

@@ -65,8 +65,8 @@ def steps(serve: Serve, broken_store: BrokenStore) -> httpx.AsyncClient:
     ("way", "status"),
     (
         ("step_timeout", 500),
-        ("deadline", 500),
-        ("deadline_of_many", 500),
+        ("deadline", 503),
+        ("deadline_of_many", 503),
         ("one_of_many_fails", 500),
         ("group_fails", 500),
     ),
@@ -76,7 +76,8 @@ async def test_the_end_of_a_run_leaves_no_task(steps: httpx.AsyncClient, way: st
 
     answer = await steps.post("/", json={"way": way})
 
-    assert (answer.status_code, answer.json()["workflow_id"]) == (status, "steps")
+    assert answer.status_code == status
+    assert answer.headers["autopilot-run-id"]
     assert asyncio.all_tasks() == before
 
 

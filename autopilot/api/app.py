@@ -22,7 +22,7 @@ from autopilot.api.errors import answer_exception, answer_invalid
 from autopilot.api.events import Events
 from autopilot.api.identity_tokens import IdentityTokens
 from autopilot.api.log_lines import ReadLog
-from autopilot.api.middleware import AuthMiddleware, ErrorMiddleware, SecurityHeadersMiddleware
+from autopilot.api.middleware import AuthMiddleware, DeadlineMiddleware, ErrorMiddleware, SecurityHeadersMiddleware
 from autopilot.api.reads import Reads
 from autopilot.api.workflow_client import WorkflowClient
 from autopilot.api.writes import Writes
@@ -89,7 +89,9 @@ def create_context(
 
 
 def protected(app: ASGIApp, context: ApiContext) -> ASGIApp:
-    """``app`` behind authorization, CORS, security headers and the process boundary."""
+    """``app`` behind authorization, CORS, security headers, the platform's deadline and the process boundary."""
+    if (seconds := context.settings.request_timeout_seconds) is not None:
+        app = DeadlineMiddleware(app, context.clock, seconds)
     app = AuthMiddleware(app, context.access, api_path=API_PATH)
     if context.settings.api_cors_origins:
         app = CORSMiddleware(

@@ -1,4 +1,4 @@
-"""ASGI middleware around API v1 and the dashboard: authorization, security headers, the process boundary."""
+"""ASGI middleware around API v1 and the dashboard: authorization, deadlines, security headers, the process boundary."""
 
 from urllib.parse import quote
 
@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autopilot.api.access import Access
 from autopilot.api.paths import route_path, to_root
+from autopilot.core.clock import Clock
+from autopilot.core.deadline import deadline
 from autopilot.errors import StoreError
 from autopilot.function.answers import answer_error, error_response
 from autopilot.function.trigger import RequestRefused
@@ -57,6 +59,23 @@ class SecurityHeadersMiddleware:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class DeadlineMiddleware:
+    """ASGI middleware that hands the end of the request down to every store call, but for a tenth kept for the answer.
+
+    Args:
+        seconds: after which the platform ends a request.
+    """
+
+    def __init__(self, app: ASGIApp, clock: Clock, seconds: float) -> None:
+        self._app = app
+        self._clock = clock
+        self._seconds = seconds * 0.9
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with deadline(self._clock, self._clock.monotonic() + self._seconds):
+            await self._app(scope, receive, send)
 
 
 class ErrorMiddleware:

@@ -12,10 +12,17 @@ from autopilot.core.runs.transitions import ended_attempts
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.failures import failure_fields, readable, step_failures
 from autopilot.core.steps.retry import is_final, retry_delay
-from autopilot.core.steps.runner import AT_THE_DEADLINE, StepRunner
+from autopilot.core.steps.runner import StepRunner
+from autopilot.core.stopping import StopSwitch
 from autopilot.core.tasks import is_closing
-from autopilot.errors import RunDeadlineExceeded
+from autopilot.errors import AttemptStopped, AttemptTimedOut, RunDeadlineExceeded
 from autopilot.models import FAILED_STEPS_KEPT, RunStatus, WorkflowManifest, WorkflowRun
+
+IDLE_DEADLINES = 3
+"""How many attempts in a row may reach their deadline without a new step: with the last of them the run fails.
+
+One proves nothing: its process may have been paused, the store slow, a neighbour in the instance busy.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +36,8 @@ class Invocation:
     """When its attempt must end."""
     grace: float
     """For how many seconds after that, at most, bodies and commits under way are waited for."""
+    ends_at: float
+    """When it must have answered: no store call lasts longer."""
     lease_duration: timedelta
 
 
@@ -54,18 +63,29 @@ class Result:
         return self.status is RunStatus.CANCELLED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An attempt that ends before its run: another one can go on at the first unrecorded step at once."""
+
+    reason: str
+    has_progressed: bool = False
+    """It recorded a new step."""
+    at_deadline: bool = False
+    """Its time was used up; if not, the store or the end of the process stopped it."""
+
+
 class Attempt:
     """One attempt at a run.
 
-    It ends in one of three ways: the run is over (``success``, ``failed``, ``cancelled``); or it is released, so that
-    another attempt can go on at its first unrecorded step at once. It is released when a step could not be recorded,
-    when the process is told to end, and at the deadline if this attempt recorded something new, or had less than half
-    of its invocation's time: a cold start or a slow store had the rest. At the deadline without that the run fails:
-    the next attempt would come no further.
+    Either the run is over with it (``success``, ``failed``, ``cancelled``), or it is released: when the store was away
+    as something had to be recorded or read, when the process is told to end, and at the deadline. At the deadline the
+    run fails with the last of :data:`IDLE_DEADLINES` attempts in a row that recorded nothing new.
 
     Args:
+        idle_deadlines: how many attempts in a row before this one reached their deadline without a new step.
+        switch: ends the attempt.
+        steps: None: the run is in no journal, and cannot go on elsewhere.
         encode: makes plain JSON of what ``execute`` returned.
-        steps: None: there is no journal, and the run cannot go on elsewhere.
     """
 
     def __init__(
@@ -73,8 +93,10 @@ class Attempt:
         runtime: Runtime,
         manifest: WorkflowManifest,
         invocation: Invocation,
+        switch: StopSwitch,
         steps: StepRunner | None,
         *,
+        idle_deadlines: int,
         encode: Callable[[Any], Any],
     ) -> None:
         self._runtime = runtime
@@ -82,8 +104,10 @@ class Attempt:
         self._retry = manifest.retry
         self._deadline = invocation.deadline
         self._encode = encode
+        self._switch = switch
         self._steps = steps
-        self._is_late = self._clock.monotonic() - invocation.began > (invocation.deadline - invocation.began) / 2
+        self._idle_deadlines = idle_deadlines
+        self._seconds = 0.0
         self._is_over_deadline = False
         self._interrupted: asyncio.Task[Any] | None = None
 
@@ -93,6 +117,8 @@ class Attempt:
             result = await self._try(body)
         if self._interrupted is not None:
             self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
+        if isinstance(self._switch.stopped, AttemptTimedOut) and self.release is None:
+            return self.refused(RunDeadlineExceeded(self._seconds, self._idle_deadlines + 1))
         return result
 
     def refused(self, refusal: BaseException) -> Result:
@@ -101,15 +127,18 @@ class Attempt:
         return replace(result, fields=result.fields | self._steps_to_begin_again(refusal))
 
     @property
-    def release_reason(self) -> str | None:
-        """Why the run is not over and another attempt is to go on; None: its result counts."""
-        if self._steps is None:
+    def release(self) -> Release | None:
+        """How another attempt is to go on with the run, which is not over; None: the result of this one counts."""
+        stopped = self._switch.stopped or (AttemptTimedOut() if self._is_over_deadline else None)
+        if self._steps is None or stopped is None:
             return None
-        if self._steps.records.stopped is not None:
-            return self._steps.records.stopped.reason
-        if self._is_over_deadline and (self._steps.records.has_progressed or self._is_late):
-            return AT_THE_DEADLINE
-        return None
+        release = Release(
+            reason=stopped.reason,
+            has_progressed=self._steps.records.has_progressed,
+            at_deadline=isinstance(stopped, AttemptTimedOut),
+        )
+        is_idle = release.at_deadline and not release.has_progressed
+        return None if is_idle and self._idle_deadlines + 1 >= IDLE_DEADLINES else release
 
     async def _try(self, body: Callable[[], Awaitable[Any]]) -> Result:
         tries = 0 if self._steps is None else self._steps.records.rounds.tries
@@ -165,6 +194,7 @@ class Attempt:
 
     async def _within_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:
         seconds = max(0.0, self._deadline - self._clock.monotonic())
+        self._seconds = round(seconds, 3)
         timeout = self._clock.timeout(seconds)
         try:
             async with timeout:
@@ -173,10 +203,10 @@ class Attempt:
             if not timeout.expired():
                 raise
             self._is_over_deadline = True
-            raise RunDeadlineExceeded(round(seconds, 3)) from error
+            raise RunDeadlineExceeded(self._seconds, self._idle_deadlines + 1) from error
 
     def _delay_after(self, error: BaseException | None, tries: int) -> float | None:
-        if error is None or self.release_reason is not None or self._is_over_deadline:
+        if error is None or self._switch.stopped is not None or self._is_over_deadline:
             return None
         if is_final(error, self._retry) or (
             self._steps is not None and self._steps.consequences.compensations(step_failures(error))
@@ -187,7 +217,7 @@ class Attempt:
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
         if self._steps is not None:
-            self._steps.records.stop("the instance is shut down")
+            self._switch.stop(AttemptStopped("the instance is shut down"))
         if self._interrupted is None:
             self._interrupted = task
             task.cancel()
@@ -210,10 +240,13 @@ def ended_run(
     )
 
 
-def released_run(run: WorkflowRun, now: datetime, seconds: float) -> WorkflowRun:
+def released_run(run: WorkflowRun, release: Release, now: datetime, seconds: float) -> WorkflowRun:
     """``run``, still running after ``seconds`` more of work, and free to be claimed from now on."""
+    idle_deadlines = run.idle_deadlines + (1 if release.at_deadline else 0)
+    counts = {"idle_claims": 0, "idle_deadlines": 0} if release.has_progressed else {"idle_deadlines": idle_deadlines}
     return run.model_copy(
         update={
+            **counts,
             "duration_ms": _duration_ms(run, seconds),
             "due_at": now,
             "attempts": ended_attempts(run, "released", now),

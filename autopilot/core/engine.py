@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -14,18 +15,21 @@ import structlog
 from pydantic import BaseModel
 from structlog.contextvars import bound_contextvars
 
-from autopilot.core.attempt import Attempt, Invocation, Result, ended_run, released_run
+from autopilot.core.attempt import Attempt, Invocation, Release, Result, ended_run, released_run
+from autopilot.core.deadline import deadline, store_seconds
 from autopilot.core.outcome import Ended, Held, Outcome, Released, Replayed, Superseded
-from autopilot.core.recorder import RunRecorder, store_seconds
+from autopilot.core.recorder import RunRecorder
 from autopilot.core.runs.identity import payload_hash, run_id_of
 from autopilot.core.runs.schema import ValidPayload, WorkflowSchema
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.failures import readable
 from autopilot.core.steps.records import StepRecords
 from autopilot.core.steps.runner import StepRunner
+from autopilot.core.stopping import StopSwitch
+from autopilot.core.store import Lease, RunJournal, StepRecord
 from autopilot.core.tasks import is_closing
-from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason
-from autopilot.errors import JournalRequired, RunNotFound, RunStateConflict, StoreError
+from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason, with_idle_claims
+from autopilot.errors import RunStartFailed, RunStateConflict, StoreError
 from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config, service_revision
 
@@ -52,8 +56,9 @@ class Engine:
     """Executes one instance of a workflow, and keeps that instance's view of the past.
 
     Args:
-        make_context: gives ``execute`` its context: called with ``run``, ``config``, ``log``, ``run_log``, ``clock`` and
-            ``steps``, which is None without a journal.
+        make_context: gives ``execute`` its context: called with ``run``, ``config``, ``log``, ``run_log``, ``clock``;
+            ``steps``, which is None if the run is in no journal; and ``switch``, which ends the attempt, and is None if
+            there is no journal at all.
         payload_type: of ``execute``'s payload; anything that pydantic takes.
         result_type: of what ``execute`` returns; ``Any`` is any JSON value.
     """
@@ -108,14 +113,15 @@ class Engine:
         Raises:
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
-            RunStartFailed: with ``require_start``, the start could not be recorded.
+            RunStartFailed: the start could not be recorded, and was required: by ``require_start``, or by ``execute``,
+                which then asked for a step.
         """
         trigger = trigger or Trigger()
         payload = self.schema.validate_payload(trigger_data)
         invocation = self._invocation(request_timeout_seconds)
-        ready = await self._make_ready()
+        ready = await self._make_ready(invocation)
         run = self._new_run(TriggerType(trigger_type), trigger, payload, payload_hash(trigger_data))
-        with bound_contextvars(workflow=self.manifest.name, run_id=run.id):
+        with bound_contextvars(workflow=self.manifest.name, run_id=run.id), self._limited(invocation):
             started = await self._start(run, trigger, invocation, required=require_start)
             if isinstance(started, Replayed):
                 return started
@@ -135,7 +141,7 @@ class Engine:
             JournalRequired: the workflow was given a run log only.
             StoreError: the run could not be taken over.
         """
-        return await self._take_over(run_id, None, request_timeout_seconds)
+        return await self._take_over(run_id, None, self._invocation(request_timeout_seconds))
 
     async def retry(
         self, run_id: str, *, again_interrupted: Collection[str] = (), request_timeout_seconds: float | None = None
@@ -154,17 +160,12 @@ class Engine:
             StepsInterrupted: it can only be retried by beginning again such steps, and not all of them were named.
             RunNotFound, ConfigInvalid, JournalRequired, StoreError: as :meth:`resume`.
         """
-        if self._runtime.journal is None:
-            raise JournalRequired("retrying a run")
+        invocation = self._invocation(request_timeout_seconds)
         while True:
-            run = await self._runtime.run_log().get_run(self.manifest.name, run_id)
-            if run is None:
-                raise RunNotFound(self.manifest.name, run_id)
-            begin_again: tuple[str, ...] = ()
-            if run.status.is_unsuccessful:
-                steps = await self._runtime.journal().get_run_steps(self.manifest.name, run_id)
-                begin_again = retried_steps(run, steps, again_interrupted)
-            outcome = await self._take_over(run_id, begin_again, request_timeout_seconds, after_attempt=run.attempt)
+            with self._limited(invocation):
+                run, steps = await self._recorder.read_run(run_id)
+            begin_again = retried_steps(run, steps, again_interrupted) if run.status.is_unsuccessful else ()
+            outcome = await self._take_over(run_id, begin_again, invocation, after_attempt=run.attempt)
             if not isinstance(outcome, Replayed):
                 return outcome
             if outcome.run.attempt == run.attempt or not outcome.run.status.is_unsuccessful:
@@ -175,13 +176,12 @@ class Engine:
         self,
         run_id: str,
         begin_again: tuple[str, ...] | None,
-        request_timeout_seconds: float | None,
+        invocation: Invocation,
         *,
         after_attempt: int | None = None,
     ) -> Outcome:
-        invocation = self._invocation(request_timeout_seconds)
-        ready = await self._make_ready()
-        with bound_contextvars(workflow=self.manifest.name, run_id=run_id):
+        ready = await self._make_ready(invocation)
+        with bound_contextvars(workflow=self.manifest.name, run_id=run_id), self._limited(invocation):
             claimed = await self._recorder.claim(
                 run_id,
                 lease_duration=invocation.lease_duration,
@@ -201,13 +201,19 @@ class Engine:
             began=began,
             deadline=began + seconds - store_seconds(seconds),
             grace=store_seconds(seconds) / 2,
+            ends_at=began + seconds,
             lease_duration=timedelta(seconds=seconds) + LEASE_MARGIN,
         )
 
-    async def _make_ready(self) -> "_Readiness":
+    def _limited(self, invocation: Invocation) -> AbstractContextManager[None]:
+        """Hand the end of the invocation down to every store call in the body."""
+        return deadline(self._runtime.clock, invocation.ends_at)
+
+    async def _make_ready(self, invocation: Invocation) -> "_Readiness":
         config = load_config(self._workflow.Config, self.manifest.name)
-        await self._recorder.save_unsaved()
-        return _Readiness(config=config, setup_error=await self._set_up())
+        with self._limited(invocation):
+            await self._recorder.save_unsaved()
+            return _Readiness(config=config, setup_error=await self._set_up())
 
     async def _set_up(self) -> BaseException | None:
         tried, task = self._setups_tried, asyncio.current_task()
@@ -281,41 +287,78 @@ class Engine:
         Args:
             payload: as it was validated before the start, for the first execution.
         """
-        clock = self._runtime.clock
+        clock, switch = self._runtime.clock, StopSwitch()
         steps, refusal = None, ready.setup_error
-        if held.lease is not None and self._runtime.journal is not None:
+        if (lease := held.lease) is not None and self._runtime.journal is not None:
             try:
-                recorded = await self._recorder.read_steps(held.lease)
+                recorded = await self._recorder.read_steps(lease)
             except StoreError as error:
-                return await self._recorder.release(released_run(held.run, clock.now(), 0.0), str(error))
-            refusal = refusal or check_resumable(held.run, self.manifest, recorded, clock.now())
-            records = StepRecords(
-                self._runtime.journal(),
-                clock,
-                held.lease,
-                held.run,
-                recorded,
-                expires_at=held.run.started_at + self.manifest.max_age + self.manifest.retention,
-                commit_by=invocation.deadline + invocation.grace,
+                return await self._release(held, Release(reason=str(error)), 0.0)
+            held = replace(held, run=with_idle_claims(held.run, recorded))
+            refusal = refusal or check_resumable(held.run, self.manifest, clock.now())
+            steps = self._step_runner(
+                self._runtime.journal(), lease, held.run, recorded, switch=switch, invocation=invocation
             )
-            steps = StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
-        attempt = Attempt(self._runtime, self.manifest, invocation, steps, encode=self.schema.encode_result)
+        attempt = Attempt(
+            self._runtime,
+            self.manifest,
+            invocation,
+            switch,
+            steps,
+            idle_deadlines=held.run.idle_deadlines,
+            encode=self.schema.encode_result,
+        )
         if refusal is not None:
             return await self._end(held, attempt.refused(refusal), 0.0)
         began = clock.monotonic()
         unused = [] if payload is None else [payload.value]
-        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, unused))
+        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, switch, unused))
         seconds = clock.monotonic() - began
-        if (reason := attempt.release_reason) is not None:
-            return await self._recorder.release(released_run(held.run, clock.now(), seconds), reason)
+        if steps is None and switch.stopped is not None:
+            self._recorder.abandon(held.run, switch.stopped.reason)
+            raise RunStartFailed(self.manifest.name, held.run.id, switch.stopped.reason)
+        if (release := attempt.release) is not None:
+            return await self._release(held, release, seconds)
         return await self._end(held, result, seconds)
+
+    def _step_runner(
+        self,
+        journal: RunJournal,
+        lease: Lease,
+        run: WorkflowRun,
+        recorded: list[StepRecord],
+        *,
+        switch: StopSwitch,
+        invocation: Invocation,
+    ) -> StepRunner:
+        records = StepRecords(
+            journal,
+            self._runtime.clock,
+            lease,
+            run,
+            recorded,
+            switch=switch,
+            expires_at=run.started_at + self.manifest.max_age + self.manifest.retention,
+            commit_by=invocation.deadline + invocation.grace,
+            late_seconds=invocation.grace / 2,
+        )
+        return StepRunner(self._runtime, records, deadline=invocation.deadline, grace=invocation.grace)
+
+    async def _release(self, held: Held, release: Release, seconds: float) -> Released | Superseded:
+        run = released_run(held.run, release, self._runtime.clock.now(), seconds)
+        return await self._recorder.release(run, release.reason)
 
     async def _end(self, held: Held, result: Result, seconds: float) -> Ended | Superseded:
         run = self._ended(held.run, result.status, seconds, **result.fields)
         return await self._recorder.end(held, run, result.error, is_interruption=result.is_interruption)
 
     async def _execute(
-        self, run: WorkflowRun, config: BaseModel, steps: StepRunner | None, unused_payloads: list[Any]
+        self,
+        run: WorkflowRun,
+        config: BaseModel,
+        steps: StepRunner | None,
+        switch: StopSwitch,
+        unused_payloads: list[Any],
     ) -> Any:
         log = structlog.get_logger("autopilot.workflow")
         ctx = self._make_context(
@@ -325,6 +368,7 @@ class Engine:
             run_log=self._runtime.run_log(),
             clock=self._runtime.clock,
             steps=steps,
+            switch=None if self._runtime.journal is None else switch,
         )
         # An execution can change its payload: each further one gets its own, from the record.
         payload = unused_payloads.pop() if unused_payloads else self.schema.validate_payload(run.trigger_data).value

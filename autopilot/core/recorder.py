@@ -5,13 +5,14 @@ written is logged, kept, and written at the next invocation.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 
 import structlog
 
+from autopilot.core.deadline import deadline, seconds_left, store_call, store_seconds
 from autopilot.core.outcome import Ended, Held, Released, Replayed, Superseded
 from autopilot.core.run_log import read_past
 from autopilot.core.runs.history import RunHistory
@@ -26,16 +27,18 @@ from autopilot.errors import (
     RunNotFound,
     RunStartFailed,
     RunSuperseded,
-    StoreUnavailable,
 )
 from autopilot.models import RunStats, RunStatus, WorkflowManifest, WorkflowRun
 from autopilot.observability import traceback_text
 from autopilot.settings import service_revision
 
-STORE_SECONDS = 10.0
-"""The longest that one call of run log or journal is waited for: a run never waits longer for it."""
-
 _HYDRATION_TRIES = 3
+
+_LATE_SHARE = 4
+"""The part of its usual time that the commit of an ending has even when the invocation's time is up.
+
+A process that was paused past its deadline tries: the store may answer at once.
+"""
 
 _STEPS_SHOWN = 5
 """Of how many steps that failed a run the log of its end has the tracebacks."""
@@ -188,6 +191,25 @@ class RunRecorder:
         log.info("workflow_run_claimed", workflow=self._workflow_id, run_id=run_id, attempt=found.run.attempt)
         return Held(run=found.run, lease=found.lease)
 
+    async def read_run(self, run_id: str) -> tuple[WorkflowRun, list[StepRecord]]:
+        """A run as it is now, with the steps of one that ended without success: what a retry decides on.
+
+        Raises:
+            JournalRequired: there is only a run log.
+            RunNotFound: there is no such run.
+            StoreError: the store failed.
+        """
+        if self._runtime.journal is None:
+            raise JournalRequired("retrying a run")
+        async with self._answering("run log", f"reading run {run_id}"):
+            run = await self._runtime.run_log().get_run(self._workflow_id, run_id)
+        if run is None:
+            raise RunNotFound(self._workflow_id, run_id)
+        if not run.status.is_unsuccessful:
+            return run, []
+        async with self._answering("journal", f"reading the steps of run {run_id}"):
+            return run, await self._runtime.journal().get_run_steps(self._workflow_id, run_id)
+
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
         """The steps that earlier attempts recorded; of a first attempt none, without asking.
 
@@ -217,7 +239,7 @@ class RunRecorder:
         self, held: Held, run: WorkflowRun, error: BaseException | None, *, is_interruption: bool
     ) -> Ended | Superseded:
         try:
-            persisted = await self._settle(run)
+            persisted = await self._settle(run, at_least=self._store_seconds / _LATE_SHARE)
         except RunSuperseded:
             _log_completed(run, error, superseded=True)
             return Superseded(run=run)
@@ -238,7 +260,7 @@ class RunRecorder:
 
     async def _release(self, run: WorkflowRun, reason: str) -> Released | Superseded:
         try:
-            persisted = await self._settle(run)
+            persisted = await self._settle(run, at_least=self._store_seconds / _LATE_SHARE)
         except RunSuperseded:
             return Superseded(run=run)
         log.warning(
@@ -251,14 +273,23 @@ class RunRecorder:
         )
         return Released(run=run, reason=reason, persisted=persisted)
 
-    async def save_unsaved(self) -> None:
-        """Save again the runs that could not be saved before; stops at the first failure."""
-        for run in self.history.unsaved():
-            with suppress(RunSuperseded):
-                if not await self._settle(run):
-                    return
+    def abandon(self, run: WorkflowRun, reason: str) -> None:
+        """Forget a run that is nowhere recorded, and that cannot go on like that; logs ``workflow_run_abandoned``."""
+        self.history.withdraw(run)
+        log.warning("workflow_run_abandoned", workflow=run.workflow_id, run_id=run.id, reason=reason)
 
-    async def _settle(self, run: WorkflowRun) -> bool:
+    async def save_unsaved(self) -> None:
+        """Save again the runs that could not be saved before, in the time of one call; stops at the first failure."""
+        clock = self._runtime.clock
+        with deadline(clock, clock.monotonic() + min(self._store_seconds, seconds_left())):
+            for run in self.history.unsaved():
+                if seconds_left() <= 0:
+                    return
+                with suppress(RunSuperseded):
+                    if not await self._settle(run):
+                        return
+
+    async def _settle(self, run: WorkflowRun, *, at_least: float = 0.0) -> bool:
         """Save a run and take it into the history; False: it could not be saved, and is kept for another try.
 
         Raises:
@@ -266,7 +297,7 @@ class RunRecorder:
         """
         try:
             with self._writing():
-                async with self._answering("run log", f"saving run {run.id}"):
+                async with self._answering("run log", f"saving run {run.id}", at_least=at_least):
                     await self._runtime.run_log().save_run(run)
         except RunSuperseded as newer:
             self.history.withdraw(run)
@@ -289,16 +320,8 @@ class RunRecorder:
         for dropped in self.history.settle(run, saved=False):
             log.error("run_log_unsaved_run_dropped", workflow=dropped.workflow_id, run_id=dropped.id)
 
-    @asynccontextmanager
-    async def _answering(self, who: str, doing: str) -> AsyncIterator[None]:
-        timeout = self._runtime.clock.timeout(self._store_seconds)
-        try:
-            async with timeout:
-                yield
-        except TimeoutError as error:
-            if not timeout.expired():
-                raise
-            raise StoreUnavailable(who, doing, f"no answer within {self._store_seconds:g} s") from error
+    def _answering(self, who: str, doing: str, *, at_least: float = 0.0) -> AbstractAsyncContextManager[None]:
+        return store_call(self._runtime.clock, self._store_seconds, who, doing, at_least=at_least)
 
     async def _start_unrecorded(self, run: WorkflowRun, *, look_up: bool) -> Held | Replayed:
         stored = await self._find(run) if look_up else None
@@ -316,15 +339,6 @@ class RunRecorder:
         except Exception as error:  # noqa: BLE001 - the run boundary: a run does without its run log
             log.warning("run_log_start_failed", workflow=self._workflow_id, run_id=run.id, error=reason_of(error))
             return None
-
-
-def store_seconds(timeout_seconds: float) -> float:
-    """The longest that one call of the store may take, in an invocation of ``timeout_seconds``.
-
-    As much is kept free for writing the ending. Saving what was not, reading the past, the start and the ending: with a
-    store that hangs at each of them there is still time left for the work itself.
-    """
-    return min(STORE_SECONDS, timeout_seconds / 5)
 
 
 def reason_of(error: BaseException) -> str:

@@ -16,7 +16,8 @@ from autopilot.models import RunStats, RunStatus, StepStatus, TriggerType, Workf
 class RunLogService(Protocol):
     """The durable history of runs, shared by every instance of every workflow.
 
-    Guarantees of every method: it ends within the store's deadline; a failure of the database is
+    Guarantees of every method: it ends within the store's deadline, or the one that was
+    :func:`handed down <autopilot.core.deadline.deadline>` if that is sooner; a failure of the database is
     :class:`~autopilot.errors.StoreUnavailable`; data of a newer Autopilot is
     :class:`~autopilot.errors.StoreVersionUnsupported`. A workflow id or run id that is malformed is simply unknown.
     """

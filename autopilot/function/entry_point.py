@@ -1,7 +1,9 @@
 """From a workflow to a Cloud Function."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import cast
 
@@ -14,6 +16,7 @@ from autopilot.base_workflow import engine_of
 from autopilot.bundle import load_workflow
 from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
+from autopilot.core.deadline import STORE_SECONDS, store_call, store_seconds
 from autopilot.core.engine import Engine
 from autopilot.core.outcome import Ended, Outcome, Replayed
 from autopilot.core.recorder import reason_of
@@ -169,9 +172,10 @@ class WorkflowFunction:
 
     async def _cancel(self, run_id: str) -> Response:
         manifest = self._engine.manifest
-        run = await run_log_module.get_run_archive().request_cancel(
-            manifest.name, run_id, owner=random_id(), retention=manifest.retention
-        )
+        async with self._store_call("archive", f"cancelling run {run_id}"):
+            run = await run_log_module.get_run_archive().request_cancel(
+                manifest.name, run_id, owner=random_id(), retention=manifest.retention
+            )
         if run is None:
             raise RunNotFound(manifest.name, run_id)
         log.info("workflow_run_cancel_requested", workflow=manifest.name, run_id=run.id)
@@ -186,7 +190,7 @@ class WorkflowFunction:
     async def _describe(self) -> Response:
         engine, stale = self._engine, False
         try:
-            async with self._clock.timeout(DESCRIBE_SECONDS):
+            async with self._store_call("run log", "reading the past", seconds=DESCRIBE_SECONDS):
                 stats, last_run = await read_past(run_log_module.get_run_log_service(), engine.manifest.name)
         except Exception as error:  # noqa: BLE001 - the process boundary: without the run log, memory still answers
             log.warning("run_log_away", workflow=engine.manifest.name, error=reason_of(error))
@@ -204,10 +208,18 @@ class WorkflowFunction:
         )
 
     async def _show_run(self, run_id: str) -> Response:
-        run = await run_log_module.get_run_log_service().get_run(self._engine.manifest.name, run_id)
+        async with self._store_call("run log", f"reading run {run_id}"):
+            run = await run_log_module.get_run_log_service().get_run(self._engine.manifest.name, run_id)
         if run is None:
             return error_response(404, "run_not_found", "this workflow has no such run")
         return json_response(run)
+
+    def _store_call(
+        self, store: str, doing: str, *, seconds: float = STORE_SECONDS
+    ) -> AbstractAsyncContextManager[None]:
+        """Limit a store call to ``seconds`` or to its share of the request's time, whichever is less."""
+        timeout = min(self._engine.manifest.timeout_seconds, self._settings.request_timeout_seconds or math.inf)
+        return store_call(self._clock, min(seconds, store_seconds(timeout)), store, doing)
 
 
 def _path(request: Request) -> str:

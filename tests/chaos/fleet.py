@@ -23,6 +23,8 @@ from autopilot import entry_point
 
 relay = entry_point("tests.chaos.workflows:Relay", name="relay")
 long_relay = entry_point("tests.chaos.workflows:LongRelay", name="long_relay")
+brisk_relay = entry_point("tests.chaos.workflows:BriskRelay", name="brisk_relay")
+steady_relay = entry_point("tests.chaos.workflows:SteadyRelay", name="steady_relay")
 """
 
 ENDS_WITHIN = 45.0
@@ -96,12 +98,17 @@ class Fleet:
         return described
 
     async def run_to_end(
-        self, identity: str, payload: Mapping[str, Any], servers: list[FunctionServer] | None = None
+        self,
+        identity: str,
+        payload: Mapping[str, Any],
+        servers: list[FunctionServer] | None = None,
+        *,
+        within: float = ENDS_WITHIN,
     ) -> WorkflowRun:
         """Deliver a trigger again and again, now here, now there, as its sender would, until its run has ended."""
         refused = "it was never answered"
         try:
-            async with asyncio.timeout(ENDS_WITHIN):
+            async with asyncio.timeout(within):
                 while True:
                     try:
                         answer = await self.deliver(self.chance.choice(servers or self.servers), identity, payload)

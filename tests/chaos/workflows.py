@@ -59,3 +59,15 @@ class LongRelay(Relay):
     """Its lease is far longer than a test."""
 
     manifest = WorkflowManifest(name="long_relay", timeout_seconds=300)
+
+
+class BriskRelay(Relay):
+    """What it asks of a store must be answered in little more than half a second."""
+
+    manifest = WorkflowManifest(name="brisk_relay", timeout_seconds=3)
+
+
+class SteadyRelay(Relay):
+    """A killed run of it waits for twenty seconds."""
+
+    manifest = WorkflowManifest(name="steady_relay", timeout_seconds=20)

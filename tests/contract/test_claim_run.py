@@ -32,7 +32,7 @@ async def test_a_run_whose_lease_is_over_is_taken_over_by_its_next_attempt(
     outcome = await claimed(store, run)
 
     assert outcome == ClaimOutcome(
-        run=changed(run, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE),
+        run=changed(run, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE, idle_claims=1),
         before=RunStatus.RUNNING,
         lease=Lease(workflow_id="digest", run_id=run.id, attempt=2, owner="second", incarnation=first.incarnation),
     )
@@ -62,14 +62,15 @@ async def test_a_run_that_was_taken_over_is_held_again(store: Store, make_run: M
 async def test_a_run_that_is_released_can_be_taken_at_once(store: Store, make_run: MakeRun, clock: ManualClock) -> None:
     run = make_run(status=RunStatus.RUNNING)
     await started(store, run, lease_duration=LEASE)
-    released = changed(run, due_at=clock.now(), duration_ms=7)
+    first = RunAttempt(number=1, started_at=run.started_at, ended_at=clock.now(), ending="released")
+    released = changed(run, due_at=clock.now(), duration_ms=7, attempts=(first,), idle_deadlines=1)
     await store.save_run(released)
 
     found = await store.start_run(start_of(run, "second"))
     outcome = await claimed(store, run, version=found.version)
 
     assert (found.run, found.created, found.is_due) == (released, False, True)
-    assert outcome.run == changed(released, attempt=2, attempts=(second(clock),), due_at=clock.now() + LEASE)
+    assert outcome.run == changed(released, attempt=2, attempts=(first, second(clock)), due_at=clock.now() + LEASE)
     assert outcome.lease is not None
 
 

@@ -12,7 +12,7 @@ from autopilot import BaseWorkflow, RunContext, WorkflowManifest, WorkflowRun
 from autopilot.core.clock import Clock
 from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord
 from autopilot.errors import StoreUnavailable
-from autopilot.models import RunStats
+from autopilot.models import RunStats, RunStatus
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import Harness, InstanceKilled
 
@@ -95,6 +95,16 @@ class FaultyStore(SQLiteStore):
 
     async def save_run(self, run: WorkflowRun) -> None:
         return await self._call("save_run", lambda: super(FaultyStore, self).save_run(run))
+
+    async def list_runs(
+        self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
+    ) -> tuple[list[WorkflowRun], str | None]:
+        return await self._call(
+            "list_runs",
+            lambda: super(FaultyStore, self).list_runs(
+                workflow_id, limit=limit, start_after=start_after, status=status
+            ),
+        )
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
         return await self._call("get_run", lambda: super(FaultyStore, self).get_run(workflow_id, run_id))

@@ -61,8 +61,8 @@ async def test_a_continuation_of_a_run_with_every_step_recorded_is_a_claim_a_que
     with pytest.raises(InstanceKilled):
         await harness.run(identity="x", kill_at="before commit end")
     harness.expire_lease()
-    calls(harness)
     (run,) = await harness.runs()
+    calls(harness)
     await harness.resume(run.id)
 
     assert calls(harness) == {"claim_run": 1, "read_steps": 1, "save_run": 1}

@@ -1,15 +1,19 @@
 """The end of an invocation's time."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from autopilot import BaseWorkflow, RunContext, WorkflowManifest
+from autopilot import BaseWorkflow, RunContext, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.core.outcome import Released
-from autopilot.testing import Harness
-from tests.durable.scripts import scripted
+from autopilot.core.store import Lease, StepRecord
+from autopilot.storage.sqlite.store import SQLiteStore
+from autopilot.testing import Harness, InstanceKilled, ManualClock
+from tests.durable.scripts import FaultyStore, scripted
+from tests.equipment import equipped
+from tests.fakes import InMemoryRunLog
 
 SHORT = {"timeout_seconds": 1}
 
@@ -38,28 +42,165 @@ async def test_a_run_that_came_further_is_given_free_at_the_deadline_and_goes_on
     assert harness.executions(run.id) == {"a": 1, "b": 1}
 
 
-async def test_a_run_that_came_no_further_fails_at_the_deadline() -> None:
+async def too_long_in_every_attempt(ctx: RunContext, harness: Harness) -> None:
+    await ctx.step("a", take_too_long, harness)
+
+
+async def test_a_run_that_comes_no_further_fails_with_the_third_attempt_in_a_row() -> None:
+    harness = Harness(scripted(lambda ctx: too_long_in_every_attempt(ctx, harness), **SHORT))
+    first, second, third = [await harness.deliver(identity="x") for _ in range(3)]
+
+    for released in (first, second):
+        assert isinstance(released, Released)
+        assert (released.reason, released.persisted) == ("the deadline of the invocation", True)
+    run = third.run
+    assert (run.status, run.error_type, run.attempt) == ("failed", "RunDeadlineExceeded", 3)
+    assert run.error == (
+        "stopped after 0.8 s, the deadline of the invocation; 3 attempts in a row ended so, without a new step"
+    )
+    assert await harness.get_run(run.id) == run
+    assert (await harness.stats())["by_status"] == {"failed": 1}
+
+
+async def test_a_persons_retry_of_such_a_run_has_three_attempts_again() -> None:
+    harness = Harness(scripted(lambda ctx: too_long_in_every_attempt(ctx, harness), **SHORT))
+    *_, failed = [await harness.run(identity="x") for _ in range(3)]
+    statuses = [(await harness.retry(failed.id)).status, *[(await harness.resume(failed.id)).status for _ in range(2)]]
+
+    assert (failed.status, statuses) == ("failed", ["running", "running", "failed"])
+
+
+async def test_a_step_that_computes_past_the_deadline_is_an_attempt_that_came_no_further() -> None:
     async def execute(ctx: RunContext) -> None:
-        await ctx.step("a", take_too_long, harness)
+        harness.advance(timedelta(seconds=1))  # without an await, as a long computation does
+        await ctx.step("a", lambda: 1)
 
     harness = Harness(scripted(execute, **SHORT))
-    run = await harness.run(identity="x")
+    runs = [await harness.run(identity="x") for _ in range(3)]
+
+    assert [run.status for run in runs] == ["running", "running", "failed"]
+    assert runs[-1].error_type == "RunDeadlineExceeded"
+
+
+async def test_without_a_journal_the_first_deadline_is_the_end() -> None:
+    async def execute(ctx: RunContext) -> None:
+        clock.advance(timedelta(seconds=1))
+        await asyncio.Event().wait()
+
+    clock, run_log = ManualClock(), InMemoryRunLog()
+    workflow = equipped(scripted(execute, **SHORT)(), run_log=run_log, clock=clock)
+    run = await workflow.run(TriggerType.MANUAL)
 
     assert (run.status, run.error_type) == ("failed", "RunDeadlineExceeded")
     assert run.error == "stopped after 0.8 s, the deadline of the invocation"
-    assert await harness.get_run(run.id) == run
 
 
-async def test_an_attempt_that_only_read_what_others_recorded_came_no_further() -> None:
-    async def execute(ctx: RunContext) -> None:
-        await ctx.step("a", lambda: 1)
-        await take_too_long(harness)
+class Story:
+    """A run of which each attempt ends as a test says.
 
-    harness = Harness(scripted(execute, **SHORT))
-    first = await harness.run(identity="x")
-    second = await harness.run(identity="x")
+    ``late``: at its deadline, without a new step; ``further``: at its deadline, with one; ``killed``: by SIGKILL;
+    ``shut down``: by SIGTERM; ``store away``: since its step could not be recorded.
+    """
 
-    assert (first.status, second.status, second.error_type) == ("running", "failed", "RunDeadlineExceeded")
+    def __init__(self, **manifest: Any) -> None:
+        self.clock = ManualClock()
+        self.store = FaultyStore(self.clock)
+        self.harness = Harness(scripted(self._execute, **SHORT, **manifest), store=self.store, clock=self.clock)
+        self._ending = ""
+
+    async def tell(self, *endings: str) -> WorkflowRun:
+        """Deliver the trigger for each ending, and return the run as the last attempt left it."""
+        run = None
+        for self._ending in endings:
+            self.store.away = {"record_step"} if self._ending == "store away" else set()
+            try:
+                run = await self.harness.run(
+                    identity="x",
+                    kill_at="before body killed" if self._ending == "killed" else None,
+                    shut_down_at="before body shut down" if self._ending == "shut down" else None,
+                )
+            except InstanceKilled:
+                self.harness.expire_lease()
+                (run,) = await self.harness.runs()
+        assert run is not None
+        return run
+
+    async def _execute(self, ctx: RunContext) -> str:
+        match self._ending:
+            case "done":
+                return "done"
+            case "late":
+                await take_too_long(self.harness)
+            case "further":
+                await ctx.step("further", lambda: 1, key=ctx.attempt)
+                await take_too_long(self.harness)
+            case _:
+                await ctx.step(self._ending, asyncio.sleep, 0)
+        raise AssertionError("the attempt went on")
+
+
+@pytest.mark.parametrize(
+    "endings",
+    (
+        ("late", "late"),
+        ("late", "late", "further", "late", "late"),
+        ("late", "late", "killed", "late", "late"),
+        ("shut down",) * 12,
+        ("store away",) * 12,
+        ("killed",) * 10,
+        ("killed",) * 9 + ("further", *("killed",) * 10),
+        ("killed",) * 9 + ("store away", "shut down", "killed"),
+    ),
+    ids=", ".join,
+)
+async def test_a_run_that_may_still_end_well_goes_on(endings: tuple[str, ...]) -> None:
+    story = Story()
+    left = await story.tell(*endings)
+    run = await story.tell("done")
+
+    assert (left.status, run.status, run.result) == ("running", "success", "done")
+
+
+@pytest.mark.parametrize(
+    ("endings", "error_type"),
+    (
+        (("late", "late", "late"), "RunDeadlineExceeded"),
+        (("late", "store away", "shut down", "late", "store away", "late"), "RunDeadlineExceeded"),
+        (("further", "late", "late", "late"), "RunDeadlineExceeded"),
+        (("killed",) * 12, "CrashLoop"),
+        (("killed", "store away", "shut down") * 11 + ("done",), "CrashLoop"),
+        (("killed", "late") * 11 + ("done",), "CrashLoop"),
+    ),
+)
+async def test_a_run_that_gets_no_further_again_and_again_fails(endings: tuple[str, ...], error_type: str) -> None:
+    run = await Story().tell(*endings)
+
+    assert (run.status, run.error_type) == ("failed", error_type)
+
+
+async def test_a_body_that_has_ended_is_progress_while_its_result_is_on_its_way() -> None:
+    async def execute(ctx: RunContext) -> list[int]:
+        return [await ctx.step(name, lambda: 1) for name in "abcd"]
+
+    clock = ManualClock()
+    store = SlowStore(clock)
+    harness = Harness(scripted(execute, **SHORT), store=store, clock=clock)
+    runs = [await harness.run(identity="x") for _ in range(5)]
+
+    assert [run.status for run in runs] == ["running"] * 4 + ["success"]
+    assert harness.executions(runs[-1].id) == dict.fromkeys("abcd", 1)
+
+
+class SlowStore(SQLiteStore):
+    """Takes until the deadline to record a step."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(":memory:", clock=clock)
+        self._time = clock
+
+    async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
+        self._time.advance(timedelta(seconds=0.8))
+        return await super().record_step(lease, step, expires_at=expires_at)
 
 
 async def test_a_run_whose_instance_took_the_time_to_start_does_not_fail_for_it() -> None:

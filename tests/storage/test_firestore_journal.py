@@ -127,7 +127,7 @@ async def test_a_claim_sends_nothing_of_the_run_that_stays(
 
     assert claim.current_document.update_time
     assert set(claim.update_mask.field_paths) == {
-        *("attempt", "attempts", "due_at", "schema"),
+        *("attempt", "attempts", "due_at", "idle_claims", "schema"),
         *("owner", "incarnation", "lease_ms", "claimed_from"),
     }
     assert fence.update.name.endswith("/steps/incarnation of first~fence~1")

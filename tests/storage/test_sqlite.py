@@ -31,60 +31,15 @@ from autopilot.storage.sqlite.activity import (
     GET_DURATIONS,
     HAS_OLD_ACTIVITY,
 )
-from autopilot.storage.sqlite.connection import Database
+from autopilot.storage.sqlite.database import Database
 from autopilot.storage.sqlite.schema import SCHEMA_VERSION
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
 from tests.journal import LONG_HENCE, OVER, a_step, changed, claimed, start_of
 from tests.runs import MakeRun
+from tests.storage.conftest import OpenStore
 
-OpenStore = Callable[[Path], SQLiteStore]
 EVER = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(3000, 1, 1, tzinfo=UTC)}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def open_store(clock: ManualClock) -> Iterator[OpenStore]:
-    """Opens stores that wait for a lock only shortly, and closes them."""
-    stores: list[SQLiteStore] = []
-
-    def open_(path: Path) -> SQLiteStore:
-        stores.append(SQLiteStore(path, clock=clock, deadline=timedelta(milliseconds=200), deadline_clock=clock))
-        return stores[-1]
-
-    yield open_
-    for store in stores:
-        store.close()
-
-
-@pytest.fixture
-def database(path: Path, clock: ManualClock) -> Iterator[Database]:
-    """A file whose calls have 200 ms, by the test's clock."""
-    with closing(Database(str(path), 0.2, lambda _: None, clock)) as opened:
-        yield opened
-
-
-class Holding:
-    """A call that holds the thread of a database until it is let go."""
-
-    def __init__(self, database: Database) -> None:
-        self._begun, self._go_on = threading.Event(), threading.Event()
-        self.call = asyncio.create_task(database.read("holding the thread", self._hold))
-
-    def _hold(self, _: sqlite3.Connection) -> bool:
-        self._begun.set()
-        return self._go_on.wait(30)
-
-    async def begun(self) -> None:
-        """Return when it has the thread; by then every task that was ready has made its call."""
-        assert await asyncio.to_thread(self._begun.wait, 30)
-
-    def let_go(self) -> None:
-        self._go_on.set()
 
 
 async def total(store: Store) -> int:
@@ -169,64 +124,6 @@ async def test_a_store_that_is_dropped_ends_its_thread(path: Path, make_run: Mak
     assert not thread.is_alive()
 
 
-async def test_a_locked_database_is_unavailable_until_the_lock_is_gone(
-    path: Path, open_store: OpenStore, make_run: MakeRun
-) -> None:
-    store = open_store(path)
-    run = make_run()
-    await store.save_run(run)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-
-        with pytest.raises(StoreUnavailable, match=r"runs\.db: saving run .*: it is locked by another process"):
-            await store.save_run(make_run())
-        assert await store.get_run("digest", run.id) == run, "readers do not wait for writers"
-
-        other.execute("ROLLBACK")
-    await store.save_run(make_run())
-    assert await total(store) == 2
-
-
-async def test_calls_that_wait_their_turn_keep_their_own_deadline(path: Path, make_run: MakeRun) -> None:
-    store = SQLiteStore(path, deadline=timedelta(milliseconds=200))
-    await store.get_paused_runs()
-    with closing(store), closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        async with asyncio.timeout(2):  # and not ten deadlines one after the other, which are more
-            failures = await asyncio.gather(*(store.save_run(make_run()) for _ in range(20)), return_exceptions=True)
-
-        assert all(isinstance(failure, StoreUnavailable) for failure in failures)
-
-
-async def test_a_call_whose_turn_comes_after_its_deadline_is_not_made(database: Database, clock: ManualClock) -> None:
-    made: list[sqlite3.Connection] = []
-    first = Holding(database)
-    late = asyncio.create_task(database.write("coming late", made.append))
-    await first.begun()
-    clock.advance(timedelta(milliseconds=201))
-    first.let_go()
-
-    with pytest.raises(StoreUnavailable, match="the calls before it took too long"):
-        await late
-
-    assert await first.call
-    assert made == []
-
-
-async def test_a_call_that_the_disk_does_not_answer_is_given_up(database: Database, clock: ManualClock) -> None:
-    first = Holding(database)
-    await first.begun()
-    clock.advance(timedelta(seconds=6))
-    first.call.cancel()  # it looks at its clock again
-
-    with pytest.raises(asyncio.CancelledError) as cancelled:
-        await first.call
-
-    first.let_go()
-    assert isinstance(cancelled.value.__cause__, StoreUnavailable)
-    assert "whether it was done is unknown" in str(cancelled.value.__cause__)
-
-
 async def test_after_an_error_of_the_database_the_next_call_has_a_new_connection(database: Database) -> None:
     await database.read("marking the connection", lambda connection: connection.execute("CREATE TEMP TABLE mark (x)"))
 
@@ -235,65 +132,6 @@ async def test_after_an_error_of_the_database_the_next_call_has_a_new_connection
 
     with pytest.raises(StoreUnavailable, match="no such table: mark"):
         await database.read("looking", lambda connection: connection.execute("SELECT * FROM mark"))
-
-
-@pytest.mark.parametrize("lock", ("EXCLUSIVE", "IMMEDIATE"))  # for the second, the switch to WAL fails without waiting
-async def test_opening_waits_for_whoever_is_making_the_file(
-    path: Path, clock: ManualClock, make_run: MakeRun, lock: str
-) -> None:
-    with (
-        closing(SQLiteStore(path, clock=clock)) as store,
-        closing(sqlite3.connect(path, isolation_level=None)) as other,
-    ):
-        other.execute(f"BEGIN {lock}")
-        saving = asyncio.create_task(store.save_run(make_run()))
-        await asyncio.wait((saving,), timeout=0.05)
-        assert not saving.done()
-
-        other.execute("ROLLBACK")
-        await saving
-
-        assert await total(store) == 1
-
-
-@pytest.mark.parametrize("cancellations", (1, 3))
-async def test_a_cancelled_save_ends_after_its_commit(
-    path: Path, clock: ManualClock, make_run: MakeRun, cancellations: int
-) -> None:
-    run = make_run()
-    with (
-        closing(SQLiteStore(path, clock=clock)) as store,
-        closing(sqlite3.connect(path, isolation_level=None)) as other,
-    ):
-        await store.get_paused_runs()
-        other.execute("BEGIN IMMEDIATE")
-        saving = asyncio.create_task(store.save_run(run))
-        for _ in range(cancellations):
-            await asyncio.sleep(0)
-            saving.cancel()
-        await asyncio.wait((saving,), timeout=0.05)
-        assert not saving.done()
-
-        other.execute("ROLLBACK")
-        with pytest.raises(asyncio.CancelledError):
-            await saving
-
-        assert saving.cancelled()
-        assert await store.get_run("digest", run.id) == run
-
-
-async def test_a_cancelled_save_that_failed_says_so(path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
-    store = open_store(path)
-    await store.get_paused_runs()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        saving = asyncio.create_task(store.save_run(make_run()))
-        await asyncio.sleep(0)
-        saving.cancel()
-        with pytest.raises(asyncio.CancelledError) as cancelled:
-            await saving
-
-    assert isinstance(cancelled.value.__cause__, StoreUnavailable)
 
 
 async def test_a_newer_database_is_refused_and_both_versions_are_said(path: Path, open_store: OpenStore) -> None:

@@ -66,7 +66,7 @@ def may_claim(run: WorkflowRun, *, is_due: bool, is_retry: bool) -> bool:
 
 def claimed(run: WorkflowRun, claim: RunClaim, *, now: datetime) -> WorkflowRun:
     """A run as its next attempt holds it, from ``now`` by the store's time."""
-    attempt = run.attempt + 1
+    attempt, was_cut_off = run.attempt + 1, run.status is RunStatus.RUNNING and not _has_ended(run)
     begun = RunAttempt(number=attempt, started_at=now, revision=claim.revision)
     changes: dict[str, Any] = {
         "status": RunStatus.RUNNING,
@@ -82,16 +82,24 @@ def claimed(run: WorkflowRun, claim: RunClaim, *, now: datetime) -> WorkflowRun:
         "version": claim.version or run.version,
         "fingerprint": claim.fingerprint or run.fingerprint,
     }
+    if was_cut_off:
+        changes |= {"idle_claims": run.idle_claims + 1, "idle_deadlines": 0}
     if run.status.is_terminal:
         changes |= {"reopened_attempt": attempt, "round": run.round + 1, "failed_steps": claim.begin_again or ()}
+        changes |= {"idle_claims": 0, "idle_deadlines": 0}
     return run.model_copy(update=changes)
 
 
 def ended_attempts(run: WorkflowRun, ending: RunStatus | Literal["released"], now: datetime) -> tuple[RunAttempt, ...]:
     """The attempts of a run after the end of the one that holds it; an end that is recorded already stays."""
-    if not run.attempts or run.attempts[-1].number != run.attempt or run.attempts[-1].ending is not None:
+    if not run.attempts or run.attempts[-1].number != run.attempt or _has_ended(run):
         return run.attempts
     return (*run.attempts[:-1], run.attempts[-1].model_copy(update={"ended_at": now, "ending": ending}))
+
+
+def _has_ended(run: WorkflowRun) -> bool:
+    """Whether the attempt that last held the run said so when it ended; if not, it was cut off."""
+    return bool(run.attempts) and run.attempts[-1].number == run.attempt and run.attempts[-1].ending is not None
 
 
 def cancelled(run: WorkflowRun, *, now: datetime, retention: timedelta | None) -> WorkflowRun:

@@ -9,7 +9,9 @@ from typing import Self
 import structlog
 
 from autopilot.core.clock import Clock
+from autopilot.core.deadline import deadline
 from autopilot.core.steps.keys import RETRY_KEY, is_step, key_digest
+from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import Lease, RunJournal, StepRecord
 from autopilot.core.tasks import uninterrupted
 from autopilot.errors import AttemptStopped, ResultError, RunSuperseded, StoreError, class_name
@@ -72,8 +74,10 @@ class StepRecords:
 
     Args:
         recorded: what earlier attempts recorded.
+        switch: ends the attempt when a step cannot be recorded.
         expires_at: when the records may be removed.
         commit_by: when a commit is given up, by ``clock.monotonic()``: what is left then is for the run's ending.
+        late_seconds: the time of a commit that begins only after that: a process that was paused has a result to keep.
     """
 
     def __init__(
@@ -84,27 +88,23 @@ class StepRecords:
         run: WorkflowRun,
         recorded: list[StepRecord],
         *,
+        switch: StopSwitch,
         expires_at: datetime,
         commit_by: float,
+        late_seconds: float,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self.lease = lease
+        self.switch = switch
         self._expires_at = expires_at
         self._commit_by = commit_by
+        self._late_seconds = late_seconds
         self.rounds = Rounds.load(run, recorded)
         self._known = {record.key: record for record in recorded if is_step(record.key)}
         self._forgotten: set[str] = set()
-        self.stopped: AttemptStopped | None = None
-        """Why the attempt must end, once it must."""
         self.has_progressed = False
         """Whether this attempt recorded an outcome of a step."""
-
-    def stop(self, reason: str) -> AttemptStopped:
-        """End the attempt: from now on no step begins and none is recorded."""
-        if self.stopped is None:
-            self.stopped = AttemptStopped(reason)
-        return self.stopped
 
     def find(self, key: str) -> StepRecord | None:
         """The record of a step, unless a retry has begun the step again since."""
@@ -128,29 +128,34 @@ class StepRecords:
         Raises:
             AttemptStopped: it could not be recorded, or the attempt must end: the run goes on in another one.
         """
-        if self.stopped is not None:
-            raise self.stopped
+        self.switch.require_running()
         return await uninterrupted(self._record(step))
 
     async def _record(self, step: StepRecord) -> StepRecord:
-        timeout = self._clock.timeout(self._commit_by - self._clock.monotonic())
+        now = self._clock.monotonic()
+        commit_by = self._commit_by if now < self._commit_by else now + self._late_seconds
+        timeout = self._clock.timeout(commit_by - now)
         try:
             async with timeout:
-                recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
+                with deadline(self._clock, commit_by):
+                    recorded = await self._journal.record_step(self.lease, step, expires_at=self._expires_at)
         except RunSuperseded as newer:
-            raise self.stop(str(newer)) from newer
+            raise self._stop(str(newer)) from newer
         except TimeoutError as error:
             if not timeout.expired():
                 raise
             log.warning("step_not_recorded", step=step.key, error="the invocation's time is used up")
-            raise self.stop(f"step {step.key[:200]} could not be recorded in the invocation's time") from error
+            raise self._stop(f"step {step.key[:200]} could not be recorded in the invocation's time") from error
         except StoreError as error:
             log.warning("step_not_recorded", step=step.key, error=str(error))
-            raise self.stop(f"step {step.key[:200]} could not be recorded: {error}") from error
+            raise self._stop(f"step {step.key[:200]} could not be recorded: {error}") from error
         self._known[step.key] = recorded
         self._forgotten.discard(step.key)
         self.has_progressed |= is_step(step.key) and recorded.status is not StepStatus.STARTED
         return recorded
+
+    def _stop(self, reason: str) -> AttemptStopped:
+        return self.switch.stop(AttemptStopped(reason))
 
     async def begin_round(self, failed: Iterable[str]) -> None:
         """Begin the run's next round, in which these steps are begun again; ``failed`` are digests of their keys.

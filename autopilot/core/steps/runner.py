@@ -33,14 +33,19 @@ from autopilot.core.steps.step import BodyTimeout, Step, StepOptions
 from autopilot.core.steps.threads import NotBegun, Slot, ThreadedBody, slot_for
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
 from autopilot.core.tasks import is_closing
-from autopilot.errors import AttemptStopped, ResultError, StepError, StepFailed, StepInterrupted, StepNotAwaited
+from autopilot.errors import (
+    AttemptStopped,
+    AttemptTimedOut,
+    ResultError,
+    StepError,
+    StepFailed,
+    StepInterrupted,
+    StepNotAwaited,
+)
 from autopilot.models import Retry, StepStatus
 from autopilot.observability import traceback_text
 
 T = TypeVar("T")
-
-AT_THE_DEADLINE = "the deadline of the invocation"
-"""Why an attempt is released then."""
 
 _TRY_ERROR_LIMIT = 1024
 """Bytes of an error that are kept of each try."""
@@ -58,6 +63,7 @@ class StepRunner:
 
     def __init__(self, runtime: Runtime, records: StepRecords, *, deadline: float, grace: float) -> None:
         self.records = records
+        self.switch = records.switch
         self.clock = runtime.clock
         self._random = runtime.random
         self._probe = runtime.probe
@@ -192,8 +198,7 @@ class StepRunner:
         return self.root
 
     async def _outcome(self, step: Step) -> Any:
-        if self.records.stopped is not None:
-            raise self.records.stopped
+        self.switch.require_running()
         known = self.records.find(step.key)
         if known is not None and known.status is StepStatus.STARTED:
             if step.is_at_most_once:
@@ -246,7 +251,7 @@ class StepRunner:
     async def _in_thread(self, step: Step, slot: Slot, limit: BodyTimeout) -> Any:
         body = ThreadedBody(
             functools.partial(step.body, *step.args, **step.kwargs),
-            lambda: self.clock.monotonic() if self.records.stopped is None and self.has_time else None,
+            lambda: self.clock.monotonic() if self.switch.stopped is None and self.has_time else None,
         )
         try:
             async with limit.begin(await body.begun()):  # waiting for a thread is not executing
@@ -254,7 +259,7 @@ class StepRunner:
                 slot.release()
                 return await result if inspect.isawaitable(result) else result  # a lambda around an async function
         except NotBegun:
-            raise self.records.stop(AT_THE_DEADLINE) from None
+            raise self.switch.stop(AttemptTimedOut()) from None
         except (asyncio.CancelledError, TimeoutError):
             if body.give_up():
                 # A thread cannot be killed. What it still does is at least once, what it returns is dropped.
@@ -277,7 +282,7 @@ class StepRunner:
             AttemptStopped: the deadline has passed.
         """
         if not self.has_time:
-            raise self.records.stop(AT_THE_DEADLINE)
+            raise self.switch.stop(AttemptTimedOut())
 
     def delay_after(
         self, error: BaseException, failures: Sequence[StepFailed], tries: int, retry: Retry
@@ -344,7 +349,7 @@ class _Tries:
                 is_cancelled = issubclass(type(error), asyncio.CancelledError) and (
                     task is None or task.cancelling() > 0
                 )
-                if is_cancelled or is_closing(task) or self._runner.records.stopped is not None:
+                if is_cancelled or is_closing(task) or self._runner.switch.stopped is not None:
                     raise
                 return began, None, readable(error)
 

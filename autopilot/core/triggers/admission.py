@@ -36,15 +36,20 @@ def skip_reason(manifest: WorkflowManifest, trigger: Trigger, now: datetime) -> 
     )
 
 
-def check_resumable(
-    run: WorkflowRun, manifest: WorkflowManifest, steps: list[StepRecord], now: datetime
-) -> RunError | None:
+def check_resumable(run: WorkflowRun, manifest: WorkflowManifest, now: datetime) -> RunError | None:
     """Say why a run that an attempt has taken over must end instead of being resumed; None if it may be resumed."""
     if now - run.started_at > manifest.max_age:
         return RunTooOld(now - run.started_at, manifest.max_age)
-    progressed = [step.attempt for step in steps if step.status is not StepStatus.STARTED]
-    idle = run.attempt - max([run.reopened_attempt or 1, *progressed])
-    return CrashLoop(idle) if idle > manifest.max_idle_claims else None
+    return CrashLoop(run.idle_claims) if run.idle_claims > manifest.max_idle_claims else None
+
+
+def with_idle_claims(run: WorkflowRun, steps: Iterable[StepRecord]) -> WorkflowRun:
+    """A run that was taken over, with the number of its idle claims as its steps tell it.
+
+    The claim itself, which does not read them, has counted every attempt that died: also one that had recorded a step.
+    """
+    progressed = max((step.attempt for step in steps if step.status is not StepStatus.STARTED), default=0)
+    return run.model_copy(update={"idle_claims": min(run.idle_claims, run.attempt - progressed)})
 
 
 def doubtful_steps(run: WorkflowRun, steps: Collection[StepRecord]) -> list[StepRecord]:

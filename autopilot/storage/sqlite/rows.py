@@ -23,7 +23,7 @@ from autopilot.storage.encoding import (
 _RUN = (
     "workflow_id, id, status, trigger_type, trigger_data, started_at, completed_at, duration_ms, result, error, "
     "error_type, attempt, due_at, waiting_for, version, fingerprint, payload_hash, rerun_of, expires_at, "
-    "reopened_attempt, attempts, round, failed_steps"
+    "reopened_attempt, attempts, round, failed_steps, idle_claims, idle_deadlines"
 )
 _RUN_COLUMNS = tuple(_RUN.split(", "))
 _LISTED = ", ".join(LISTED_FIELDS)

@@ -25,7 +25,7 @@ from autopilot.settings import Settings
 from autopilot.storage.base import BaseStore, Decide, StoredRun
 from autopilot.storage.sqlite import rows
 from autopilot.storage.sqlite.activity import DELETE_OLD_ACTIVITY, HAS_OLD_ACTIVITY, add_activity, read_activity
-from autopilot.storage.sqlite.connection import Database
+from autopilot.storage.sqlite.database import Database
 
 T = TypeVar("T")
 
@@ -39,8 +39,9 @@ class SQLiteStore(BaseStore):
 
     Args:
         path: the file, made with its folders at the first use; ``":memory:"`` for a database that ends with the store.
-        clock: the store's time.
-        deadline: how long a call may take, waiting for other processes' locks included.
+        clock: the store's time, by which leases end: the wall clock, which every process of the machine and the time
+            after a reboot have in common.
+        deadline: how long a call may take, waiting for other processes' locks included, unless less was handed down.
         deadline_clock: measures deadlines; the machine's by default, since SQLite and the disk are waited for.
     """
 
