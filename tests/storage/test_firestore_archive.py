@@ -53,6 +53,8 @@ async def test_what_people_ask_takes_few_rpcs(store: FirestoreStore, wire: Wire,
         (store.get_last_position, {"query": 1}),
         (lambda: store.read_changes("0~"), {"query": 1}),
         (store.check_connection, {"get": 1}),
+        (lambda: store.end_session("a" * 64, expires_at=NOON), {"commit": 1}),
+        (lambda: store.has_ended("a" * 64), {"get": 1}),
         (lambda: store.request_cancel("digest", lease.run_id, owner="person"), {"get": 1, "commit": 1}),
         (lambda: store.delete_run("digest", lease.run_id), {"get": 1, "query": 1, "commit": 2}),
     ):

@@ -376,6 +376,8 @@ async def test_every_call_takes_few_statements(
         (lambda: store.get_run_steps("digest", run.id), 1),
         (lambda: store.get_activity("digest", **EVER, size=BucketSize.DAY), 1),
         (lambda: store.read_changes("0"), 2),
+        (lambda: store.end_session("a" * 64, expires_at=LONG_HENCE), 3),
+        (lambda: store.has_ended("a" * 64), 1),
         (lambda: claimed(store, run, "retry", reopen=True, lease_duration=OVER), 11),
         (lambda: store.request_cancel("digest", run.id, owner="person"), 11),
         (lambda: store.delete_run("digest", run.id), 5),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
+from google.cloud.firestore_v1 import AsyncClient, AsyncDocumentReference, AsyncQuery
 
 from autopilot.core.clock import Clock, SystemClock, from_microseconds, to_microseconds
 from autopilot.core.runs.activity import ActivityCounts
@@ -25,6 +25,7 @@ from autopilot.storage.firestore.documents import (
     ListedRun,
     RunDocument,
     document_id,
+    known_fields,
     new_document,
     read_counts,
 )
@@ -96,21 +97,17 @@ class FirestoreStore(BaseStore):
         return _position(found[0].changed_at, found[0].run)
 
     async def end_session(self, session: str, *, expires_at: datetime) -> None:
-        async def end(_: int) -> None:
-            client = self._calls.client
-            batch = client.batch()
-            ended = new_document({"expires_at": expires_at})
-            batch.set(client.collection(SESSIONS).document(session), ended)
+        async def end(tries: int) -> None:
+            if tries and await self._is_recorded(session):
+                return
+            batch = self._calls.client.batch()
+            batch.create(self._session(session), new_document({"expires_at": expires_at}))
             await self._calls.commit(batch)
 
         await self._calls.settle("ending a session", end)
 
     async def has_ended(self, session: str) -> bool:
-        found = await self._calls.settle(
-            "looking for an ended session",
-            lambda _: self._calls.get(self._calls.client.collection(SESSIONS).document(session)),
-        )
-        return bool(found.exists)
+        return await self._calls.settle("looking for an ended session", lambda _: self._is_recorded(session))
 
     async def check_connection(self) -> None:
         await self._calls.settle(
@@ -211,6 +208,12 @@ class FirestoreStore(BaseStore):
             for listed in found
             if listed.changed_at is not None and listed.changed_at <= listed.read_at - self._settled
         ]
+
+    async def _is_recorded(self, session: str) -> bool:
+        return known_fields(await self._calls.get(self._session(session))) is not None
+
+    def _session(self, session: str) -> AsyncDocumentReference:
+        return self._calls.client.collection(SESSIONS).document(session)
 
     async def _stored_run(self, workflow_id: str, run_id: str) -> RunDocument | None:
         return await self._calls.settle(f"reading run {run_id}", lambda _: self._runs.read(workflow_id, run_id))
