@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autopilot.base_workflow import BaseWorkflow as BaseWorkflow
     from autopilot.context import RunContext as RunContext
+    from autopilot.core.clock import Clock as Clock
     from autopilot.core.steps.map import (
         MapItem as MapItem,
         MapResult as MapResult,
@@ -72,6 +73,7 @@ _HOMES = {
     "api_entry_point": "autopilot.dashboard.entry_point",
     "BaseWorkflow": "autopilot.base_workflow",
     "RunContext": "autopilot.context",
+    "Clock": "autopilot.core.clock",
     "MapItem": "autopilot.core.steps.map",
     "MapResult": "autopilot.core.steps.map",
     "AutopilotError": "autopilot.errors",

@@ -115,12 +115,16 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
 
     @property
     def last_run(self) -> WorkflowRun | None:
-        """The latest run that this instance knows of."""
+        """The latest run that this instance knows of, without payload and result; see :attr:`recent_runs`."""
         return engine_of(self).history.last_run
 
     @property
     def recent_runs(self) -> list[WorkflowRun]:
-        """This instance's own runs, newest first, at most 100."""
+        """This instance's own runs, newest first, at most 100.
+
+        An instance must not grow with what its runs were given and returned, so here ``trigger_data`` is empty and
+        ``result`` is None. The run log has the whole run: ``await run_log.get_run(run.workflow_id, run.id)``.
+        """
         return engine_of(self).history.recent_runs
 
 

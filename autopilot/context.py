@@ -16,6 +16,7 @@ from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import RunLogService
 from autopilot.errors import AttemptStopped, JournalRequired, StoreError
 from autopilot.models import Completion, Retry, RunStatus, TriggerType, WorkflowRun
+from autopilot.settings import is_in_cloud
 
 ConfigT = TypeVarWithDefault("ConfigT", default=Any)
 ItemT = TypeVar("ItemT")
@@ -33,6 +34,8 @@ class RunContext(Generic[ConfigT]):
         attempt: 1 for the first invocation that works on the run.
         trigger_type: what asked for the run.
         started_at: when the run began, aware UTC.
+        clock: the clock that the engine goes by; its ``timeout`` limits a block as :func:`asyncio.timeout` does. In
+            tests, theirs.
         config: the workflow's typed ``Config``.
         log: a structlog logger; its lines carry the workflow, the run's id and the attempt.
     """
@@ -56,7 +59,7 @@ class RunContext(Generic[ConfigT]):
         self.config = config
         self.log = log
         self._run_log = run_log
-        self._clock = clock
+        self.clock = clock
         self._steps = steps
         self._switch = switch
 
@@ -69,9 +72,14 @@ class RunContext(Generic[ConfigT]):
         """
         return self._steps is not None
 
+    @property
+    def in_cloud(self) -> bool:
+        """Whether this is an instance of a Cloud Function, and not somebody's own machine."""
+        return is_in_cloud()
+
     def now(self) -> datetime:
         """The time by the clock that the engine goes by: aware UTC."""
-        return self._clock.now()
+        return self.clock.now()
 
     async def last_success(self) -> WorkflowRun | None:
         """This workflow's latest successful run (by ``started_at``), with its payload and result as plain JSON; or None.
@@ -83,7 +91,7 @@ class RunContext(Generic[ConfigT]):
             StoreError: a run log that the workflow was given, without a journal, does not answer.
         """
         try:
-            async with store_call(self._clock, store_seconds(seconds_left()), "run log", "reading the last success"):
+            async with store_call(self.clock, store_seconds(seconds_left()), "run log", "reading the last success"):
                 runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
                 # A list is without results.
                 return await self._run_log.get_run(self.workflow_id, runs[0].id) if runs else None

@@ -161,6 +161,11 @@ def service_revision() -> str | None:
     return os.environ.get("K_REVISION") or None
 
 
+def is_in_cloud() -> bool:
+    """Return True in an instance of a Cloud Run service, which every Cloud Function is."""
+    return bool(os.environ.get("K_SERVICE"))
+
+
 def load_config(config_type: type[ConfigT], workflow_id: str, *, environ: Mapping[str, str] | None = None) -> ConfigT:
     """Read a workflow's typed configuration from the variables ``<WORKFLOW>_<FIELD>``.
 
@@ -189,7 +194,7 @@ def config_variables(config_type: type[BaseModel], workflow_id: str) -> dict[str
 
 
 def _process_environment() -> Mapping[str, str]:
-    if "K_SERVICE" not in os.environ:
+    if not is_in_cloud():
         _load_env_file(Path.cwd())
     return os.environ
 

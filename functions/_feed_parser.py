@@ -1,29 +1,42 @@
-"""Parse RSS and Atom from anybody into entries that are safe to show."""
+"""Parse RSS, Atom and JSON Feed from anybody into entries that are safe to show.
+
+All that is done here is linear in the document's length, in Python and in small steps: it neither holds the interpreter
+lock nor needs a process that can be killed.
+"""
 
 import hashlib
-import html
-import io
 import re
 from base64 import urlsafe_b64encode
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import quote, urlsplit
+from email.message import Message
+from functools import reduce
+from urllib.parse import quote, urljoin, urlsplit
 
-import feedparser
+from functions._charsets import feed_text
+from functions._feed_dates import parse_date
+from functions._feed_document import RawEntry, read_document
 
-MAX_ENTRIES = 200
-"""The newest entries of a feed; the others are ignored."""
+MAX_ENTRIES = 500
+"""The newest entries of a feed; the others are ignored. Of undated ones, nobody knows which: half from either end."""
 
+KEY_LENGTH = 6
 MAX_TITLE = 200
+MAX_FIRST_WORDS = 80
 MAX_LINK = 1000
 
-_TAG = re.compile(r"<[^<>]{0,2000}>")
+_MAX_SOURCE = 10 * MAX_TITLE
+"""The characters of a title or text that are read for what is shown of it."""
+
 # Control, invisible and bidirectional characters; lone surrogates are not even JSON.
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
 _KEPT_IN_LINKS = "/?#:;=&+,@%$!~-._"
+# Discord sees one in an address, too. The address stays the same.
+_MENTION_OF_ALL = re.compile(r"@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
 _DOMAIN = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 
@@ -32,16 +45,13 @@ class Entry:
     """One entry of a feed."""
 
     key: str
-    """A digest of its id; without one, of its link; without that too, of its title and date."""
+    """A digest, six characters long, of its id; without one, of its link; without that too, of its title and date, or
+    else of its text. What several entries of the document share identifies none of them."""
     title: str
-    """Plain text of at most 200 characters on one line; empty if there is none."""
+    """Plain text of at most 200 characters on one line; the first words of an entry without a title, or empty."""
     link: str | None
     """An http or https address in ASCII that can end neither a Markdown link nor an HTML attribute."""
     published: datetime | None
-
-
-class FeedUnreadable(Exception):
-    """The bytes are not a feed. The message is for people and quotes none of the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,9 @@ class Feed:
 
     title: str
     entries: tuple[Entry, ...]
-    """Newest first, at most 200; those without a date come last, in the order of the feed."""
+    """Newest first; those without a date come last, in the order of the document."""
+    cut_at: int | None = None
+    """The number of entries before the place where others were left out, if any were."""
 
 
 def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
@@ -61,56 +73,73 @@ def parse_feed(body: bytes, *, address: str, content_type: str) -> Feed:
         content_type: the server's header; it may name the encoding.
 
     Raises:
-        FeedUnreadable: it is not RSS or Atom, or it is too broken to hold an entry.
+        FeedUnreadable: it is not a feed, is too broken to hold an entry, or has too much in it.
     """
-    try:
-        parsed: Any = feedparser.parse(
-            io.BytesIO(body),  # a stream: feedparser opens bytes and strings as files and addresses
-            response_headers={"content-location": address, "content-type": content_type},
-            resolve_relative_uris=False,  # of HTML inside entries, which is not shown
-            sanitize_html=False,  # no HTML is shown; plain_text() removes it
-        )
-    except _PARSER_FAILURES as error:
-        raise FeedUnreadable(_BROKEN) from error
-    if not parsed.get("version"):
-        raise FeedUnreadable("it is not an RSS or Atom feed")
-    if parsed.bozo and not parsed.entries and not isinstance(parsed.bozo_exception, _HARMLESS):
-        raise FeedUnreadable(_BROKEN)
-    entries: dict[str, Entry] = {}
-    for raw in parsed.entries:
-        entry = _entry(raw)
-        entries.setdefault(entry.key, entry)
-    newest_first = sorted(entries.values(), key=_age, reverse=True)
-    return Feed(plain_text(parsed.feed.get("title")), tuple(newest_first[:MAX_ENTRIES]))
+    feed = read_document(feed_text(body, _charset(content_type)))
+    # Entries with one key are one entry, said several times.
+    found = dict(reversed([*_identified(feed.entries)]))
+    dated = [(key, raw, parse_date(raw.date)) for key, raw in reversed(found.items())]
+    dated.sort(key=lambda each: _sortable(each[2]), reverse=True)
+    chosen, cut_at = dated, None
+    if len(dated) > MAX_ENTRIES:
+        cut_at = MAX_ENTRIES if dated[0][2] is not None else MAX_ENTRIES // 2
+        chosen = [*dated[:cut_at], *dated[len(dated) - MAX_ENTRIES + cut_at :]]
+    entries = tuple(_entry(*each, address) for each in chosen)
+    return Feed(plain_text(feed.title.plain(_MAX_SOURCE)), entries, cut_at)
 
 
-_PARSER_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""Errors of feedparser in a broken feed: a character beyond the last one, a place outside of any entry."""
-
-_BROKEN = "it is a broken RSS or Atom feed without a readable entry"
-
-_HARMLESS = (feedparser.CharacterEncodingOverride, feedparser.NonXMLContentType)
-"""Complaints of feedparser about a document that it could read."""
+def _charset(content_type: str) -> str | None:
+    header = Message()
+    header["content-type"] = content_type[:200]
+    charset = header.get_param("charset")
+    return charset if isinstance(charset, str) else None
 
 
-def _age(entry: Entry) -> datetime:
-    return entry.published or datetime.min.replace(tzinfo=UTC)
+def age(entry: Entry) -> datetime:
+    """A sort key that puts newer entries behind older ones, and those without a date before all."""
+    return _sortable(entry.published)
 
 
-def _entry(raw: Any) -> Entry:
-    title, link = plain_text(raw.get("title")), safe_link(raw.get("link"))
-    # With dict's own get: feedparser's falls back from one date to the other, with a warning.
-    published = _time(dict.get(raw, "published_parsed") or dict.get(raw, "updated_parsed"))
-    identity = raw.get("id") or raw.get("link") or f"{title}\n{published}"
-    return Entry(short_digest(str(identity)), title, link, published)
+def _sortable(published: datetime | None) -> datetime:
+    return published or datetime.min.replace(tzinfo=UTC)
 
 
-def _time(parts: Any) -> datetime | None:
-    try:
-        year, month, day, hour, minute, second = parts[:6]
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    except (ValueError, TypeError, OverflowError):
+def _identified(entries: list[RawEntry]) -> Iterator[tuple[str, RawEntry]]:
+    """Each entry with its key: a digest of the first of its identities that it has for itself."""
+    digests = [[short_digest(identity) if identity else "" for identity in _identities(entry)] for entry in entries]
+    uses = [Counter(ranked) for ranked in zip(*digests, strict=True)]
+    for entry, ranked in zip(entries, digests, strict=True):
+        own = (digest for digest, used in zip(ranked, uses, strict=True) if digest and used[digest] == 1)
+        yield next(own, short_digest("\n".join(_identities(entry))))[:KEY_LENGTH], entry
+
+
+def _identities(entry: RawEntry) -> tuple[str, ...]:
+    """What may tell an entry from others, the best first; the last is all there is to read."""
+    title, text = entry.title.value, entry.text.value
+    return entry.identity, entry.link, f"{title}\n{entry.date}" if title else "", f"{title}\n{text}"
+
+
+def _entry(key: str, raw: RawEntry, published: datetime | None, address: str) -> Entry:
+    title = plain_text(raw.title.plain(_MAX_SOURCE))
+    return Entry(key, title or _first_words(raw.text.plain(_MAX_SOURCE)), safe_link(_resolved(raw, address)), published)
+
+
+def _resolved(raw: RawEntry, address: str) -> str | None:
+    if not raw.link:
         return None
+    try:
+        return reduce(urljoin, (*raw.bases, raw.link), address)
+    except ValueError:
+        return None
+
+
+def _first_words(text: str) -> str:
+    """The first words of ``text``, at most 80 characters of them."""
+    text = plain_text(text)
+    if len(text) <= MAX_FIRST_WORDS:
+        return text
+    words = text[:MAX_FIRST_WORDS].rpartition(" ")[0]
+    return f"{words or text[: MAX_FIRST_WORDS - 1]}…"
 
 
 def short_digest(text: str) -> str:
@@ -119,10 +148,9 @@ def short_digest(text: str) -> str:
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def plain_text(value: object) -> str:
-    """Reduce ``value`` to one line of at most 200 visible characters, without HTML tags."""
-    text = html.unescape(_TAG.sub(" ", str(value or "")[: 10 * MAX_TITLE]))
-    text = " ".join(_UNSHOWABLE.sub(" ", text).split())
+def plain_text(value: str) -> str:
+    """Reduce ``value`` to one line of at most 200 visible characters. Nothing in it is markup."""
+    text = " ".join(_UNSHOWABLE.sub(" ", value[:_MAX_SOURCE]).split())
     return text if len(text) <= MAX_TITLE else f"{text[: MAX_TITLE - 1]}…"
 
 
@@ -139,4 +167,5 @@ def safe_link(value: object) -> str | None:
         return None
     rest = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     link = f"{parts.scheme}://{netloc}{quote(rest, safe=_KEPT_IN_LINKS, errors='replace')}"
+    link = _MENTION_OF_ALL.sub("%40", link)
     return link if len(link) <= MAX_LINK else None

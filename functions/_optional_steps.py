@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from autopilot import Retry, RunContext
 from functions._web_client import CONCURRENCY
@@ -15,11 +15,16 @@ _NO_RETRY = Retry()
 
 
 async def step(
-    ctx: RunContext[Any], name: str, body: Callable[..., Awaitable[T]], *args: Any, retry: Retry = _NO_RETRY
+    ctx: RunContext[Any],
+    name: str,
+    body: Callable[..., Awaitable[T]],
+    *args: Any,
+    retry: Retry = _NO_RETRY,
+    semantics: Literal["at_least_once", "at_most_once"] = "at_least_once",
 ) -> T:
     """Execute ``body(*args)`` as a step; without a journal, directly and without retries."""
     if ctx.is_durable:
-        return await ctx.step(name, body, *args, retry=retry)
+        return await ctx.step(name, body, *args, retry=retry, semantics=semantics)
     return await body(*args)
 
 

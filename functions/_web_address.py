@@ -1,21 +1,22 @@
 """Web addresses that a caller may choose: http or https, without credentials, and not link-local.
 
 A function's metadata server gives the token of its identity to whoever asks from inside. Callers choose the addresses
-here, so that server (and everything else that is link-local) is refused twice: by name in a payload, and, which covers
-redirects and names that resolve to it, by the address that :mod:`functions._web_client` is connected to.
+here, so that server (and everything else that is link-local or reserved) is refused twice: as it is written in a
+payload, and, which covers redirects and names that resolve to it, by what :mod:`functions._network` connects to.
 """
 
-import ipaddress
 import re
+from ipaddress import ip_address
 from typing import Annotated
 
 import httpx
 from pydantic import AfterValidator, Field
 
+from functions._ip_addresses import Reach, reach_of
+
 MAX_ADDRESS_LENGTH = 2048
 
 _METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal"})
-_METADATA_IPV6 = ipaddress.IPv6Address("fd20:ce::254")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
@@ -38,8 +39,8 @@ def checked_address(value: str) -> str:
     if port is not None and not 1 <= port <= 65535:
         raise ValueError("must have a port from 1 to 65535")
     host = url.raw_host.decode("ascii").removesuffix(".")
-    if host.lower() in _METADATA_HOSTS or is_link_local(host):
-        raise ValueError("must not be link-local: the metadata server is there")
+    if host.lower() in _METADATA_HOSTS or _is_forbidden(host):
+        raise ValueError("must not be link-local or reserved: metadata servers are there")
     if ":" not in host and (len(host) > 253 or not all(map(_HOST_LABEL.fullmatch, host.split(".")))):
         raise ValueError("must have a host name of letters, digits, hyphens and dots")
     return value
@@ -49,17 +50,40 @@ WebAddress = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator
 """An http or https address that a function may request."""
 
 
-def is_link_local(host: str) -> bool:
-    """Tell link-local IP addresses, and the metadata server's IPv6 address, from other hosts; names are never one."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def completed_address(value: str) -> str:
+    """Return ``value`` with ``https://`` before it if it has no scheme.
+
+    Raises:
+        ValueError: as :func:`checked_address`.
+    """
+    return checked_address(value if _SCHEME.match(value) else f"https://{value}")
+
+
+PlainAddress = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator(completed_address)]
+"""A :data:`WebAddress` that may be written without ``https://``."""
+
+
+def _is_forbidden(host: str) -> bool:
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+        return reach_of(ip_address(host)) is Reach.FORBIDDEN
+    except ValueError:  # a name
         return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_link_local or address == _METADATA_IPV6
 
 
 def host_of(address: str) -> str:
     """The host of an address, and its port if it has one: the part that may be logged."""
     return httpx.URL(address).netloc.decode("ascii")
+
+
+def without_query(address: str) -> str:
+    """The host and path of an address, for people: a query may hold a secret."""
+    return host_of(address) + httpx.URL(address).path.rstrip("/")
+
+
+def origin_of(address: str) -> str:
+    """The scheme, host and port of an address, with the host in one spelling and no port where it is the default."""
+    url = httpx.URL(address)
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"

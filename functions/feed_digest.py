@@ -1,4 +1,4 @@
-"""Feed digest: list the new entries of RSS and Atom feeds in Markdown, and post it to a webhook if one is set.
+"""Feed digest: list the new entries of RSS, Atom and JSON feeds in Markdown, and post it to a webhook if one is set.
 
 The run's result remembers the entries that were listed. A digest that could not be posted fails the run, and the next
 run starts from the last successful one: an entry may be posted twice, but none is lost.
@@ -12,33 +12,34 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from autopilot import BaseWorkflow, Retry, RunContext, Schedule, WorkflowManifest
-from functions._feed_parser import Entry, FeedUnreadable, parse_feed, plain_text, short_digest
+from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
+from functions._feed_document import FeedUnreadable
+from functions._feed_memory import FORGET_AFTER, FeedMemory, RememberedFeed, new_entries, within_limits
+from functions._feed_parser import Entry, age, parse_feed, plain_text, short_digest
 from functions._last_report import last_report
 from functions._markdown import MarkdownPage, in_markdown, link
+from functions._network import SYSTEM_NETWORK, Network
 from functions._optional_steps import for_each, step
-from functions._web_address import WebAddress, checked_address, host_of
+from functions._web_address import WebAddress, host_of
 from functions._web_client import FetchFailed, WebClient, read_body
+from functions._webhook import POST_RETRY, WebhookConfig, post_text
 
 MAX_FEEDS = 20
 MAX_FEED_SECONDS = 30
 MAX_FEED_BYTES = 4 * 1024 * 1024
-WEBHOOK_SECONDS = 15
-POST_RETRY = Retry(attempts=3, first_delay=timedelta(seconds=2))
 
-# These keep a report well under the limit of a result (384 KiB), whatever the feeds contain.
+# With what is remembered (functions/_feed_memory.py), this keeps a report well under the limit of a result (384 KiB),
+# whatever the feeds contain.
 MAX_DIGEST_BYTES = 64 * 1024
 """Entries beyond it wait for the next digest."""
-MAX_SEEN = 256
-"""Entries remembered of each feed: more than are read of one, so that no entry still in a feed is forgotten."""
-MAX_REMEMBERED_FEEDS = 40
-FORGET_AFTER = timedelta(days=90)
+MAX_NEW = 100
+"""New entries of one feed that are recorded; of the others, their keys are."""
 
 _VALIDATOR = re.compile(r"[ -~]{1,256}")
 
@@ -49,7 +50,7 @@ class FeedDigestInput(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     feeds: tuple[WebAddress, ...] = Field(
-        min_length=1, max_length=MAX_FEEDS, description="Addresses of RSS or Atom feeds, read in parallel."
+        min_length=1, max_length=MAX_FEEDS, description="Addresses of RSS, Atom or JSON feeds, read in parallel."
     )
     title: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         default="Feed digest", description="The digest's heading."
@@ -78,23 +79,6 @@ class FeedReport(BaseModel):
     error: str | None = Field(default=None, description="Why it could not be read.")
 
 
-class RememberedFeed(BaseModel):
-    """The state of a feed that the next run needs."""
-
-    key: str = Field(description="A digest of its address.")
-    seen: list[str] | None = Field(default=None, description="Digests of entries; None until it was read once.")
-    etag: str | None = None
-    last_modified: str | None = None
-    failing_since: AwareDatetime | None = None
-    asked_at: AwareDatetime
-
-
-class FeedMemory(BaseModel):
-    """The part of a report that the next run reads."""
-
-    remembered: list[RememberedFeed]
-
-
 class FeedDigestReport(FeedMemory):
     """The digest, and the memory for the next one."""
 
@@ -113,19 +97,8 @@ class DigestNotPosted(Exception):
         self.reason = reason
 
 
-class FeedDigestConfig(BaseModel):
+class FeedDigestConfig(WebhookConfig):
     """Read from the variables ``FEED_DIGEST_<FIELD>``."""
-
-    webhook_url: SecretStr | None = Field(
-        default=None, description='Where digests are posted, as JSON: {"text": ...}. None: nowhere.'
-    )
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _is_web_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            checked_address(value.get_secret_value())
-        return value
 
 
 class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
@@ -138,7 +111,7 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
     manifest = WorkflowManifest(
         name="feed_digest",
         display_name="Feed digest",
-        description="Lists the new entries of RSS and Atom feeds in Markdown, and posts it to a webhook if one is set.",
+        description="Lists the new entries of RSS, Atom and JSON feeds in Markdown, and posts it to a webhook if one is set.",
         tags=("digest",),
         schedules=(
             Schedule(
@@ -151,10 +124,14 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
     )
     Config = FeedDigestConfig
 
+    def __init__(self, *, run_log: Any = None, network: Network = SYSTEM_NETWORK) -> None:
+        super().__init__(run_log=run_log)
+        self._network = network
+
     async def execute(self, ctx: RunContext[FeedDigestConfig], payload: FeedDigestInput) -> FeedDigestReport:
         memory = await step(ctx, "remember", _last_memory, ctx)
         known = {feed.key: feed for feed in memory.remembered} if memory is not None else {}
-        web = WebClient("autopilot-feed-digest")
+        web = WebClient.of_run("autopilot-feed-digest", ctx, self._network)
         readings = await _read_feeds(ctx, web, payload, known)
         digest, sections = _write_digest(readings, payload, ctx.started_at)
         broken = [reading for reading in readings if reading.error is not None]
@@ -173,13 +150,13 @@ class FeedDigest(BaseWorkflow[FeedDigestInput, FeedDigestReport]):
             broken_feeds=len(broken),
             posted=webhook is not None,
             feeds=[section.report() for section in sections],
-            remembered=_remembered(sections, known, ctx.started_at),
+            remembered=_remembered(ctx, sections, known),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _News:
-    """The content of a feed that a digest needs."""
+    """The content of a feed that has changed, as far as a digest needs it."""
 
     title: str
     keys: tuple[str, ...]
@@ -199,6 +176,9 @@ class _Findings:
     error: str | None = None
     news: _News | None = None
     """None if the feed is broken, or has not changed since it was last read."""
+    etag: str | None = None
+    last_modified: str | None = None
+    """What "not modified" came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,34 +204,50 @@ class _Section:
 
     reading: _Reading
     listed: tuple[Entry, ...]
-    waiting: tuple[str, ...]
-    """The keys of the entries that wait for the next digest."""
+    waiting: tuple[Entry, ...]
+    """The entries that wait for the next digest."""
+
+    @property
+    def waiting_in_feed(self) -> tuple[str, ...]:
+        """The keys of entries that wait too, and are only in the feed."""
+        news = self.reading.findings.news
+        held = {entry.key for entry in (*self.listed, *self.waiting)}
+        return tuple(key for key in news.more if key not in held) if news is not None else ()
 
     def report(self) -> FeedReport:
         return FeedReport(
             url=self.reading.address,
             title=self.reading.title,
             listed=len(self.listed),
-            waiting=len(self.waiting),
+            waiting=len(self.waiting) + len(self.waiting_in_feed),
             error=self.reading.error,
         )
 
     def remembered(self, started_at: datetime) -> RememberedFeed:
-        before, news = self.reading.before, self.reading.findings.news
-        if self.reading.error is not None:
-            return before.model_copy(update={"failing_since": before.failing_since or started_at})
-        if news is None:
-            return before.model_copy(update={"failing_since": None, "asked_at": started_at})
-        waiting = set(self.waiting)
-        current = [key for key in news.keys if key not in waiting]
-        return RememberedFeed(
-            key=before.key,
-            seen=list(dict.fromkeys([*current, *(before.seen or ())]))[:MAX_SEEN],
-            # While entries wait, the feed is read again in any case: "not modified" would hide them.
-            etag=None if waiting else news.etag,
-            last_modified=None if waiting else news.last_modified,
-            asked_at=started_at,
-        )
+        before, findings = self.reading.before, self.reading.findings
+        listed = [entry.key for entry in self.listed]
+        changes: dict[str, object] = {"waiting": list(self.waiting)}
+        if findings.error is not None:
+            changes |= {"failing_since": before.failing_since or started_at}
+        else:
+            changes |= {"failing_since": None, "asked_at": started_at}
+        if findings.news is None:
+            changes |= {
+                "seen": before.seen_with(listed) if listed else before.seen,
+                "etag": findings.etag or before.etag,
+                "last_modified": findings.last_modified or before.last_modified,
+            }
+        else:
+            waiting = {entry.key for entry in self.waiting} | set(self.waiting_in_feed)
+            known = [key for key in findings.news.keys if key not in waiting]
+            # "Not modified" would hide the entries that are only in the feed.
+            is_held = not self.waiting_in_feed
+            changes |= {
+                "seen": before.seen_with([*known, *listed], in_feed=len(findings.news.keys)),
+                "etag": findings.news.etag if is_held else None,
+                "last_modified": findings.news.last_modified if is_held else None,
+            }
+        return before.model_copy(update=changes)
 
 
 async def _last_memory(ctx: RunContext[FeedDigestConfig]) -> FeedMemory | None:
@@ -270,9 +266,10 @@ async def _read_feeds(
     async def read(address: str) -> _Findings:
         try:
             fetched = await _fetch(web, address, before[address], payload.timeout_seconds)
-            if fetched is None:
-                return _Findings()
-            # In a thread: parsing would block the loop while the timeouts of the other feeds run.
+            if isinstance(fetched, _Findings):
+                return fetched
+            # In a thread, since parsing would block the loop while the timeouts of the other feeds run; one at a time,
+            # since a large feed needs some memory.
             async with one_at_a_time:
                 return _Findings(news=await asyncio.to_thread(_news, *fetched, before[address], payload))
         except (FetchFailed, FeedUnreadable) as unreadable:
@@ -285,8 +282,8 @@ async def _read_feeds(
 
 async def _fetch(
     web: WebClient, address: str, before: RememberedFeed, seconds: float
-) -> tuple[bytes, httpx.Response] | None:
-    """Download the feed; None if it has not changed. The response says where it came from, and how to ask next time.
+) -> tuple[bytes, httpx.Response] | _Findings:
+    """Download the feed; findings if it has not changed. The response says where it came from, and how to ask next time.
 
     Raises:
         FetchFailed: it cannot be downloaded.
@@ -295,7 +292,10 @@ async def _fetch(
     headers = {name: value for name, value in conditions.items() if value}
     async with web.request("GET", address, seconds=seconds, headers=headers) as response:
         if response.status_code == httpx.codes.NOT_MODIFIED and headers:
-            return None
+            return _Findings(
+                etag=_sendable(response.headers.get("etag")),
+                last_modified=_sendable(response.headers.get("last-modified")),
+            )
         if response.status_code != httpx.codes.OK:
             raise FetchFailed(f"answered {response.status_code}, not 200")
         content, is_whole = await read_body(response, MAX_FEED_BYTES)
@@ -307,16 +307,12 @@ async def _fetch(
 def _news(content: bytes, response: httpx.Response, before: RememberedFeed, payload: FeedDigestInput) -> _News:
     headers = response.headers
     feed = parse_feed(content, address=str(response.url), content_type=headers.get("content-type", ""))
-    if before.seen is None:
-        new = feed.entries[: payload.first_entries]
-    else:
-        seen = set(before.seen)
-        new = tuple(entry for entry in feed.entries if entry.key not in seen)
+    new = feed.entries[: payload.first_entries] if before.seen is None else new_entries(feed, before.seen_keys)
     return _News(
         title=feed.title,
         keys=tuple(entry.key for entry in feed.entries),
-        new=new[: payload.max_entries],
-        more=tuple(entry.key for entry in new[payload.max_entries :]),
+        new=new[:MAX_NEW],
+        more=tuple(entry.key for entry in new[MAX_NEW:]),
         etag=_sendable(headers.get("etag")),
         last_modified=_sendable(headers.get("last-modified")),
     )
@@ -331,7 +327,7 @@ def _write_digest(
     readings: list[_Reading], payload: FeedDigestInput, started_at: datetime
 ) -> tuple[str, list[_Section]]:
     page = MarkdownPage(f"# {in_markdown(plain_text(payload.title))}, {started_at.date()}", MAX_DIGEST_BYTES)
-    sections = [_write_section(page, reading) for reading in readings]
+    sections = [_write_section(page, reading, payload.max_entries) for reading in readings]
     if not any(section.listed for section in sections):
         page.add("Nothing new.")
     broken = [reading for reading in readings if reading.error is not None]
@@ -341,26 +337,32 @@ def _write_digest(
     return page.text, sections
 
 
-def _write_section(page: MarkdownPage, reading: _Reading) -> _Section:
-    news = reading.findings.news
-    if news is None:
-        return _Section(reading, (), ())
+def _write_section(page: MarkdownPage, reading: _Reading, max_entries: int) -> _Section:
+    entries = _unlisted(reading)
     lines: list[str] = []
-    for entry in news.new:
+    for entry in entries[:max_entries]:
         line = f"- {link(entry.title or '(untitled)', entry.link)}"
         if entry.published is not None:
             line += f", {entry.published.date()}"
         if not page.has_room_for(line):
             break
         lines.append(line)
-    left_out = tuple(entry.key for entry in news.new[len(lines) :])
-    section = _Section(reading, news.new[: len(lines)], left_out + news.more)
+    section = _Section(reading, entries[: len(lines)], entries[len(lines) :])
     if lines:
         page.add(f"## {in_markdown(reading.title) or _shown(reading.address)}")
         page.add(*lines)
-    if section.waiting:
-        page.add(f"{len(section.waiting)} more from {_shown(reading.address)} come with the next digest.")
+    if waiting := section.report().waiting:
+        page.add(f"{waiting} more from {_shown(reading.address)} come with the next digest.")
     return section
+
+
+def _unlisted(reading: _Reading) -> tuple[Entry, ...]:
+    """The feed's new entries and those that waited for this digest, newest first."""
+    news = reading.findings.news
+    new = news.new if news is not None else ()
+    found = {entry.key for entry in new}
+    waited = [entry for entry in reading.before.waiting if entry.key not in found]
+    return tuple(sorted([*new, *waited], key=age, reverse=True))
 
 
 def _shown(address: str) -> str:
@@ -369,27 +371,22 @@ def _shown(address: str) -> str:
 
 
 async def _post(ctx: RunContext[FeedDigestConfig], web: WebClient, webhook: SecretStr, digest: str) -> None:
-    # A receiver that supports the header accepts a digest once, even if the answer to an earlier try was lost.
-    headers = {"idempotency-key": ctx.idempotency_key} if ctx.is_durable else {}
     try:
-        async with web.request(
-            "POST",
-            webhook.get_secret_value(),
-            seconds=WEBHOOK_SECONDS,
-            follow_redirects=False,
-            headers=headers,
-            json={"text": digest},
-        ) as response:
-            if not response.is_success:
-                raise FetchFailed(f"answered {response.status_code}, not 2xx")
+        await post_text(ctx, web, webhook, digest)
     except FetchFailed as failure:
         raise DigestNotPosted(failure.reason) from None
 
 
 def _remembered(
-    sections: list[_Section], known: Mapping[str, RememberedFeed], started_at: datetime
+    ctx: RunContext[FeedDigestConfig], sections: list[_Section], known: Mapping[str, RememberedFeed]
 ) -> list[RememberedFeed]:
     """Merge the feeds of this run with those of other runs, so that runs with different feeds keep each other's."""
-    current = {section.reading.before.key: section.remembered(started_at) for section in sections}
-    others = [feed for key, feed in known.items() if key not in current and feed.asked_at > started_at - FORGET_AFTER]
-    return [*current.values(), *sorted(others, key=lambda feed: feed.asked_at, reverse=True)][:MAX_REMEMBERED_FEEDS]
+    current = {section.reading.before.key: section.remembered(ctx.started_at) for section in sections}
+    others = [
+        feed for key, feed in known.items() if key not in current and feed.asked_at > ctx.started_at - FORGET_AFTER
+    ]
+    feeds = [*current.values(), *sorted(others, key=lambda feed: feed.asked_at, reverse=True)]
+    kept = within_limits(feeds)
+    if len(kept) < len(feeds):
+        ctx.log.warning("feeds_forgotten", feeds=len(feeds) - len(kept), remembered=len(kept))
+    return kept

@@ -4,197 +4,119 @@ A run succeeds when the check was made, whatever it found: the report is its res
 The check of each target is a step: a resumed run requests only the targets that have no recorded answer.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import httpx
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, Json, SecretStr, field_validator
 
-from autopilot import BaseWorkflow, RunContext, Schedule, StoreError, WorkflowManifest
+from autopilot import BaseWorkflow, RunContext, Schedule, StepFailed, StoreError, WorkflowManifest
+from functions._charsets import page_text
 from functions._last_report import last_report
-from functions._optional_steps import for_each
-from functions._web_address import WebAddress, host_of
-from functions._web_client import Exchange, FetchFailed, WebClient, read_body
+from functions._network import SYSTEM_NETWORK, Network
+from functions._optional_steps import for_each, step
+from functions._uptime_payload import Target, UptimeCheckInput
+from functions._uptime_report import (
+    Comparison,
+    KnownTarget,
+    Observation,
+    UptimeMemory,
+    UptimeReport,
+    announcement,
+    compare,
+    still_known,
+    summary,
+)
+from functions._web_address import completed_address, host_of, origin_of
+from functions._web_client import Exchange, FetchFailed, FetchRefused, WebClient, read_body
+from functions._webhook import POST_RETRY, WebhookConfig, post_text
 
-MAX_TARGETS = 50
-MAX_TARGET_SECONDS = 30
 MAX_BODY = 1024 * 1024
 """The bytes of a body that are searched for the expected text."""
+SECONDS_BETWEEN_TRIES = 2.0
 
-MAX_OTHER_TARGETS = 200
-FORGET_AFTER = timedelta(days=30)
+_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+"""As a browser sends it: some servers answer 406 to less."""
 
 
-class Target(BaseModel):
-    """One address, and the answer that makes it count as up."""
+class UptimeCheckConfig(WebhookConfig):
+    """Read from the variables ``UPTIME_CHECK_<FIELD>``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: WebAddress = Field(description="An http or https address. Redirects are followed, up to 5.")
-    name: str = Field(
-        default="",
-        max_length=100,
-        description="Its name in reports, which identifies it from run to run; the address when empty.",
-    )
-    method: Literal["GET", "HEAD"] = Field(default="GET", description="HEAD requests no body.")
-    status: int | None = Field(
+    basic_auth: Json[dict[str, SecretStr]] | None = Field(
         default=None,
-        ge=200,
-        le=599,
-        description="The expected status; with a 3xx, redirects are not followed. By default, any 2xx.",
-    )
-    text: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
-        default=None, description="Text that the first MiB of the body must contain."
-    )
-    timeout_seconds: float = Field(
-        default=10, ge=0.1, le=MAX_TARGET_SECONDS, description="For the whole answer, redirects and body included."
+        description='User names and passwords by host, as JSON: {"https://shop.example.org": "user:password"}. They are '
+        "sent to that scheme, host and port only; without a scheme it is https.",
     )
 
-    @model_validator(mode="after")
-    def _text_needs_a_body(self) -> Self:
-        if self.text is not None and self.method == "HEAD":
-            raise ValueError("text needs method GET: the answer to HEAD has no body")
-        return self
+    @field_validator("basic_auth")
+    @classmethod
+    def _by_origin(cls, value: dict[str, SecretStr] | None) -> dict[str, SecretStr] | None:
+        if value is None:
+            return None
+        if not all(":" in credentials.get_secret_value() for credentials in value.values()):
+            raise ValueError("must have a user name, a colon and a password for each host")
+        return {origin_of(completed_address(host)): credentials for host, credentials in value.items()}
 
-    @property
-    def label(self) -> str:
-        return self.name or (self.url if len(self.url) <= 200 else f"{self.url[:199]}…")
-
-    @property
-    def key(self) -> str:
-        """Identifies the target in other runs: a digest of its name, or of every field but the timeout."""
-        asked = self.name or self.model_dump_json(exclude={"timeout_seconds"}, exclude_defaults=True)
-        return hashlib.sha256(asked.encode()).hexdigest()[:16]
-
-
-class UptimeCheckInput(BaseModel):
-    """The targets to check."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    targets: tuple[Target, ...] = Field(
-        min_length=1, max_length=MAX_TARGETS, description="Checked in parallel, ten at a time."
-    )
-    certificate_warning_days: int = Field(
-        default=14, ge=0, le=365, description="A TLS certificate with fewer days left is reported as expiring."
-    )
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [target.name for target in self.targets if target.name]
-        if repeated := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"names of targets must differ: {', '.join(sorted(repeated))} is used twice")
-        return self
-
-
-class KnownTarget(BaseModel):
-    """The state of a target at its last check."""
-
-    key: str
-    up: bool
-    since: AwareDatetime = Field(description="Start of the run that first found it in this state.")
-    checked_at: AwareDatetime = Field(description="Start of the run that last checked it.")
-
-
-class TargetReport(KnownTarget):
-    """The outcome of one target's check."""
-
-    name: str
-    url: str
-    change: Literal["went_down", "came_back"] | None = Field(
-        default=None, description="Since its last check. A target that is down at its first check went down."
-    )
-    reason: str | None = Field(default=None, description="Why it is down; None when it is up.")
-    status_code: int | None = Field(default=None, description="None when there was no answer.")
-    latency_ms: int | None = Field(default=None, description="Until the headers of the answer, with redirects.")
-    certificate_days_left: int | None = Field(
-        default=None, description="Whole days; the fewest, if redirects met several certificates. None without TLS."
-    )
-
-
-class UptimeMemory(BaseModel):
-    """The part of a report that the next run reads."""
-
-    targets: list[KnownTarget]
-    other_targets: list[KnownTarget]
-
-
-class UptimeReport(BaseModel):
-    """The state of all targets, and the changes since the last successful run."""
-
-    summary: str = Field(description="For people: '2 of 3 up; down: shop (the connection was refused)'.")
-    up: int
-    down: int
-    went_down: list[str] = Field(description="Names of targets: down now, and up or unknown before.")
-    came_back: list[str] = Field(description="Names of targets: up now, and down before.")
-    expiring: list[str] = Field(description="Names of targets whose certificate has too few days left.")
-    targets: list[TargetReport]
-    other_targets: list[KnownTarget] = Field(
-        description="Targets of other runs, kept for their next comparison: at most 200, for 30 days."
-    )
+    def authorization_for(self, address: str) -> str | None:
+        """The Authorization header for an address; None if there is nothing for its origin."""
+        credentials = (self.basic_auth or {}).get(origin_of(address))
+        if credentials is None:
+            return None
+        return f"Basic {base64.b64encode(credentials.get_secret_value().encode()).decode('ascii')}"
 
 
 class UptimeCheck(BaseWorkflow[UptimeCheckInput, UptimeReport]):
-    """Checks web addresses in parallel; one that is down never fails the others."""
+    """Checks web addresses in parallel; one that is down never fails the others, nor does the webhook."""
 
     manifest = WorkflowManifest(
         name="uptime_check",
         display_name="Uptime check",
         description="Checks the status, text, latency and TLS certificate of web addresses; reports what went down or "
-        "came back.",
+        "came back, and posts it to a webhook if one is set.",
         tags=("monitoring",),
         schedules=(
             Schedule(
                 name="every-5-minutes",
                 cron="*/5 * * * *",
-                payload={"targets": [{"url": "https://example.com"}]},
+                payload={"targets": ["https://example.com"]},
                 retries=0,
                 max_lateness=timedelta(minutes=5),
             ),
         ),
-        # The slowest payload takes 150 s: 50 targets, ten at a time, 30 s each.
-        timeout_seconds=180,
+        # The slowest payload takes 790 s: 50 targets, ten at a time, five tries of 30 s each; the webhook 50 s more.
+        timeout_seconds=900,
         memory="256Mi",
         alert_without_success_for=timedelta(minutes=30),
     )
+    Config = UptimeCheckConfig
 
-    async def execute(self, ctx: RunContext[Any], payload: UptimeCheckInput) -> UptimeReport:
+    def __init__(self, *, run_log: Any = None, network: Network = SYSTEM_NETWORK) -> None:
+        super().__init__(run_log=run_log)
+        self._network = network
+
+    async def execute(self, ctx: RunContext[UptimeCheckConfig], payload: UptimeCheckInput) -> UptimeReport:
         known = await _known_targets(ctx)
-        web = WebClient("autopilot-uptime-check")
+        web = WebClient.of_run("autopilot-uptime-check", ctx, self._network)
 
-        async def check(target: Target) -> _Observation:
-            return await _observe(web, target, ctx.now)
+        async def check(target: Target) -> Observation:
+            return await _confirmed(ctx, web, target)
 
-        seen = await for_each(ctx, "check", check, payload.targets, label=_step_label, returns=_Observation)
-        reports = [
-            _compare(target, observation, known.get(target.key), started_at=ctx.started_at)
+        seen = await for_each(ctx, "check", check, payload.targets, label=_step_label, returns=Observation)
+        compared = [
+            compare(
+                target,
+                observation,
+                known.get(target.key),
+                started_at=ctx.started_at,
+                warning_days=payload.certificate_warning_days,
+            )
             for target, observation in zip(payload.targets, seen, strict=True)
         ]
-        expiring = [report for report in reports if _expires_within(report, payload.certificate_warning_days)]
-        _log_findings(ctx, reports, expiring)
-        return UptimeReport(
-            summary=_summary(reports),
-            up=sum(report.up for report in reports),
-            down=sum(not report.up for report in reports),
-            went_down=[report.name for report in reports if report.change == "went_down"],
-            came_back=[report.name for report in reports if report.change == "came_back"],
-            expiring=[report.name for report in expiring],
-            targets=reports,
-            other_targets=_still_known(known, reports, ctx.started_at),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Observation:
-    """The recorded result of one target's step; see :class:`TargetReport`."""
-
-    reason: str | None
-    status_code: int | None
-    latency_ms: int | None
-    certificate_days_left: int | None
+        _log_findings(ctx, compared)
+        return await _report(ctx, web, compared, known)
 
 
 def _step_label(target: Target) -> str:
@@ -211,100 +133,117 @@ async def _known_targets(ctx: RunContext[Any]) -> Mapping[str, KnownTarget]:
     return {target.key: target for target in (*memory.other_targets, *memory.targets)} if memory is not None else {}
 
 
-async def _observe(web: WebClient, target: Target, now: Callable[[], datetime]) -> _Observation:
-    exchange = Exchange()
-    follows = target.status is None or not 300 <= target.status <= 399
+async def _confirmed(ctx: RunContext[UptimeCheckConfig], web: WebClient, target: Target) -> Observation:
+    """Check a target until it is up, or was found down as often as it asks for."""
+    headers = {"accept": _ACCEPT, **target.headers}
+    if target.basic_auth:
+        authorization = ctx.config.authorization_for(target.url)
+        if authorization is None:
+            return _nothing_sent("the secret UPTIME_CHECK_BASIC_AUTH has nothing for this host; nothing was sent")
+        headers["authorization"] = authorization
+    tries = 1
+    while True:
+        seen, is_final = await _observe(ctx, web, target, headers)
+        if is_final or tries == target.confirm:
+            return replace(seen, tries=tries)
+        await ctx.clock.sleep(SECONDS_BETWEEN_TRIES)
+        tries += 1
+
+
+def _nothing_sent(reason: str) -> Observation:
+    return Observation(reason=reason, status_code=None, latency_ms=None, certificate_days_left=None, tries=0)
+
+
+async def _observe(
+    ctx: RunContext[Any], web: WebClient, target: Target, headers: Mapping[str, str]
+) -> tuple[Observation, bool]:
+    """Request a target once; the second value is True if another try cannot change the outcome."""
+    exchange, is_refused = Exchange(), False
     try:
         async with web.request(
-            target.method, target.url, seconds=target.timeout_seconds, follow_redirects=follows, exchange=exchange
+            target.method,
+            target.url,
+            seconds=target.timeout_seconds,
+            follow_redirects=target.follows,
+            verify_tls=target.verify_tls,
+            headers=headers,
+            exchange=exchange,
         ) as response:
             reason = _wrong_status(response, target) or await _missing_text(response, target)
     except FetchFailed as failure:
-        reason = failure.reason
+        reason, is_refused = failure.reason, isinstance(failure, FetchRefused)
     expires_at = exchange.certificate_expires_at
-    return _Observation(
+    observation = Observation(
         reason=reason,
         status_code=exchange.response.status_code if exchange.response is not None else None,
         latency_ms=exchange.latency_ms,
-        certificate_days_left=(expires_at - now()).days if expires_at is not None else None,
+        certificate_days_left=(expires_at - ctx.now()).days if expires_at is not None else None,
     )
+    return observation, reason is None or is_refused
 
 
 def _wrong_status(response: httpx.Response, target: Target) -> str | None:
-    if target.status is None:
-        return None if response.is_success else f"answered {response.status_code}, not 2xx"
-    return None if response.status_code == target.status else f"answered {response.status_code}, not {target.status}"
+    status = response.status_code
+    return None if target.accepts(status) else f"answered {status}, not {target.expected}"
 
 
 async def _missing_text(response: httpx.Response, target: Target) -> str | None:
     if target.text is None:
         return None
     body, is_whole = await read_body(response, MAX_BODY)
-    if _encoded(target.text, response.charset_encoding) in body:
+    if target.text in page_text(body, response.charset_encoding):
         return None
     return f"the expected text is not in {'the body' if is_whole else f'the first {MAX_BODY:,} bytes of the body'}"
 
 
-def _encoded(text: str, charset: str | None) -> bytes:
-    """Encode ``text`` in the body's declared ``charset``; in UTF-8 if that is unknown or cannot hold it."""
-    try:
-        return text.encode(charset or "utf-8")
-    except (LookupError, ValueError):
-        return text.encode(errors="replace")
-
-
-def _compare(target: Target, seen: _Observation, before: KnownTarget | None, *, started_at: datetime) -> TargetReport:
-    up = seen.reason is None
-    change: Literal["went_down", "came_back"] | None = None
-    if up and before is not None and not before.up:
-        change = "came_back"
-    elif not up and (before is None or before.up):
-        change = "went_down"
-    return TargetReport(
-        key=target.key,
-        name=target.label,
-        url=target.url,
-        up=up,
-        since=before.since if before is not None and before.up is up else started_at,
-        checked_at=started_at,
-        change=change,
-        reason=seen.reason,
-        status_code=seen.status_code,
-        latency_ms=seen.latency_ms,
-        certificate_days_left=seen.certificate_days_left,
+async def _report(
+    ctx: RunContext[UptimeCheckConfig], web: WebClient, compared: list[Comparison], known: Mapping[str, KnownTarget]
+) -> UptimeReport:
+    webhook, text = ctx.config.webhook_url, announcement(compared)
+    posts = webhook is not None and text is not None
+    not_posted = await _post(ctx, web, webhook, text) if webhook is not None and text is not None else None
+    if not_posted is not None:
+        compared = [comparison.unannounced() for comparison in compared]
+    reports = [comparison.report for comparison in compared]
+    return UptimeReport(
+        summary=summary(reports),
+        up=sum(report.up for report in reports),
+        down=sum(not report.up for report in reports),
+        went_down=[report.name for report in reports if report.change == "went_down"],
+        came_back=[report.name for report in reports if report.change == "came_back"],
+        expiring=[report.name for report in reports if report.expiring],
+        began_expiring=[comparison.report.name for comparison in compared if comparison.began_expiring],
+        posted=posts and not_posted is None,
+        not_posted=not_posted,
+        targets=reports,
+        other_targets=still_known(known, reports, ctx.started_at),
     )
 
 
-def _expires_within(report: TargetReport, days: int) -> bool:
-    return report.certificate_days_left is not None and report.certificate_days_left < days
+async def _post(ctx: RunContext[UptimeCheckConfig], web: WebClient, webhook: SecretStr, text: str) -> str | None:
+    """Post what changed; return why it could not be posted.
+
+    At most once in this run: if it is cut off, the next run posts what the webhook may not know. Better twice than never.
+    """
+    try:
+        await step(ctx, "post", post_text, ctx, web, webhook, text, retry=POST_RETRY, semantics="at_most_once")
+    except StepFailed as failed:
+        reason = failed.error
+    except FetchFailed as failed:  # without a journal there are no steps
+        reason = failed.reason
+    else:
+        return None
+    ctx.log.warning("changes_not_posted", reason=reason)
+    return reason
 
 
-def _log_findings(ctx: RunContext[Any], reports: list[TargetReport], expiring: list[TargetReport]) -> None:
-    for report in reports:
+def _log_findings(ctx: RunContext[Any], compared: Sequence[Comparison]) -> None:
+    for report in (comparison.report for comparison in compared):
         # The host only: paths and queries are payload, and may hold secrets.
         log = ctx.log.bind(host=host_of(report.url))
         if not report.up:
             log.warning("target_down", reason=report.reason, since=report.since.isoformat(), change=report.change)
         elif report.change == "came_back":
             log.info("target_recovered", latency_ms=report.latency_ms)
-    for report in expiring:
-        ctx.log.warning(
-            "certificate_expiring", host=host_of(report.url), certificate_days_left=report.certificate_days_left
-        )
-
-
-def _summary(reports: list[TargetReport]) -> str:
-    down = [f"{report.name} ({report.reason})" for report in reports if not report.up]
-    listed = f"; down: {', '.join(down[:5])}" if down else ""
-    more = f" and {len(down) - 5} more" if len(down) > 5 else ""
-    return f"{len(reports) - len(down)} of {len(reports)} up{listed}{more}"
-
-
-def _still_known(
-    known: Mapping[str, KnownTarget], reports: list[TargetReport], started_at: datetime
-) -> list[KnownTarget]:
-    checked = {report.key for report in reports}
-    others = [
-        target for key, target in known.items() if key not in checked and target.checked_at > started_at - FORGET_AFTER
-    ]
-    return sorted(others, key=lambda target: target.checked_at, reverse=True)[:MAX_OTHER_TARGETS]
+        if report.expiring:
+            log.warning("certificate_expiring", certificate_days_left=report.certificate_days_left)

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -53,6 +53,8 @@ class Wire:
     """By which RPCs take time: none, unless their answer is lost. Default: the machine's, and gRPC's own deadlines."""
     meanwhile: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
     """What happens elsewhere, each once: the last of these after a store has read and before its next commit is sent."""
+    server_time: Callable[[], datetime] | None = None
+    """The server's time at a commit or an answer, in the test's hands; None: it is the emulator's."""
 
     def connect(self) -> AsyncClient:
         """A client whose RPCs pass here: what a store is given to make its clients."""
@@ -77,6 +79,9 @@ class _Tapped:
             await self._wire.meanwhile.pop()()
         self._wire.calls["commit"] += 1
         self._wire.commits.append(request["writes"])
+        if self._wire.server_time is not None:
+            for write in request["writes"]:
+                _stamp(write, self._wire.server_time())
         fault = self._wire.next_fault()
         if fault is not None and not fault.applied:
             raise fault.error
@@ -87,12 +92,12 @@ class _Tapped:
 
     async def batch_get_documents(self, **arguments: Any) -> Any:
         self._wire.calls["get"] += 1
-        return await self._answered(self._api.batch_get_documents, **arguments)
+        return self._timed(await self._answered(self._api.batch_get_documents, **arguments))
 
     async def run_query(self, *, request: Any, **rest: Any) -> Any:
         self._wire.calls["query"] += 1
         self._wire.queries.append(request["structured_query"])
-        return await self._answered(self._api.run_query, request=request, **rest)
+        return self._timed(await self._answered(self._api.run_query, request=request, **rest))
 
     async def _answered(self, rpc: Callable[..., Awaitable[Any]], *, timeout: float, **arguments: Any) -> Any:
         clock, is_lost = self._wire.clock, self._wire.loses()
@@ -101,6 +106,22 @@ class _Tapped:
             await (clock or SystemClock()).sleep(timeout)
             raise failure(google.DeadlineExceeded, "the answer was lost")
         return answer
+
+    async def _timed(self, answers: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        async for answer in answers:
+            if self._wire.server_time is not None:
+                answer.read_time = self._wire.server_time()
+            yield answer
+
+
+def _stamp(write: Any, time: datetime) -> None:
+    """Put ``time`` where a write asks for the server's: the emulator then has nothing to fill in."""
+    asked = [each for each in write.update_transforms if each.set_to_server_value]
+    write.update_transforms = [each for each in write.update_transforms if not each.set_to_server_value]
+    for each in asked:
+        write.update.fields[each.field_path] = {"timestamp_value": time}
+        if "update_mask" in write:
+            write.update_mask.field_paths.append(each.field_path)
 
 
 class ImpatientClock(SystemClock):

@@ -28,3 +28,8 @@ def run_factory(clock: Clock) -> MakeRun:
         return WorkflowRun(**defaults | fields)
 
     return make_run
+
+
+def without_values(run: WorkflowRun) -> WorkflowRun:
+    """``run`` as an instance lists it: payload and result are in the run log only."""
+    return run.model_copy(update={"trigger_data": {}, "result": None})

@@ -20,6 +20,7 @@ from tests.typing.author import Anything, TakeOrder, functions
 NAMES = [
     "AutopilotError",
     "BaseWorkflow",
+    "Clock",
     "Completion",
     "ConfigInvalid",
     "ConfigurationError",

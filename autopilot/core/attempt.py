@@ -24,6 +24,8 @@ IDLE_DEADLINES = 3
 One proves nothing: its process may have been paused, the store slow, a neighbour in the instance busy.
 """
 
+SHUT_DOWN = "the instance is shut down"
+
 log = structlog.get_logger(__name__)
 
 
@@ -111,9 +113,15 @@ class Attempt:
         self._is_over_deadline = False
         self._interrupted: asyncio.Task[Any] | None = None
 
-    async def execute(self, body: Callable[[], Awaitable[Any]]) -> Result:
-        """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the result's ``error``."""
-        with self._runtime.shutdown.interrupting(self._interrupt):
+    async def execute(
+        self, body: Callable[[], Awaitable[Any]], *, cut_off: Callable[[], Awaitable[None]] | None = None
+    ) -> Result:
+        """Execute ``body``, as often as the manifest's ``retry`` says; whatever it raises is the result's ``error``.
+
+        Args:
+            cut_off: called in another thread if the process is told to end and ``body`` does not.
+        """
+        with self._runtime.shutdown.interrupting(self._interrupt, cut_off):
             result = await self._try(body)
         if self._interrupted is not None:
             self._interrupted.uncancel()  # we cancelled it, and nobody else knows of that
@@ -215,9 +223,13 @@ class Attempt:
         delay = retry_delay(self._retry, tries, self._runtime.random)
         return delay if delay is not None and self._clock.monotonic() + delay < self._deadline else None
 
-    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+    def stop(self) -> None:
+        """Let no further step begin or be recorded: the instance is shut down."""
         if self._steps is not None:
-            self._switch.stop(AttemptStopped("the instance is shut down"))
+            self._switch.stop(AttemptStopped(SHUT_DOWN))
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        self.stop()
         if self._interrupted is None:
             self._interrupted = task
             task.cancel()

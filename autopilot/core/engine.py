@@ -312,7 +312,10 @@ class Engine:
             return await self._end(held, attempt.refused(refusal), 0.0)
         began = clock.monotonic()
         unused = [] if payload is None else [payload.value]
-        result = await attempt.execute(lambda: self._execute(held.run, ready.config, steps, switch, unused))
+        result = await attempt.execute(
+            lambda: self._execute(held.run, ready.config, steps, switch, unused),
+            cut_off=lambda: self._cut_off(held, attempt, began),
+        )
         seconds = clock.monotonic() - began
         if steps is None and switch.stopped is not None:
             self._recorder.abandon(held.run, switch.stopped.reason)
@@ -351,6 +354,16 @@ class Engine:
     async def _end(self, held: Held, result: Result, seconds: float) -> Ended | Superseded:
         run = self._ended(held.run, result.status, seconds, **result.fields)
         return await self._recorder.end(held, run, result.error, is_interruption=result.is_interruption)
+
+    async def _cut_off(self, held: Held, attempt: Attempt, began: float) -> None:
+        """Record, from another thread, how the run stands when its attempt does not end and the process does."""
+        attempt.stop()
+        clock = self._runtime.clock
+        seconds = clock.monotonic() - began
+        if (release := attempt.release) is not None:
+            await self._recorder.cut_off(released_run(held.run, release, clock.now(), seconds))
+        elif held.lease is None:  # nothing that could be resumed
+            await self._recorder.cut_off(self._ended(held.run, RunStatus.CANCELLED, seconds))
 
     async def _execute(
         self,

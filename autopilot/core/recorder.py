@@ -273,6 +273,26 @@ class RunRecorder:
         )
         return Released(run=run, reason=reason, persisted=persisted)
 
+    async def cut_off(self, run: WorkflowRun) -> None:
+        """Save ``run`` in a process that ends before its attempt does; logs ``workflow_run_cut_off``.
+
+        Unlike everything else here it may be called in another thread, while the event loop of the attempt is blocked:
+        the history is left alone.
+        """
+        log.warning(
+            "workflow_run_cut_off",
+            workflow=run.workflow_id,
+            run_id=run.id,
+            attempt=run.attempt,
+            status=run.status.value,
+            duration_ms=run.duration_ms,
+        )
+        try:
+            async with self._answering("run log", f"saving run {run.id}"):
+                await self._runtime.run_log().save_run(run)
+        except Exception as error:  # noqa: BLE001 - the run boundary: the run has its lease to its end
+            log.warning("run_log_persist_failed", workflow=run.workflow_id, run_id=run.id, error=reason_of(error))
+
     def abandon(self, run: WorkflowRun, reason: str) -> None:
         """Forget a run that is nowhere recorded, and that cannot go on like that; logs ``workflow_run_abandoned``."""
         self.history.withdraw(run)

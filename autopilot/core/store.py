@@ -28,7 +28,8 @@ class RunLogService(Protocol):
         Idempotent: saving a run again, by a retry of any layer, changes nothing and counts nothing twice. A run is
         counted under the one status it has; when the status changes, its count moves.
 
-        - A lower ``attempt`` than the stored one changes nothing and raises.
+        - A lower ``attempt`` than the stored one changes nothing and raises; the repetition of a save that was recorded
+          before the newer attempt may return instead.
         - At the same attempt a terminal status is never replaced by one that is not: the call changes nothing.
         - A commit whose answer was lost is looked up and not repeated.
 
@@ -161,7 +162,7 @@ class ClaimOutcome:
     run: WorkflowRun
     """The run as it is stored now."""
     before: RunStatus
-    """The status it had before."""
+    """The status it had before; of a claim that is made again it may be ``running``."""
     lease: Lease | None
     """The new attempt's hold; None: the run is over, or another attempt holds it."""
 

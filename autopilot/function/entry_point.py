@@ -146,7 +146,7 @@ class WorkflowFunction:
                 return error_response(404, "not_found", "there is nothing at this path")
 
     async def _run(self, request: Request) -> Response:
-        asked = await read_trigger(request)
+        asked = await read_trigger(request, self._clock.now())
         outcome = await self._engine.invoke(
             asked.type,
             asked.payload,

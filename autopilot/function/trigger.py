@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic_core import from_json
@@ -21,6 +21,9 @@ TRIGGER_HEADER = "autopilot-trigger"
 
 RERUN_HEADER = "autopilot-rerun-of"
 """The id of the run whose payload this is sent again with."""
+
+EARLIEST_TICK = timedelta(minutes=1)
+"""How long before its schedule time a tick may arrive: as much as clocks may differ by."""
 
 _JSON_TYPE = re.compile(r"application/(json|(?!cloudevents)[\w.+-]+\+json)")
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -45,17 +48,17 @@ class TriggerRequest:
     payload: Any
 
 
-async def read_trigger(request: Request) -> TriggerRequest:
-    """The trigger that ``request`` is.
+async def read_trigger(request: Request, now: datetime) -> TriggerRequest:
+    """The trigger that ``request`` is, at the time ``now``.
 
     Its identity is, in this order, what ``Idempotency-Key`` says; Cloud Scheduler's job and schedule time; a
     CloudEvent's source and id (binary mode). A request with none of them is a trigger of its own.
 
     Raises:
-        RequestRefused: not JSON, not declared as JSON, or a header that cannot be used.
+        RequestRefused: not JSON, not declared as JSON, a header that cannot be used, or a tick from the future.
         PayloadTooLarge: the body is over the limit; it was not read further.
     """
-    kind, trigger = identify(request.headers)
+    kind, trigger = identify(request.headers, now)
     return TriggerRequest(kind, trigger, await _read_json(request))
 
 
@@ -91,9 +94,9 @@ async def _read_json(request: Request) -> Any:
         raise RequestRefused(400, "invalid_json", f"the body is not JSON: {error}") from None
 
 
-def identify(headers: Headers) -> tuple[TriggerType, Trigger]:
+def identify(headers: Headers, now: datetime) -> tuple[TriggerType, Trigger]:
     """The type of a request's trigger and its identity, from the headers."""
-    kind, trigger = _by_sender(headers)
+    kind, trigger = _by_sender(headers, now)
     if (rerun_of := headers.get(RERUN_HEADER)) is not None:
         if not is_run_id(rerun_of):
             raise RequestRefused(400, "invalid_run_id", "Autopilot-Rerun-Of: it must be the id of a run")
@@ -111,11 +114,11 @@ def identity_of_key(key: str) -> str:
     return f"key\n{key}"
 
 
-def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
+def _by_sender(headers: Headers, now: datetime) -> tuple[TriggerType, Trigger]:
     if job := headers.get("x-cloudscheduler-jobname"):
         if len(job) > 500:
             raise RequestRefused(400, "invalid_job_name", "X-CloudScheduler-JobName: at most 500 characters")
-        scheduled_for = _time(headers.get("x-cloudscheduler-scheduletime"))
+        scheduled_for = _schedule_time(headers.get("x-cloudscheduler-scheduletime"), now)
         return TriggerType.SCHEDULE, Trigger(
             # Parts of an identity are parted by what no header can hold.
             identity=f"schedule\n{job}\n{scheduled_for.isoformat()}" if scheduled_for else None,
@@ -131,18 +134,25 @@ def _by_sender(headers: Headers) -> tuple[TriggerType, Trigger]:
     return kind, Trigger()
 
 
-def _time(text: str | None) -> datetime | None:
+def _schedule_time(text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
+    if (time := _time(text)) is None:
+        message = "X-CloudScheduler-ScheduleTime: a time with its offset, as in RFC 3339"
+        raise RequestRefused(400, "invalid_schedule_time", message)
+    if time - now > EARLIEST_TICK:
+        # It would take the identity of a tick that is still to come, which would then not be executed.
+        message = f"X-CloudScheduler-ScheduleTime: {time.isoformat()} is in the future; it is {now.isoformat()}"
+        raise RequestRefused(400, "schedule_time_in_the_future", message)
+    return time
+
+
+def _time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
+        return None if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):  # no time; or in UTC before the year 1
-        pass
-    raise RequestRefused(
-        400, "invalid_schedule_time", "X-CloudScheduler-ScheduleTime: a time with its offset, as in RFC 3339"
-    )
+        return None
 
 
 async def read_body(request: Request) -> bytes:

@@ -76,6 +76,19 @@ async def test_another_ending_of_a_run_moves_what_it_counts_as(store: Store, mak
     assert bucket.duration_ms["max"] == pytest.approx(400, rel=0.1)
 
 
+@pytest.mark.parametrize("status", (RunStatus.SKIPPED, RunStatus.CANCELLED))
+async def test_a_run_whose_duration_does_not_count_leaves_those_of_others(
+    store: Store, make_run: MakeRun, status: RunStatus
+) -> None:
+    await store.save_run(ended(make_run(), duration_ms=7))
+
+    await store.save_run(ended(make_run(), status))
+
+    (bucket,) = await hours(store)
+    assert bucket.by_status == {"success": 1, status.value: 1}
+    assert bucket.duration_ms == {"p50": 7, "p95": 7, "max": 7}
+
+
 async def test_a_run_that_is_reopened_counts_no_more_until_it_ends_again(store: Store, make_run: MakeRun) -> None:
     failed, other = ended(make_run(), RunStatus.FAILED), ended(make_run(), RunStatus.FAILED)
     await store.save_run(failed)

@@ -1,19 +1,23 @@
 """The history against a model: a run log that counts, and instances that lose sight of it."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from autopilot import RunStatus, WorkflowRun
-from autopilot.core.runs.history import RECENT_RUNS, UNSAVED_RUNS, RunHistory, success_rate
+from autopilot.core.runs.history import RECENT_RUNS, UNSAVED_BYTES, UNSAVED_RUNS, RunHistory, success_rate
+from autopilot.core.runs.limits import PAYLOAD_LIMIT, RESULT_LIMIT
 from autopilot.core.runs.transitions import stats_of
 from autopilot.models import TriggerType
 from autopilot.testing import ManualClock
-from tests.runs import run_factory
+from tests.runs import run_factory, without_values
 
 ENDINGS = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.PAUSED)
 
@@ -119,7 +123,80 @@ def test_more_unsaved_runs_than_can_be_kept_are_given_up_oldest_first() -> None:
     dropped = [history.settle(run, saved=False) for run in runs]
 
     assert dropped == [*([[]] * UNSAVED_RUNS), [runs[0]], [runs[1]]]
-    assert history.unsaved() == runs[2:]
+    assert list(history.unsaved()) == runs[2:]
+
+
+def large(run: WorkflowRun) -> WorkflowRun:
+    """``run`` at the limits of its payload and of its result, with values of every kind of JSON."""
+    payload = {"text": "é" * (PAYLOAD_LIMIT // 2 - 100), "nested": [{"a": [None, True, -1.5, 2**70]}]}
+    return run.model_copy(update={"trigger_data": payload, "result": ["x" * (RESULT_LIMIT - 100), {"b": "ü"}]})
+
+
+def reachable_from(history: RunHistory) -> set[int]:
+    """The ids of all objects that the history keeps alive."""
+    found: set[int] = set()
+    left: list[Any] = [vars(history)]
+    while left:
+        one = left.pop()
+        if id(one) not in found and not isinstance(one, type | ModuleType | FunctionType):
+            found.add(id(one))
+            left += gc.get_referents(one)
+    return found
+
+
+@pytest.mark.parametrize("ending", ("saved", "not saved, then saved", "superseded", "not saved, then superseded"))
+@pytest.mark.parametrize("status", (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.RUNNING))
+def test_nothing_is_kept_of_payloads_and_results(ending: str, status: RunStatus) -> None:
+    history, run = RunHistory(), large(run_factory(ManualClock())(status=RunStatus.RUNNING))
+    over = run.model_copy(update={"status": status})
+    history.begin(run, recorded=run.status)
+    if ending.startswith("not saved"):
+        history.settle(over, saved=False)
+    if ending.endswith("superseded"):
+        history.withdraw(over)
+    else:
+        history.settle(over, saved=True)
+
+    kept = reachable_from(history)
+    assert id(over.id) in kept or "superseded" in ending
+    assert not {id(run.trigger_data), id(run.result), id(run.trigger_data["text"]), id(run.result[0])} & kept
+    assert history.recent_runs == ([] if "superseded" in ending else [without_values(over)])
+    assert list(history.unsaved()) == []
+
+
+def test_nothing_is_kept_of_the_payload_and_result_of_the_run_that_was_hydrated() -> None:
+    history, latest = RunHistory(), large(run_factory(ManualClock())())
+
+    history.hydrate(stats_of({}), latest)
+
+    assert history.last_run == without_values(latest)
+    assert not {id(latest.trigger_data), id(latest.result)} & reachable_from(history)
+
+
+def test_a_run_that_could_not_be_saved_is_kept_whole_as_text() -> None:
+    history, run = RunHistory(), large(run_factory(ManualClock())())
+    history.begin(run, recorded=None)
+
+    history.settle(run, saved=False)
+
+    assert list(history.unsaved()) == [run] == [history.under_way(run.id)]
+    assert history.recent_runs == [without_values(run)]
+    assert not {id(run.trigger_data), id(run.result)} & reachable_from(history)
+
+
+def test_unsaved_runs_that_are_too_large_together_are_given_up_oldest_first() -> None:
+    make_run, history = run_factory(ManualClock()), RunHistory()
+    runs = [large(make_run()) for _ in range(60)]
+    dropped = []
+    for run in runs:
+        history.begin(run, recorded=None)
+        dropped += history.settle(run, saved=False)
+
+    kept = list(history.unsaved())
+    sizes = [len(run.model_dump_json(include={"trigger_data", "result"}).encode()) for run in kept]
+    assert [run.id for run in (*dropped, *kept)] == [run.id for run in runs]
+    assert kept == runs[len(dropped) :]
+    assert UNSAVED_BYTES - max(sizes) < sum(sizes) <= UNSAVED_BYTES + 100 * len(kept)
 
 
 def test_a_run_is_under_way_until_the_run_log_has_its_ending() -> None:
@@ -183,7 +260,7 @@ def test_what_an_earlier_attempt_of_the_same_instance_comes_to_changes_nothing(
 
     assert history.stats == {"total": 1, "successful": 1, "by_status": {"success": 1}}
     assert history.recent_runs == [over]
-    assert history.unsaved() == []
+    assert list(history.unsaved()) == []
 
 
 def test_a_run_that_two_invocations_try_to_save_at_once_is_saved_once_it_is() -> None:
@@ -195,4 +272,4 @@ def test_a_run_that_two_invocations_try_to_save_at_once_is_saved_once_it_is() ->
     history.settle(run, saved=True)
     history.settle(run, saved=False)
 
-    assert history.unsaved() == []
+    assert list(history.unsaved()) == []

@@ -83,7 +83,7 @@ async def test_a_tick_is_the_trigger_that_cloud_scheduler_would_send() -> None:
     function = await keep(ManualClock(datetime(2026, 3, 1, tzinfo=UTC)), NIGHTLY, 200)
 
     _, path, body, headers = function.requests[0]
-    kind, trigger = identify(Headers(headers))
+    kind, trigger = identify(Headers(headers), function.times[0])
     assert (path, body, kind) == ("/digest", b'{"deep": [1]}', TriggerType.SCHEDULE)
     assert (trigger.schedule, trigger.scheduled_for) == ("nightly", at(1, 1, 30))
     assert trigger.identity == "schedule\nlocal-digest-nightly\n2026-03-01T01:30:00+00:00"

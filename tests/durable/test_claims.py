@@ -14,6 +14,7 @@ from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import Harness, InstanceKilled, ManualClock
 from tests.durable.scripts import scripted
 from tests.log_events import Events, named
+from tests.runs import without_values
 
 
 async def two_steps(ctx: RunContext) -> list[int]:
@@ -301,8 +302,8 @@ async def test_the_instance_that_resumes_its_own_run_counts_and_lists_it_once() 
     failed = await workflow.run(TriggerType.MANUAL, trigger=Trigger(identity="x"))
     outcome = await engine_of(workflow).retry(failed.id)
 
-    assert workflow.recent_runs == [outcome.run]
-    assert workflow.last_run == outcome.run
+    assert workflow.recent_runs == [without_values(outcome.run)]
+    assert workflow.last_run == without_values(outcome.run)
     assert (workflow.total_runs, workflow.success_rate) == (1, 100.0)
 
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import threading
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from autopilot import MapResult, Retry, RunContext, TriggerType
 from autopilot.base_workflow import engine_of
-from autopilot.core.outcome import Released
-from autopilot.core.shutdown import Shutdown
+from autopilot.core.outcome import Released, Superseded
+from autopilot.core.shutdown import CUT_OFF_AFTER_SECONDS, CUT_OFF_WITHIN_SECONDS, Shutdown
 from autopilot.core.store import Store
 from autopilot.testing import Harness, ManualClock
 from tests.durable.scripts import scripted
 from tests.equipment import equipped
+from tests.functions_in_process import BrokenStore
 from tests.log_events import Events, named
 
 
@@ -199,3 +202,104 @@ async def test_what_is_no_attempt_any_more_is_not_interrupted() -> None:
     await asyncio.sleep(0)
 
     assert interrupted == []
+
+
+async def test_an_attempt_that_does_not_end_is_cut_off_and_its_run_can_go_on_at_once(
+    default_store: Store, events: Events
+) -> None:
+    clock, at_work, may_end = ManualClock(), asyncio.Event(), asyncio.Event()
+    shutdown = Shutdown(clock=clock)
+
+    async def execute(ctx: RunContext) -> list[int]:
+        done = [await ctx.step("a", lambda: ctx.attempt)]
+        if ctx.attempt == 1:
+            at_work.set()
+            while not may_end.is_set():
+                with suppress(asyncio.CancelledError):  # an author's mistake
+                    await may_end.wait()
+        return [*done, await ctx.step("b", lambda: ctx.attempt)]
+
+    workflow = scripted(execute)
+    engine = engine_of(equipped(workflow(), shutdown=shutdown))
+    attempt = asyncio.ensure_future(engine.invoke(TriggerType.MANUAL, {}))
+    await at_work.wait()
+    shutdown.begin()
+    await asyncio.sleep(0)
+    is_blocked = await shutdown.cut_off()
+
+    (line,) = named(events, "workflow_run_cut_off")
+    resumed = await engine_of(equipped(workflow())).resume(line["run_id"])
+    may_end.set()
+    late = await attempt
+
+    assert not is_blocked
+    assert clock.slept == [CUT_OFF_AFTER_SECONDS]
+    assert (line["log_level"], line["attempt"], line["status"]) == ("warning", 1, "running")
+    assert (resumed.run.status, resumed.run.attempt, resumed.run.result) == ("success", 2, [1, 2])
+    assert isinstance(late, Superseded)
+    assert await default_store.get_run("scripted", resumed.run.id) == resumed.run
+
+
+async def test_what_blocks_its_event_loop_is_cut_off_from_another_thread(default_store: Store, events: Events) -> None:
+    shutdown = Shutdown(clock=ManualClock())
+    blocked: list[bool] = []
+
+    async def execute(ctx: RunContext) -> int:
+        if ctx.attempt == 1:
+            shutdown.begin()
+            thread = threading.Thread(target=lambda: blocked.append(asyncio.run(shutdown.cut_off())))
+            thread.start()
+            thread.join()  # no other task gets its turn meanwhile
+        return await ctx.step("a", lambda: ctx.attempt)
+
+    workflow = scripted(execute)
+    released = await engine_of(equipped(workflow(), shutdown=shutdown)).invoke(TriggerType.MANUAL, {})
+    resumed = await engine_of(equipped(workflow())).resume(released.run.id)
+
+    assert blocked == [True]
+    assert [event["run_id"] for event in named(events, "workflow_run_cut_off")] == [released.run.id]
+    assert isinstance(released, Released)
+    assert (resumed.run.status, resumed.run.result) == ("success", 2)
+
+
+async def test_attempts_that_have_ended_are_not_cut_off(default_store: Store, events: Events) -> None:
+    shutdown = Shutdown(clock=ManualClock())
+    await engine_of(equipped(scripted(waits_for_nothing)(), shutdown=shutdown)).invoke(TriggerType.MANUAL, {})
+    shutdown.begin()
+
+    assert not await shutdown.cut_off()
+    assert named(events, "workflow_run_cut_off") == []
+
+
+async def waits_for_nothing(ctx: RunContext) -> None: ...
+
+
+@pytest.mark.parametrize("method", ("save_run", None))
+async def test_a_store_that_is_away_or_hangs_leaves_the_lease_to_its_end(
+    broken_store: BrokenStore, events: Events, method: str | None
+) -> None:
+    clock, at_work, may_end = ManualClock(), asyncio.Event(), asyncio.Event()
+    shutdown = Shutdown(clock=clock)
+
+    async def execute(ctx: RunContext) -> None:
+        at_work.set()
+        with suppress(asyncio.CancelledError):
+            await may_end.wait()
+        await may_end.wait()
+
+    engine = engine_of(equipped(scripted(execute)(), shutdown=shutdown))
+    attempt = asyncio.ensure_future(engine.invoke(TriggerType.MANUAL, {}))
+    await at_work.wait()
+    shutdown.begin()
+    await asyncio.sleep(0)
+    broken_store.away = {method} if method else set()
+    broken_store.hanging = set() if method else {"save_run"}
+    broken_store.while_hanging = lambda: clock.advance(timedelta(seconds=CUT_OFF_WITHIN_SECONDS))
+    assert not await shutdown.cut_off()
+    broken_store.away, broken_store.hanging = set(), set()
+    may_end.set()
+    released = await attempt
+
+    assert len(named(events, "workflow_run_cut_off")) == 1
+    assert len(named(events, "run_log_persist_failed")) == (1 if method else 0)
+    assert isinstance(released, Released)

@@ -8,6 +8,7 @@ import trustme
 
 from autopilot.testing import ManualClock
 from tests.fakes import InMemoryRunLog
+from tests.functions.network import LocalNetwork
 from tests.functions.web_server import WebServer, running_server
 
 
@@ -19,6 +20,11 @@ def run_log() -> InMemoryRunLog:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(datetime(2025, 3, 1, 12, tzinfo=UTC))
+
+
+@pytest.fixture
+def network() -> LocalNetwork:
+    return LocalNetwork()
 
 
 @pytest.fixture

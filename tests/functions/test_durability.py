@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,13 +21,6 @@ from tests.functions.web_server import Reply, WebServer
 HOOK = "/hook/s3cret"
 
 
-def without_latencies(run: WorkflowRun) -> Any:
-    """The outcome of a run without the figures that depend on real time."""
-    result = run.result or {}
-    targets = [{**target, "latency_ms": None} for target in result.get("targets", [])]
-    return run.status, {**result, "targets": targets}, run.error
-
-
 @pytest.fixture
 def targets(web: WebServer) -> dict[str, Any]:
     web.pages |= {"/up": Reply(200), "/down": Reply(500)}
@@ -41,8 +35,37 @@ def feeds(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"feeds": [web.address("/rss"), web.address("/broken")]}
 
 
-async def test_an_uptime_check_ends_the_same_wherever_it_is_killed(targets: dict[str, Any]) -> None:
-    report = await crash_matrix(UptimeCheck, targets, outcome=without_latencies)
+def without_latencies(run: WorkflowRun) -> Any:
+    """The outcome of a run without its latencies: the pauses of one target move the clock that another is measured by."""
+    result = run.result or {}
+    targets = [{**target, "latency_ms": None} for target in result.get("targets", [])]
+    return run.status, {**result, "targets": targets}, run.error
+
+
+def has_kept_the_news(run: WorkflowRun) -> bool:
+    """Whether a check whose post was cut off succeeded, and left what it may not have posted to the next run."""
+    (down,) = (target for target in run.result["targets"] if not target["up"])
+    return run.status is RunStatus.SUCCESS and run.result["not_posted"] is not None and down["announced_up"] is True
+
+
+async def test_an_uptime_check_ends_the_same_wherever_it_is_killed(
+    targets: dict[str, Any], web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks_called: list[int] = []
+    web.pages[HOOK] = Reply(200)
+    monkeypatch.setenv("UPTIME_CHECK_WEBHOOK_URL", web.address(HOOK))
+
+    report = await crash_matrix(
+        UptimeCheck,
+        targets,
+        outcome=without_latencies,
+        interrupted=has_kept_the_news,
+        prepare=lambda: hooks_called.append(len(web.asked(HOOK))),
+    )
+
+    posts = [after - before for before, after in pairwise([*hooks_called, len(web.asked(HOOK))])]
+    assert report.undisturbed.result["posted"]
+    assert {0, 1} >= set(posts), "no run posts twice, wherever it is killed"
 
     assert report.undisturbed.result["summary"].startswith("1 of 2 up; down: ")
 
@@ -63,7 +86,27 @@ async def test_a_resumed_check_asks_no_target_again_that_it_asked(targets: dict[
     run = await harness.run(targets, identity="x")
 
     assert [target["up"] for target in run.result["targets"]] == [True, False]
-    assert (len(web.asked("/up")), len(web.asked("/down"))) == (1, 1)
+    assert (len(web.asked("/up")), len(web.asked("/down"))) == (1, 2), "twice, to confirm that it is down"
+
+
+async def test_a_check_tries_three_times_to_post_what_changed_with_one_idempotency_key(
+    targets: dict[str, Any], web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.pages[HOOK] = Reply(503)
+    monkeypatch.setenv("UPTIME_CHECK_WEBHOOK_URL", web.address(HOOK))
+    harness = Harness(UptimeCheck)
+
+    failed = await harness.run(targets)
+    web.pages[HOOK] = Reply(200)
+    told = await harness.run(targets)
+
+    assert failed.status is told.status is RunStatus.SUCCESS
+    assert (failed.result["not_posted"], failed.result["posted"]) == ("answered 503, not 2xx", False)
+    assert (told.result["not_posted"], told.result["posted"], told.result["went_down"]) == (None, True, [])
+    keys = [request.headers["idempotency-key"] for request in web.asked(HOOK)]
+    assert len(keys) == 4
+    assert len(set(keys[:3])) == 1
+    assert keys[3] != keys[0]
 
 
 async def test_the_steps_of_a_check_are_called_like_its_targets_and_hold_no_address(

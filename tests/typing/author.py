@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 from autopilot import (
     AutopilotError,
     BaseWorkflow,
+    Clock,
     Completion,
     MapFailed,
     MapItem,
@@ -75,6 +76,8 @@ class TakeOrder(BaseWorkflow[Order, Receipt]):
         assert_type(ctx.trigger_type, TriggerType)
         assert_type(ctx.started_at, datetime)
         assert_type(ctx.now(), datetime)
+        assert_type(ctx.clock, Clock)
+        assert_type(ctx.in_cloud, bool)
         assert_type(ctx.is_durable, bool)
         assert_type(await ctx.last_success(), WorkflowRun | None)
 

@@ -67,10 +67,10 @@ def _increments(changed: Iterable[tuple[ActivityEntry, int]]) -> Fields:
         by_status[entry.status.value] += by
         if entry.interval is not None:
             durations[str(least_of(entry.interval))] += by
-    return {
-        "by_status": {status: Increment(by) for status, by in by_status.items()},
-        "durations": {duration: Increment(by) for duration, by in durations.items()},
-    }
+    fields = {"by_status": {status: Increment(by) for status, by in by_status.items()}}
+    if durations:  # an empty map would be merged as one, in place of what is there
+        fields["durations"] = {duration: Increment(by) for duration, by in durations.items()}
+    return fields
 
 
 def read_activity(
@@ -100,5 +100,5 @@ def _add(counts: ActivityCounts, counted: Fields) -> None:
     # A document that had expired, and was begun again to subtract a reopened run, counts below zero.
     for status, runs in counted["by_status"].items():
         counts.by_status[status] += max(0, runs)
-    for duration, runs in counted["durations"].items():
+    for duration, runs in counted.get("durations", {}).items():
         counts.count_durations(interval_of(int(duration)), max(0, runs))

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Self
 
 from autopilot.core.runs.activity import ActivityEntry, activity_of
+from autopilot.core.runs.transitions import follows
+from autopilot.errors import RunSuperseded
 from autopilot.models import RunStatus, WorkflowRun
 from autopilot.storage.encoding import Fields
 from autopilot.storage.firestore.documents import RunDocument, encode_run
@@ -48,6 +50,13 @@ class Remembered:
     @classmethod
     def of_stored(cls, stored: RunDocument) -> Self:
         return cls.of(stored.run, encode_run(stored.run), stored.counter, stored.update_time)
+
+    def is_followed_by(self, run: WorkflowRun) -> bool:
+        """Return True if ``run`` may be saved over it."""
+        try:
+            return follows(run, started_at=self.started_at, attempt=self.attempt, status=self.counted.status)
+        except RunSuperseded:
+            return False
 
     def differing(self, fields: Fields) -> Fields:
         """The subset of ``fields`` whose stored value differs."""

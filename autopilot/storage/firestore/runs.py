@@ -81,8 +81,9 @@ class RunDocuments:
         """See :meth:`~autopilot.core.store.RunLogService.save_run`."""
         fields = encode_run(run)
         known = self._memory.take(_id_of(run))
-        if known is None and (stored := await self.read(run.workflow_id, run.id)) is not None:
-            known = Remembered.of_stored(stored)
+        if known is None or not known.is_followed_by(run):  # it may have been removed since
+            stored = await self.read(run.workflow_id, run.id)
+            known = None if stored is None else Remembered.of_stored(stored)
         if known is None:
             first = fields | {"counter": ONLY_COUNTER}
             await self._commit(run, fields, first, over=None, counter=ONLY_COUNTER, counted=None)

@@ -17,7 +17,7 @@ from autopilot.models import WorkflowRun, is_run_id, is_workflow_name
 from autopilot.settings import Settings
 from autopilot.storage.base import BaseStore, Decide, StoredRun, T
 from autopilot.storage.firestore.activity import read_activity
-from autopilot.storage.firestore.calls import Calls
+from autopilot.storage.firestore.calls import Calls, GuardFailed
 from autopilot.storage.firestore.documents import (
     COUNTERS,
     SESSIONS,
@@ -148,7 +148,11 @@ class FirestoreStore(BaseStore):
                 return removing  # by a commit whose answer was lost, if by us
             stored.check_removable()
             removing = stored
-            await self._runs.remove(stored)
+            try:
+                await self._runs.remove(stored)
+            except GuardFailed:
+                removing = None  # somebody else changed it or removed it first
+                raise
             return stored
 
         removed = await self._calls.settle(f"removing run {run_id}", remove)

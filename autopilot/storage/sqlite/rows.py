@@ -44,7 +44,14 @@ def _insert(columns: str) -> str:
     )
 
 
-PUT_RUN = _insert(_RUN)
+# Of a run that is over the lease is counted from its end, so that it ends when it would have ended.
+_LEFT_OF_LEASE = """CASE
+    WHEN excluded.completed_at IS NULL THEN runs.lease
+    WHEN runs.status = 'running' THEN max(0, runs.due_at - excluded.completed_at)
+    WHEN runs.completed_at IS NOT NULL THEN max(0, runs.completed_at + runs.lease - excluded.completed_at)
+    ELSE 0
+END"""
+PUT_RUN = f"{_insert(_RUN)}, lease = {_LEFT_OF_LEASE}"
 """Write a run; its claim stays as it is."""
 PUT_RUN_AND_CLAIM = _insert(f"{_RUN}, {_CLAIM}")
 CREATE_RUN = f"{PUT_RUN_AND_CLAIM.partition(' DO UPDATE')[0]} DO NOTHING"
