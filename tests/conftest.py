@@ -7,7 +7,7 @@ import pytest
 
 from autopilot.core.store import Store
 from autopilot.storage.sqlite.store import SQLiteStore
-from autopilot.testing import ManualClock
+from autopilot.testing import ManualClock, MemoryStore
 from tests.runs import MakeRun, run_factory
 
 pytest_plugins = [
@@ -33,7 +33,7 @@ def make_run(clock: ManualClock) -> MakeRun:
 
 
 @pytest.fixture(
-    params=("sqlite", "sqlite in memory", pytest.param("firestore", marks=pytest.mark.emulator)),
+    params=("sqlite", "sqlite in memory", "memory", pytest.param("firestore", marks=pytest.mark.emulator)),
 )
 def store(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Store]:
     """Every store there is, empty, with its time in the test's hands."""
@@ -47,6 +47,8 @@ def store(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Store]
     elif request.param == "sqlite":
         tmp_path: Path = request.getfixturevalue("tmp_path")
         opened = SQLiteStore(tmp_path / "made" / "on the way" / "runs.db", clock=clock)
+    elif request.param == "memory":
+        opened = MemoryStore(clock=clock)
     else:
         opened = SQLiteStore(":memory:", clock=clock)
     yield opened

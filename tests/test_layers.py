@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("autopilot.dashboard.entry_point",),
     ("autopilot",),
     ("functions", "autopilot.provisioning", "autopilot.testing"),
+    ("autopilot.pytest_plugin",),
     ("autopilot.development",),
     ("autopilot.cli",),
     ("autopilot.__main__", "main"),

@@ -8,15 +8,21 @@ from typing import Self
 from autopilot.core import run_log as run_log_module
 from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
+from autopilot.core.steps.threads import StartThread, start_thread
 from autopilot.core.store import RunJournal, RunLogService
 
 
 class StepProbe:
-    """Called around every step's body. The test kit observes steps through it; by default nothing happens."""
+    """Called around every step's body and after ``execute``. The test kit observes a workflow through it; by default
+    nothing happens.
+    """
 
     def before_body(self, run_id: str, key: str) -> None: ...
 
     def after_body(self, run_id: str, key: str) -> None: ...
+
+    def after_execution(self, run_id: str) -> None:
+        """``execute`` returned, and has awaited its steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,8 @@ class Runtime:
     """Gives numbers from 0 to 1, for the pauses between tries."""
     probe: StepProbe = field(default_factory=StepProbe)
     shutdown: Shutdown = PROCESS_SHUTDOWN
+    start_thread: StartThread = start_thread
+    """Starts a thread for each body that is a plain function."""
 
     @classmethod
     def over(cls, run_log: RunLogService | None) -> Self:

@@ -9,7 +9,10 @@
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.harness import Harness
 from autopilot.testing.instance import InstanceKilled
-from autopilot.testing.matrix import CrashMatrixFailed, CrashPoint, CrashReport, crash_matrix
+from autopilot.testing.matrix import CrashMatrixFailed, CrashReport, crash_matrix
+from autopilot.testing.simulation import SimulationFailed, SimulationReport, simulate
+from autopilot.testing.store import MemoryStore
+from autopilot.testing.trial import CrashPoint
 
 __all__ = [
     "CrashMatrixFailed",
@@ -18,5 +21,9 @@ __all__ = [
     "Harness",
     "InstanceKilled",
     "ManualClock",
+    "MemoryStore",
+    "SimulationFailed",
+    "SimulationReport",
     "crash_matrix",
+    "simulate",
 ]

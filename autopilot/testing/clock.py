@@ -20,7 +20,7 @@ class ManualClock:
     def __init__(self, now: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)) -> None:
         self._now = now
         self._monotonic = 1000.0
-        self._timeouts: set[ManualTimeout] = set()
+        self._timeouts: dict[ManualTimeout, None] = {}
         self.slept: list[float] = []
 
     def now(self) -> datetime:
@@ -74,14 +74,14 @@ class ManualTimeout:
         if self._seconds is not None:
             self._loop = asyncio.get_running_loop()
             self._deadline = self._clock.monotonic() + self._seconds
-            self._clock._timeouts.add(self)  # noqa: SLF001 - one of its own
+            self._clock._timeouts[self] = None  # noqa: SLF001 - one of its own
             self.expire_by(self._clock.monotonic())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._clock._timeouts.discard(self)  # noqa: SLF001 - see above
+        self._clock._timeouts.pop(self, None)  # noqa: SLF001 - see above
         self._deadline = math.inf
         await self._timeout.__aexit__(kind, error, traceback)
 

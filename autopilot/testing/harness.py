@@ -1,21 +1,25 @@
 """A workflow under test: cold instances, a clock to move, and a look at everything that was recorded."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from autopilot.base_workflow import BaseWorkflow, equip
+from autopilot.core.clock import random_id
 from autopilot.core.engine import LEASE_MARGIN, Engine
 from autopilot.core.outcome import Ended, Outcome
 from autopilot.core.runtime import Runtime
 from autopilot.core.steps.keys import is_step
+from autopilot.core.steps.threads import start_thread
 from autopilot.core.store import StepRecord, Store
 from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
-from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing.clock import ManualClock
-from autopilot.testing.instance import Instance, Trace
+from autopilot.testing.instance import Instance, InstanceObserver, Trace
+from autopilot.testing.store import MemoryStore
 
 MakeWorkflow = Callable[[], BaseWorkflow[Any, Any]]
 """A workflow's class, or a function that makes an instance with whatever its constructor needs."""
@@ -29,9 +33,14 @@ class Harness:
 
     Args:
         workflow: the workflow's class, or a function that makes an instance.
-        store: default: an SQLite database in memory, with the limits that every store enforces, Firestore's among them.
+        store: default: a store in memory, with the limits that every store enforces, Firestore's among them.
         clock: what workflow and default store know of time. Sleeps and pauses between tries take no time.
         lease_duration: instead of the leases that the engine asks for; for a store whose time cannot be moved.
+        seed: of ids and of the pauses between tries, which are the same in every test. With a ``store`` of yours ids
+            are random: it may hold other runs.
+        observer: is called as the instances do things.
+        in_threads: whether plain functions run in threads, as they do in the cloud. Otherwise each runs in the event
+            loop from its beginning to its end, always in the same order, and none can wait for another.
     """
 
     def __init__(
@@ -41,13 +50,19 @@ class Harness:
         store: Store | None = None,
         clock: ManualClock | None = None,
         lease_duration: timedelta | None = None,
+        seed: int = 0,
+        observer: InstanceObserver | None = None,
+        in_threads: bool = True,
     ) -> None:
         self.clock = clock or ManualClock()
-        self.store: Store = store or SQLiteStore(":memory:", clock=self.clock)
+        self.store: Store = store or MemoryStore(clock=self.clock)
         self.trace = Trace()
         self._make = workflow
         self._lease_duration = lease_duration
-        self._random = random.Random(0)  # noqa: S311 - pauses that are the same in every test
+        self._start_thread = start_thread if in_threads else run_in_loop
+        self._observer = observer or InstanceObserver()
+        self._random = random.Random(seed)  # noqa: S311 - no secrets: they are to be the same in every test
+        self._new_id = self._seeded_id if store is None else random_id
         self._workflow = workflow()
         """Is asked for its name and manifest, and never runs."""
 
@@ -91,9 +106,14 @@ class Harness:
         shut_down_at: str | int | None = None,
     ) -> Outcome:
         """:meth:`run`, and how durable its outcome is."""
+        return await self._deliver(self._instance(kill_at, shut_down_at), payload, identity, trigger_type)
+
+    async def _deliver(
+        self, instance: Instance, payload: Any, identity: str | None, trigger_type: TriggerType
+    ) -> Outcome:
         trigger = Trigger(identity=identity)
         return await self._serve(
-            self._instance(kill_at, shut_down_at),
+            instance,
             lambda engine: engine.invoke(
                 trigger_type,
                 {} if payload is None else payload,
@@ -101,6 +121,31 @@ class Harness:
                 require_start=identity is not None or engine.manifest.durability == "required",
             ),
         )
+
+    async def pause(
+        self,
+        payload: Any = None,
+        *,
+        identity: str | None = None,
+        trigger_type: TriggerType = TriggerType.MANUAL,
+        pause_at: str | int,
+    ) -> "PausedInstance":
+        """Deliver a trigger to a cold instance that stops on the way, as a process does that gets no CPU or SIGSTOP.
+
+        Time passes and other instances work while it stands still; see :meth:`PausedInstance.wake`.
+
+        Args:
+            payload, identity, trigger_type: as :meth:`run`.
+            pause_at: the moment, as for ``kill_at``. At a body's, it stops at its next call of the store.
+        """
+        instance = self._instance(pause_at=pause_at)
+        delivery = asyncio.ensure_future(self._deliver(instance, payload, identity, trigger_type))
+        stopped = asyncio.ensure_future(instance.paused.wait())
+        try:
+            await asyncio.wait((delivery, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        return PausedInstance(instance, delivery)
 
     async def resume(self, run_id: str, *, kill_at: str | int | None = None) -> WorkflowRun:
         """Continue a run that nobody holds, as ``/runs/{id}/continue`` does; any other is returned as it is.
@@ -162,25 +207,85 @@ class Harness:
         """How often the body of each step of a run was begun, by the steps' full keys, over all attempts."""
         return Counter({key: count for (run, key), count in self.trace.bodies.items() if run == run_id})
 
-    def _instance(self, kill_at: str | int | None, shut_down_at: str | int | None = None) -> Instance:
-        return Instance(self.store, kill_at=kill_at, shut_down_at=shut_down_at, lease_duration=self._lease_duration)
+    def _instance(
+        self,
+        kill_at: str | int | None = None,
+        shut_down_at: str | int | None = None,
+        pause_at: str | int | None = None,
+    ) -> Instance:
+        return Instance(
+            self.store,
+            kill_at=kill_at,
+            shut_down_at=shut_down_at,
+            pause_at=pause_at,
+            lease_duration=self._lease_duration,
+            observer=self._observer,
+        )
 
-    async def _serve(self, instance: Instance, call: Callable[[Engine], Awaitable[Outcome]]) -> Outcome:
-        runtime = Runtime(
+    def _runtime(self, instance: Instance) -> Runtime:
+        return Runtime(
             run_log=lambda: instance.store,
             journal=lambda: instance.store,
             clock=self.clock,
+            new_id=self._new_id,
             random=self._random.random,
             probe=instance,
             shutdown=instance.shutdown,
+            start_thread=self._start_thread,
         )
+
+    def _seeded_id(self) -> str:
+        return f"{self._random.getrandbits(128):032x}"
+
+    async def _serve(self, instance: Instance, call: Callable[[Engine], Awaitable[Outcome]]) -> Outcome:
         try:
-            outcome = await call(equip(self._make(), runtime))
+            outcome = await call(equip(self._make(), self._runtime(instance)))
             instance.require_alive()
         finally:
             await instance.settle()
             self.trace.add(instance.trace)
         return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class PausedInstance:
+    """An instance that stands still in the middle of a delivery; or one that did not come to the moment, and is done."""
+
+    _instance: Instance
+    _delivery: "asyncio.Future[Outcome]"
+
+    @property
+    def moment(self) -> str | None:
+        """The moment at which it stopped; None if that did not come."""
+        return self._instance.paused_at if self._instance.paused.is_set() else None
+
+    @property
+    def trace(self) -> Trace:
+        """The record of what it did until now."""
+        return self._instance.trace.copy()
+
+    async def wake(self) -> Outcome:
+        """Let it go on to its end, and return how its delivery ended.
+
+        Raises:
+            RunStartFailed, StoreError: as :meth:`Harness.deliver`.
+        """
+        self._instance.wake()
+        return await self._delivery
+
+
+def run_in_loop(run: Callable[[], None]) -> None:
+    """Let ``run`` run in a later turn of the event loop, which it does not see: it may run one of its own."""
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        asyncio._set_running_loop(None)  # noqa: SLF001 - documented, for those who run loops
+        try:
+            run()
+        finally:
+            asyncio._set_running_loop(loop)  # noqa: SLF001
+
+    loop.call_soon(turn)
 
 
 def _run_of(outcome: Outcome) -> WorkflowRun:

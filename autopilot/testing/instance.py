@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn, TypeVar
 
 from autopilot.core.runtime import StepProbe
 from autopilot.core.shutdown import Shutdown
@@ -47,15 +47,45 @@ class Trace:
     """Each step's records, in order."""
     leases: dict[str, Lease] = field(default_factory=dict)
     """The latest hold on each run."""
+    went_on: bool = False
+    """A killed instance's ``execute`` returned all the same: its code handled what ended it."""
 
     def add(self, other: "Trace") -> None:
         """Take over what another instance did after these."""
         self.moments += other.moments
         self.bodies += other.bodies
         self.commits += other.commits
-        self.leases |= other.leases
+        self.went_on |= other.went_on
+        for run_id, lease in other.leases.items():
+            if run_id not in self.leases or self.leases[run_id].attempt <= lease.attempt:
+                self.leases[run_id] = lease
         for key, statuses in other.steps.items():
             self.steps.setdefault(key, []).extend(statuses)
+
+    def copy(self) -> "Trace":
+        """The same record, which what happens from now on does not change."""
+        copied = Trace()
+        copied.add(self)
+        return copied
+
+
+class InstanceObserver:
+    """Called as instances do things, one after the other; by default nothing happens."""
+
+    def begin_body(self, key: str) -> None: ...
+
+    def end_body(self, key: str) -> None: ...
+
+    def die(self) -> None:
+        """The instance is killed now."""
+
+    def gone(self) -> None:
+        """Nothing of a killed instance is under way any more."""
+
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+_NOBODY = InstanceObserver()
 
 
 class Instance(StepProbe):
@@ -65,7 +95,9 @@ class Instance(StepProbe):
         store: what it would use if nobody looked.
         kill_at: the moment that it does not survive: by its text, the first such; or by its number, from 0.
         shut_down_at: the moment at which it gets SIGTERM.
-        lease: instead of the lease that the engine asks for.
+        pause_at: the moment at which it stops: from then on each call of its store waits for :meth:`wake`.
+        lease_duration: instead of the lease that the engine asks for.
+        observer: is called as the instance does things.
     """
 
     def __init__(
@@ -74,22 +106,48 @@ class Instance(StepProbe):
         *,
         kill_at: str | int | None = None,
         shut_down_at: str | int | None = None,
+        pause_at: str | int | None = None,
         lease_duration: timedelta | None = None,
+        observer: InstanceObserver = _NOBODY,
     ) -> None:
         self.trace = Trace()
         self.shutdown = Shutdown()
         self.store = ObservedStore(self, store, lease_duration)
         self._kill_at = kill_at
         self._shut_down_at = shut_down_at
+        self._pause_at = pause_at
+        self._observer = observer
+        self.paused = asyncio.Event()
+        """Set once it has stopped."""
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
+        self.paused_at: str | None = None
         self._killed: InstanceKilled | None = None
         self._under_way: set[asyncio.Future[None]] = set()
 
     def before_body(self, run_id: str, key: str) -> None:
         self.reach(f"before body {key}")
         self.trace.bodies[run_id, key] += 1
+        self._observer.begin_body(key)
 
     def after_body(self, run_id: str, key: str) -> None:
+        self._observer.end_body(key)
         self.reach(f"after body {key}")
+
+    def after_execution(self, run_id: str) -> None:
+        self.trace.went_on |= self._killed is not None
+
+    def wake(self) -> None:
+        """Let a paused instance go on."""
+        self._pause_at = None
+        self._may_go_on.set()
+
+    async def ready(self) -> None:
+        """Return when the instance may call its store: not while it is paused, and never once it is dead."""
+        if not self._may_go_on.is_set():
+            self.paused.set()
+            await uninterrupted(self._may_go_on.wait())
+        self.require_alive()
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -106,6 +164,8 @@ class Instance(StepProbe):
         """Return when every commit that was on its way has arrived."""
         while self._under_way:
             await asyncio.wait(set(self._under_way))
+        if self._killed is not None:
+            self._observer.gone()
 
     def require_alive(self) -> None:
         """A dead instance does nothing: whatever it tries ends here."""
@@ -119,9 +179,17 @@ class Instance(StepProbe):
         self.trace.moments.append(moment)
         if self._shut_down_at in (moment, number):
             self.shutdown.begin()
+        if self._pause_at in (moment, number):
+            self.paused_at = moment
+            self._may_go_on.clear()
         if self._kill_at in (moment, number):
-            self._killed = InstanceKilled(moment)
-            raise self._killed
+            self.kill(moment)
+
+    def kill(self, moment: str) -> NoReturn:
+        """It does not survive this moment."""
+        self._killed = InstanceKilled(moment)
+        self._observer.die()
+        raise self._killed
 
 
 class ObservedStore:
@@ -131,6 +199,8 @@ class ObservedStore:
         self._instance = instance
         self._store = store
         self._lease_duration = lease_duration
+        self.on_step: Callable[[str, str, StepStatus], None] = lambda *_: None
+        """Called with the run's id, the key and the status of each record of a step that was committed."""
 
     async def start_run(self, start: RunStart) -> StartOutcome:
         if self._lease_duration is not None:
@@ -147,11 +217,11 @@ class ObservedStore:
         )
 
     async def get_run_steps(self, workflow_id: str, run_id: str) -> list[StepRecord]:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.get_run_steps(workflow_id, run_id)
 
     async def read_steps(self, lease: Lease) -> list[StepRecord]:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.read_steps(lease)
 
     async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
@@ -161,28 +231,30 @@ class ObservedStore:
 
     async def save_run(self, run: WorkflowRun) -> None:
         what = "end" if run.status.is_terminal else "release"
+        if self._lease_duration is not None and run.due_at is not None:
+            run = run.model_copy(update={"due_at": _LONG_AGO})  # free by whatever time the store has
         await self._commit(what, self._store.save_run(run), lambda _: None)
 
     async def get_run(self, workflow_id: str, run_id: str) -> WorkflowRun | None:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.get_run(workflow_id, run_id)
 
     async def list_runs(
         self, workflow_id: str, *, limit: int = 50, start_after: str | None = None, status: RunStatus | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.list_runs(workflow_id, limit=limit, start_after=start_after, status=status)
 
     async def get_stats(self, workflow_id: str) -> RunStats:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.get_stats(workflow_id)
 
     async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.get_latest_run(workflow_id)
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
-        self._instance.require_alive()
+        await self._instance.ready()
         return await self._store.get_paused_runs()
 
     def close(self) -> None:
@@ -195,10 +267,12 @@ class ObservedStore:
     async def _observe(self, what: str, call: Coroutine[Any, Any, T], take: Callable[[T], None]) -> T:
         with closing(call):  # when it comes to nothing, since the instance is dead
             self._instance.reach(f"before commit {what}")
+            await self._instance.ready()
             with self._instance.committing():
                 take(answer := await call)
                 self._instance.trace.commits.append(what)
         self._instance.reach(f"after commit {what}")
+        await self._instance.ready()
         return answer
 
     def _started(self, start: RunStart, found: StartOutcome) -> None:
@@ -219,3 +293,4 @@ class ObservedStore:
     def _recorded(self, lease: Lease, step: StepRecord, recorded: StepRecord) -> None:
         if recorded == step:
             self._instance.trace.steps.setdefault((lease.run_id, step.key), []).append(step.status)
+            self.on_step(lease.run_id, step.key, step.status)

@@ -1,6 +1,7 @@
 """Steps belong to the code that asked for them, and end with it."""
 
 import asyncio
+import inspect
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -464,3 +465,16 @@ class TestKeys:
 
         assert first.result == ["one", "other"]
         assert len(await harness.steps(first.id)) == 2
+
+
+async def test_a_step_that_nobody_awaited_is_closed_also_when_the_instance_is_shut_down_as_execute_ends() -> None:
+    calls: list[Any] = []
+
+    async def execute(ctx: RunContext) -> None:
+        calls.append(ctx.step("forgotten", lambda: None))
+
+    harness = Harness(scripted(execute))
+    run = await harness.run(identity="x", shut_down_at="after commit start")
+
+    assert run.status == "running"
+    assert inspect.getcoroutinestate(calls[0]._work) == inspect.CORO_CLOSED

@@ -1,7 +1,7 @@
 """The types of authors as JSON: read and written by pydantic, with bytes as base64."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter
@@ -49,6 +49,7 @@ class JsonType:
         self.validator = SchemaValidator(schema, _BASE64, _use_prebuilt=False)
         self.serializer = SchemaSerializer(schema, _BASE64, _use_prebuilt=False)
 
+    @cached_property
     def secret_field(self) -> str | None:
         """The path of a field whose type is one of pydantic's secrets; "" if the type itself is; None without any."""
         definitions = {found["ref"]: found for found in _schemas_in(self.adapter.core_schema, "definitions")}
@@ -134,14 +135,14 @@ def _secret_codes() -> frozenset[Any]:
     )
 
 
-def json_type(of_type: Any) -> JsonType:
+def json_type(of_type: Any, *, is_closed: bool = False) -> JsonType:
     """The :class:`JsonType` of a type, made once if it can be."""
     try:
-        return _made_once(of_type)
+        return _made_once(of_type, is_closed=is_closed)
     except TypeError:  # unhashable, as Annotated with a list in it
-        return JsonType(of_type)
+        return JsonType(of_type, is_closed=is_closed)
 
 
 @lru_cache(maxsize=512)
-def _made_once(of_type: Any) -> JsonType:
-    return JsonType(of_type)
+def _made_once(of_type: Any, *, is_closed: bool) -> JsonType:
+    return JsonType(of_type, is_closed=is_closed)

@@ -46,10 +46,10 @@ class WorkflowSchema:
 
     def _json_type(self, name: str, of_type: Any, *, is_closed: bool) -> JsonType:
         try:
-            made = JsonType(of_type, is_closed=is_closed)
+            made = json_type(of_type, is_closed=is_closed)
         except (NameError, PydanticSchemaGenerationError, PydanticUserError) as error:
             raise WorkflowInvalid(self._workflow, f"{name} type {of_type!r}: {error}") from error
-        if (field := made.secret_field()) is not None:
+        if (field := made.secret_field) is not None:
             raise WorkflowInvalid(
                 self._workflow,
                 f"{name} type {of_type!r}: {field or 'it'} is a secret. Payloads and results are recorded and shown; "

@@ -67,6 +67,7 @@ class StepRunner:
         self.clock = runtime.clock
         self._random = runtime.random
         self._probe = runtime.probe
+        self._start_thread = runtime.start_thread
         self._deadline = deadline
         self._grace = grace
         self.consequences = Consequences(self.records)
@@ -83,6 +84,7 @@ class StepRunner:
         self.consequences = Consequences(self.records)
         async with self._in_scope(self.root):
             yield
+        self._probe.after_execution(self.records.lease.run_id)
 
     @asynccontextmanager
     async def _in_scope(self, scope: Scope) -> AsyncIterator[None]:
@@ -252,6 +254,7 @@ class StepRunner:
         body = ThreadedBody(
             functools.partial(step.body, *step.args, **step.kwargs),
             lambda: self.clock.monotonic() if self.switch.stopped is None and self.has_time else None,
+            self._start_thread,
         )
         try:
             async with limit.begin(await body.begun()):  # waiting for a thread is not executing

@@ -44,7 +44,8 @@ class Scope:
         self._within = within
         self._is_closed = False
         self._used: set[str] = set()
-        self._open: set[StepCall[Any]] = set()
+        self._open: dict[StepCall[Any], None] = {}
+        """In the order in which they were asked for: so are they cancelled."""
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -58,7 +59,7 @@ class Scope:
     def call(self, key: str, work: Coroutine[Any, Any, T]) -> "StepCall[T]":
         """A call that is part of this scope. ``work`` begins when the call is awaited."""
         call = StepCall(key, work, self)
-        self._open.add(call)
+        self._open[call] = None
         return call
 
     def use(self, key: str) -> str:
@@ -74,7 +75,7 @@ class Scope:
 
     def forget(self, call: "StepCall[Any]") -> None:
         """A call has finished, or will never begin."""
-        self._open.discard(call)
+        self._open.pop(call, None)
 
     def require_open(self, key: str, *, begins: bool = False) -> None:
         """Raise if the step ``key`` has nothing to do any more: the code that it is part of has ended.
@@ -102,12 +103,16 @@ class Scope:
             cancelled them.
         """
         self.is_over = True
-        under_way = {call for call in self._open if call.has_begun}
-        waiting = self._open - under_way
+        under_way = [call for call in self._open if call.has_begun]
+        waiting = [call for call in self._open if not call.has_begun]
+        cancellation: asyncio.CancelledError | None = None
         if waiting:
-            await asyncio.sleep(0)  # tasks that were made of them and did not begin yet see that it is over
+            try:
+                await asyncio.sleep(0)  # tasks that were made of them and did not begin yet see that it is over
+            except asyncio.CancelledError as error:
+                cancellation = error
         not_awaited = [call.key for call in waiting if call.has_begun or call in self._open]
-        not_awaited += [call.key for call in under_way & self._open if not call.is_cancelling]
+        not_awaited += [call.key for call in under_way if call in self._open and not call.is_cancelling]
         tasks = [task for call in list(self._open) if (task := call.cancel()) is not None]
         try:
             if tasks:
@@ -116,6 +121,8 @@ class Scope:
             self._is_closed = True
             for call in self._open:
                 log.warning("step_abandoned", step=call.key)
+        if cancellation is not None:
+            raise cancellation
         return sorted(not_awaited)
 
 

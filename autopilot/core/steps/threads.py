@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import threading
 from collections import deque
@@ -104,6 +105,15 @@ class NotBegun(Exception):
     """The body was not begun: in its thread, just before, it turned out that it must not be."""
 
 
+StartThread = Callable[[Callable[[], None]], None]
+"""Lets a function run, in a thread of its own."""
+
+
+def start_thread(run: Callable[[], None]) -> None:
+    """Let ``run`` run in a new thread, which does not keep the process from ending."""
+    threading.Thread(target=run, name="autopilot-step", daemon=True).start()
+
+
 class ThreadedBody:
     """One body in a thread of its own.
 
@@ -111,9 +121,12 @@ class ThreadedBody:
         call: the body.
         may_begin: asked in the thread, just before the body begins: the time by ``clock.monotonic()``, or None if it
             must not.
+        start: starts the thread.
     """
 
-    def __init__(self, call: Callable[[], Any], may_begin: Callable[[], float | None]) -> None:
+    def __init__(
+        self, call: Callable[[], Any], may_begin: Callable[[], float | None], start: StartThread = start_thread
+    ) -> None:
         self._call = call
         self._may_begin = may_begin
         self._loop = asyncio.get_running_loop()
@@ -123,7 +136,7 @@ class ThreadedBody:
         self._begun: asyncio.Future[float | None] = self._loop.create_future()
         self._done: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._run,), name="autopilot-step", daemon=True).start()
+        start(functools.partial(context.run, self._run))
 
     async def begun(self) -> float:
         """When the body began, by ``clock.monotonic()``.
