@@ -35,6 +35,9 @@ class _Row:
     def run(self) -> WorkflowRun:
         return decode_run(self.fields)
 
+    def listed_run(self) -> WorkflowRun:
+        return decode_listed_run(self.fields)
+
     def stored_run(self, now: datetime) -> StoredRun:
         run = self.run()
         lease_ends_at = run.due_at if run.status is RunStatus.RUNNING else None
@@ -63,6 +66,7 @@ class MemoryStore(BaseStore):
         self._activity: defaultdict[tuple[str, BucketSize, datetime], ActivityCounts] = defaultdict(ActivityCounts)
         self._ended_sessions: set[str] = set()
         self._last_position = 0
+        self._ended_sessions: set[str] = set()
 
     async def save_run(self, run: WorkflowRun) -> None:
         fields = encode_run(run)

@@ -8,6 +8,7 @@ import pytest
 from autopilot.core.store import Store
 from autopilot.storage import encoding
 from autopilot.storage.sqlite import rows
+from autopilot.testing import store as memory
 
 PAYLOAD = "what came in, and what goes out"
 
@@ -22,7 +23,7 @@ async def undecodable(api: httpx.AsyncClient, process_store: Store, monkeypatch:
     position = await process_store.get_last_position()
     run: str = (await api.post("/workflows/echo/trigger", json={"note": PAYLOAD})).json()["run_id"]
     assert PAYLOAD in (await api.get(f"/workflows/echo/runs/{run}")).text
-    for module in (encoding, rows):
+    for module in (encoding, rows, memory):
         monkeypatch.setattr(module, "decode_run", fail)
     return run, position
 
