@@ -29,9 +29,6 @@ class _Row:
     incarnation: str | None = None
     lease: timedelta | None = None
 
-    def listed_run(self) -> WorkflowRun:
-        return decode_listed_run(self.fields)
-
     def run(self) -> WorkflowRun:
         return decode_run(self.fields)
 
@@ -64,7 +61,6 @@ class MemoryStore(BaseStore):
         self._steps: defaultdict[tuple[str, str, str], dict[str, Fields]] = defaultdict(dict)
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._activity: defaultdict[tuple[str, BucketSize, datetime], ActivityCounts] = defaultdict(ActivityCounts)
-        self._ended_sessions: set[str] = set()
         self._last_position = 0
         self._ended_sessions: set[str] = set()
 
