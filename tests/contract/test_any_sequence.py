@@ -139,7 +139,7 @@ class AnySequence(RuleBasedStateMachine):
         self.made.append(call)
         if isinstance(call, Start) and call.found is not None:
             if call.found.created:
-                self.attempts.append(Attempt(call.start.lease, call.found.run))
+                self.begin(Attempt(call.start.lease, call.found.run))
             else:
                 self.found.append(call)
         if isinstance(call, Claim) and call.taken is not None:
@@ -150,10 +150,14 @@ class AnySequence(RuleBasedStateMachine):
                 owner=call.claim.owner,
                 incarnation=self.model.runs[call.key].incarnation or "",
             )
-            self.attempts.append(Attempt(lease, call.taken))
+            self.begin(Attempt(lease, call.taken))
         if isinstance(call, Delete):
             # Its starts cannot come again: they would bring back the same incarnation.
             self.made = [each for each in self.made if each.key != call.key]
+
+    def begin(self, attempt: Attempt) -> None:
+        if all(known.lease != attempt.lease for known in self.attempts):  # not by a call that was made again
+            self.attempts.append(attempt)
 
     def fresh(self) -> str:
         """A name that nothing had before."""
@@ -332,6 +336,8 @@ class AnySequence(RuleBasedStateMachine):
         kept = self.model.runs.get(call.key)
         if kept is None:
             return isinstance(call, Save)
+        if isinstance(call, Start):  # once it has expired, it would bring back the same incarnation
+            return call.found is not None and call.found.created and self.model.is_expired(kept)
         if isinstance(call, Record):
             return bool(call.step.round < kept.run["round"])
         return isinstance(call, Save) and call.run.attempt == kept.attempt and facts_of(call.run) != kept.run
