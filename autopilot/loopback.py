@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from autopilot.errors import AutopilotError
 
@@ -50,7 +50,9 @@ def parse_host(header: str) -> tuple[str, str] | None:
     return None if match is None else (match["name"], match["port"] or "")
 
 
-def foreign(headers: Mapping[str, str], port: int | None = None, *, allowed: Iterable[str] | None = None) -> str | None:
+def foreign(
+    headers: Mapping[str, str], *, allowed: Iterable[str] | None = None, pages: Container[str] = ()
+) -> str | None:
     """Why a server outside the cloud must refuse a request; None if it may answer.
 
     Any page in a developer's browser can send requests to this machine. The headers Origin and Sec-Fetch-Site, which no
@@ -58,17 +60,22 @@ def foreign(headers: Mapping[str, str], port: int | None = None, *, allowed: Ite
     rebinding), its pages are of the same origin, and the Host header does. A link on a page of another site may be
     followed to here: that reads, and the person alone sees what.
 
+    The port in the Host header is any: a forwarded one (``ssh -L``, an editor's) differs from the server's own. A page
+    at another port of this machine has another origin all the same.
+
     Args:
-        port: the server's own port, if it is known.
-        allowed: hosts that the settings add to this machine's own, at any port; None if they cannot add any.
+        allowed: hosts that the settings add to this machine's own; None if they cannot add any.
+        pages: origins whose pages may send requests, beside the server's own.
     """
     name, suffix = parse_host(headers.get("host", "")) or ("", "")
-    if name in _LOOPBACK_HOSTS and (port is None or suffix == f":{port}"):
+    if name in _LOOPBACK_HOSTS:
         origins = {f"http://{host}{suffix}" for host in _LOOPBACK_HOSTS}
     elif name in (allowed or ()):
         origins = {f"{scheme}://{name}{suffix}" for scheme in ("http", "https")}
     else:
         return "this server answers to localhost only" + ("" if allowed is None else _HINT)
+    if headers.get("origin") in pages:
+        return None
     site = "same-origin" if headers.get("sec-fetch-mode") == "navigate" else headers.get("sec-fetch-site", "none")
     if headers.get("origin") not in {None, *origins} or site not in {"same-origin", "none"}:
         return "the request comes from a page of another site"

@@ -10,14 +10,31 @@ from autopilot.loopback import PortUnavailable, foreign, listen, parse_host
 @pytest.mark.parametrize("host", ("127.0.0.1:8080", "localhost:8080", "[::1]:8080"))
 @pytest.mark.parametrize("origin", (None, "http://127.0.0.1:8080", "http://localhost:8080"))
 def test_programs_and_our_own_pages_may_ask(host: str, origin: str | None) -> None:
-    assert foreign({"host": host} | ({} if origin is None else {"origin": origin}), 8080) is None
+    assert foreign({"host": host} | ({} if origin is None else {"origin": origin})) is None
+
+
+@pytest.mark.parametrize("host", ("localhost:9000", "127.0.0.1", "[::1]:80"))
+def test_the_port_may_be_a_forwarded_one(host: str) -> None:
+    assert foreign({"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}) is None
+    assert foreign({"host": host, "origin": "http://localhost:3000"}) is not None
+
+
+def test_pages_of_the_origins_that_are_named_may_ask() -> None:
+    page = {"origin": "http://localhost:3000", "sec-fetch-site": "same-site", "sec-fetch-mode": "cors"}
+
+    assert foreign({"host": "localhost:8080"} | page, pages=("http://localhost:3000",)) is None
+    assert foreign({"host": "localhost:8080"} | page, pages=("http://localhost:300",)) is not None
+    assert foreign({"host": "evil.example"} | page, pages=("http://localhost:3000",)) is not None
+    assert (
+        foreign({"host": "localhost:8080", "sec-fetch-site": "same-site"}, pages=("http://localhost:3000",)) is not None
+    )
 
 
 @pytest.mark.parametrize(
-    "host", ("evil.example:8080", "127.0.0.1", "localhost:80", "::1:8080", "localhost.evil.example:8080", None)
+    "host", ("evil.example:8080", "0.0.0.0:8080", "localhost.:80", "::1:8080", "localhost.evil.example:8080", None)
 )
 def test_a_host_that_is_not_this_server_is_refused(host: str | None) -> None:
-    assert foreign({} if host is None else {"host": host}, 8080) == "this server answers to localhost only"
+    assert foreign({} if host is None else {"host": host}) == "this server answers to localhost only"
 
 
 @pytest.mark.parametrize(
@@ -27,24 +44,23 @@ def test_a_host_that_is_not_this_server_is_refused(host: str | None) -> None:
 def test_a_page_of_another_site_is_refused(origin: str) -> None:
     headers = {"host": "localhost:8080", "origin": origin}
 
-    assert foreign(headers, 8080) == "the request comes from a page of another site"
+    assert foreign(headers) == "the request comes from a page of another site"
 
 
 @pytest.mark.parametrize("site", ("cross-site", "same-site"))
-@pytest.mark.parametrize("port", (8080, None))
 def test_what_a_page_of_another_site_embeds_is_refused_and_a_link_on_it_can_be_followed(
-    site: str, port: int | None
+    site: str,
 ) -> None:
     headers = {"host": "localhost:8080", "sec-fetch-site": site}
 
-    assert foreign(headers | {"sec-fetch-mode": "no-cors"}, port) == "the request comes from a page of another site"
-    assert foreign(headers | {"sec-fetch-mode": "navigate"}, port) is None
-    assert foreign(headers | {"sec-fetch-mode": "navigate", "origin": "null"}, port) is not None
+    assert foreign(headers | {"sec-fetch-mode": "no-cors"}) == "the request comes from a page of another site"
+    assert foreign(headers | {"sec-fetch-mode": "navigate"}) is None
+    assert foreign(headers | {"sec-fetch-mode": "navigate", "origin": "null"}) is not None
 
 
 @pytest.mark.parametrize("site", ("same-origin", "none"))
 def test_what_our_own_pages_embed_and_what_is_typed_is_answered(site: str) -> None:
-    assert foreign({"host": "localhost:8080", "sec-fetch-site": site, "sec-fetch-mode": "cors"}, 8080) is None
+    assert foreign({"host": "localhost:8080", "sec-fetch-site": site, "sec-fetch-mode": "cors"}) is None
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def dashboard(
         console.print(f"The dashboard of {urlsplit(upstream).netloc} is at {here} until you press Ctrl-C")
         if browser:
             typer.launch(here)
-        _serve(AuthenticatingProxy(upstream, credentials=credentials, port=port), listener)
+        _serve(AuthenticatingProxy(upstream, credentials=credentials), listener)
     console.print("stopped")
 
 
@@ -70,7 +70,6 @@ class AuthenticatingProxy:
     Args:
         url: base URL of the API.
         credentials: gives the headers that authorize a request, at each request.
-        port: the port of this machine at which it is served.
         transport: httpx's own, or a test's.
     """
 
@@ -79,13 +78,11 @@ class AuthenticatingProxy:
         url: str,
         *,
         credentials: Callable[[], dict[str, str]],
-        port: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = httpx.URL(url)
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self._credentials = credentials
-        self._port = port
         # Streams of events can be silent for long.
         timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
         self._http = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
@@ -96,7 +93,7 @@ class AuthenticatingProxy:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if (reason := foreign(request.headers, self._port)) is not None:
+        if (reason := foreign(request.headers)) is not None:
             return PlainTextResponse(reason, 403)
         if (target := self._target(request.scope)) is None:
             return PlainTextResponse("the target of a request must be a path that begins with a slash", 400)

@@ -86,7 +86,12 @@ async def _serve(
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(functions, create_app(context), listener.getsockname()[1], settings.allowed_hosts)
+    app = LocalApp(
+        functions,
+        create_app(context),
+        allowed_hosts=settings.allowed_hosts,
+        api_origins=settings.api_cors_origins,
+    )
     config = uvicorn.Config(
         app,
         lifespan="off",

@@ -42,34 +42,39 @@ class LocalApp:
     Refuses requests that pages of other sites send to this machine.
 
     Args:
-        allowed_hosts: host names at which it answers, beside those of this machine.
         functions: each is served below ``/<name>/``, and sees only what follows as its path.
         api: serves every other path.
-        port: the port of this machine at which the application is served.
+        allowed_hosts: host names at which it answers, beside those of this machine.
+        api_origins: origins whose pages may call the API, as they may in the cloud.
     """
 
     def __init__(
-        self, functions: Iterable[LocalFunction], api: ASGIApp, port: int, allowed_hosts: Iterable[str] = ()
+        self,
+        functions: Iterable[LocalFunction],
+        api: ASGIApp,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        api_origins: Iterable[str] = (),
     ) -> None:
         self._functions = {function.name: ErrorShapeMiddleware(function.app) for function in functions}
         self._api = api
-        self._port = port
         self._allowed_hosts = frozenset(allowed_hosts)
+        self._api_origins = frozenset(api_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        name, _, rest = scope["path"].lstrip("/").partition("/")
+        app = self._functions.get(name)
+        headers, pages = Headers(scope=scope), self._api_origins if app is None else ()
         try:
             check_host_header(headers)
-            if (reason := foreign(headers, self._port, allowed=self._allowed_hosts)) is not None:
+            if (reason := foreign(headers, allowed=self._allowed_hosts, pages=pages)) is not None:
                 raise RequestRefused(403, "not_local", reason)
         except RequestRefused as refused:
             await error_response(refused.status, refused.code, str(refused))(scope, receive, send)
             return
-        name, _, rest = scope["path"].lstrip("/").partition("/")
-        app = self._functions.get(name)
         if app is None:
             await self._api(scope, receive, send)
         else:

@@ -46,7 +46,7 @@ def browser(upstream: Upstream) -> httpx.AsyncClient:
     token = {"Authorization": "Bearer token"}
     return client_of(
         AuthenticatingProxy(
-            "https://api.example/base", credentials=lambda: token, port=8080, transport=httpx.MockTransport(upstream)
+            "https://api.example/base", credentials=lambda: token, transport=httpx.MockTransport(upstream)
         )
     )
 
@@ -85,7 +85,7 @@ async def test_an_api_that_is_away_is_told_in_the_page() -> None:
     def away(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("no route")
 
-    proxy = AuthenticatingProxy("https://api.example", credentials=dict, port=8080, transport=httpx.MockTransport(away))
+    proxy = AuthenticatingProxy("https://api.example", credentials=dict, transport=httpx.MockTransport(away))
     answer = await client_of(proxy).get("/")
 
     assert (answer.status_code, answer.text) == (502, "https://api.example does not answer: ConnectError: no route")
@@ -95,9 +95,7 @@ async def test_a_sign_in_that_has_ended_is_told_in_the_page(upstream: Upstream) 
     def nobody() -> dict[str, str]:
         raise CommandFailed(ExitCode.REFUSED, "gcloud: sign in again")
 
-    proxy = AuthenticatingProxy(
-        "https://api.example", credentials=nobody, port=8080, transport=httpx.MockTransport(upstream)
-    )
+    proxy = AuthenticatingProxy("https://api.example", credentials=nobody, transport=httpx.MockTransport(upstream))
     answer = await client_of(proxy).get("/")
 
     assert (answer.status_code, answer.text) == (502, "autopilot: gcloud: sign in again")
@@ -153,7 +151,7 @@ async def test_a_target_that_is_not_a_path_goes_nowhere(upstream: Upstream, base
         asked.append(True)
         return {"X-API-Key": "secret"}
 
-    proxy = AuthenticatingProxy(base, credentials=credentials, port=8080, transport=httpx.MockTransport(upstream))
+    proxy = AuthenticatingProxy(base, credentials=credentials, transport=httpx.MockTransport(upstream))
 
     assert await status_of(proxy, target) == 400
     assert (upstream.requests, asked) == ([], [])
@@ -163,9 +161,7 @@ async def test_a_target_that_is_not_a_path_goes_nowhere(upstream: Upstream, base
     "target", (b"//evil.example/", b"/@evil.example/", b"/a//b?x=@evil.example", b"/..//evil.example")
 )
 async def test_a_path_stays_at_the_api_whatever_is_in_it(upstream: Upstream, target: bytes) -> None:
-    proxy = AuthenticatingProxy(
-        "https://api.example", credentials=dict, port=8080, transport=httpx.MockTransport(upstream)
-    )
+    proxy = AuthenticatingProxy("https://api.example", credentials=dict, transport=httpx.MockTransport(upstream))
 
     assert await status_of(proxy, target) == 207
     assert [request.url.host for request in upstream.requests] == ["api.example"]

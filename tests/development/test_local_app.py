@@ -15,6 +15,8 @@ from autopilot.models import WorkflowManifest
 from tests.functions_by_name import function_app
 from tests.functions_in_process import assert_error
 
+PAGE = "http://localhost:3000"
+
 
 class Greeting(BaseWorkflow):
     manifest = WorkflowManifest(name="greeting")
@@ -33,7 +35,7 @@ def naming(name: str) -> ASGIApp:
 
 @pytest.fixture
 def client() -> httpx.AsyncClient:
-    app = LocalApp([LocalFunction("greet", Greeting(), naming("function"))], naming("api"), 8080)
+    app = LocalApp([LocalFunction("greet", Greeting(), naming("function"))], naming("api"))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080")
 
 
@@ -56,7 +58,12 @@ async def test_a_function_is_below_its_name_and_the_api_everywhere_else(
 
 @pytest.mark.parametrize(
     "headers",
-    ({"Host": "evil.example:8080"}, {"Host": "127.0.0.1"}, {"Origin": "http://evil.example"}, {"Origin": "null"}),
+    (
+        {"Host": "evil.example:8080"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ),
 )
 @pytest.mark.parametrize("path", ("/greet", "/"))
 async def test_pages_of_other_sites_are_refused(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
@@ -65,15 +72,27 @@ async def test_pages_of_other_sites_are_refused(client: httpx.AsyncClient, path:
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_local")
 
 
-async def test_our_own_pages_are_not(client: httpx.AsyncClient) -> None:
-    headers = {"Host": "localhost:8080", "Origin": "http://localhost:8080"}
+@pytest.mark.parametrize("host", ("localhost:8080", "localhost:9000", "127.0.0.1"))
+async def test_our_own_pages_are_not_at_a_forwarded_port_either(client: httpx.AsyncClient, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
 
     assert (await client.post("/greet", headers=headers)).status_code == 200
 
 
+async def test_pages_that_the_settings_allow_to_call_the_api_may_call_no_function() -> None:
+    app = LocalApp([LocalFunction("greet", Greeting(), naming("function"))], naming("api"), api_origins=(PAGE,))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080")
+    headers = {"Origin": PAGE, "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}
+
+    assert (await client.get("/api/v1/runs", headers=headers)).status_code == 200
+    assert_error(await client.post("/greet", headers=headers), 403, "not_local")
+    assert_error(await client.get("/api/v1/runs", headers=headers | {"Host": "evil.example"}), 403, "not_local")
+    assert_error(await client.get("/api/v1/runs", headers=headers | {"Origin": f"{PAGE}1"}), 403, "not_local")
+
+
 @pytest.mark.parametrize("method", ("TRACE", "PROPFIND", "x"))
 async def test_what_the_framework_refuses_has_the_one_shape_of_errors(method: str) -> None:
-    app = LocalApp([LocalFunction("echo", Greeting(), function_app("tests.http_workflows:Echo"))], naming("api"), 8080)
+    app = LocalApp([LocalFunction("echo", Greeting(), function_app("tests.http_workflows:Echo"))], naming("api"))
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080")
 
     assert_error(await client.request(method, "/echo"), 405, "method_not_allowed")
@@ -86,7 +105,9 @@ async def test_a_host_that_cannot_be_parsed_is_refused(client: httpx.AsyncClient
 
 
 async def test_the_settings_add_hosts() -> None:
-    app = LocalApp([LocalFunction("greet", Greeting(), naming("function"))], naming("api"), 8080, ("runs.example",))
+    app = LocalApp(
+        [LocalFunction("greet", Greeting(), naming("function"))], naming("api"), allowed_hosts=("runs.example",)
+    )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://runs.example")
 
     assert (await client.post("/greet", headers={"Origin": "http://runs.example"})).status_code == 200
