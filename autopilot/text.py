@@ -71,7 +71,7 @@ def without_input_values(text: str) -> str:
 
 # Control characters move a terminal's cursor, and those of bidirectional text reverse the direction of what follows
 # (unicode.org/reports/tr9; trojansource.codes shows the harm). Tabs and line feeds stay as they are.
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:

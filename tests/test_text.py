@@ -94,11 +94,11 @@ def test_a_time_is_shown_by_its_distance_in_the_greatest_unit(since: timedelta, 
     assert relative_text(NOW - since, NOW) == words
 
 
-HOSTILE = "a\x1b[2Jb\u202ec\u2066\u0085\x7f"
+HOSTILE = "a\x1b[2Jb\u202ec\u2066\u061c\u0085\x7f"
 
 
 def test_control_and_bidirectional_characters_are_escaped() -> None:
-    assert visible(HOSTILE) == r"a\x1b[2Jb\u202ec\u2066\x85\x7f"
+    assert visible(HOSTILE) == r"a\x1b[2Jb\u202ec\u2066\u061c\x85\x7f"
     assert visible("tab\tline\nü😀") == "tab\tline\nü😀"
 
 

@@ -147,7 +147,7 @@ def _require_dev(port: int) -> None:
             ExitCode.NOT_SERVED,
             f"nothing answers at port {port}: start `autopilot dev`, or use --url for a deployed API",
         ) from None
-    if not error_of(answer).code:  # an error of ours asks for the API's key, which the dashboard itself will do
+    if error_of(answer).code != "unauthorized":  # the dashboard itself will ask for the API's key
         try:
             HealthReport.model_validate_json(answer.content)
         except ValidationError:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autopilot.models import RunStatus
-from autopilot.text import visible
+from autopilot.text import visible, visible_json
 
 _STATUS_STYLES = {
     RunStatus.SUCCESS: ("✔", "green"),
@@ -27,11 +27,11 @@ _MAX_FIELDS = 12
 
 
 def print_json(value: Any) -> None:
-    """Print a model, or JSON-like data with models in it, as indented JSON."""
+    """Print a model, or JSON-like data with models in it, as indented JSON that a terminal does not obey either."""
     if isinstance(value, BaseModel):
-        typer.echo(value.model_dump_json(indent=2))
+        typer.echo(visible_json(value.model_dump_json(indent=2)))
     else:
-        typer.echo(json.dumps(value, indent=2, default=to_jsonable_python))
+        typer.echo(visible_json(json.dumps(value, indent=2, default=to_jsonable_python)))
 
 
 def safe_text(text: str, *, style: str = "", lines: int = _MAX_LINES) -> Text:

@@ -7,7 +7,7 @@ from autopilot.core.store import Lease, RunStart, StepRecord, Store
 from autopilot.models import RunStatus, StepStatus, TriggerType, WorkflowRun
 from autopilot.storage.sqlite.store import SQLiteStore
 
-HOSTILE = "[red]x[/red] \x1b[31m\x07 <script>alert(1)</script> \u202e\nsecond line"
+HOSTILE = "[red]x[/red] \x1b[31m\x07 <script>alert(1)</script> \u202e\u009b31m\nsecond line"
 
 
 def a_run(run_id: str, *, age: timedelta = timedelta(minutes=5), **fields: object) -> WorkflowRun:

@@ -14,6 +14,7 @@ SAID: dict[str, bytes] = {
     "dev": b'{"status": "ok", "version": "0.1.0", "environment": "local", "store": "sqlite", "error": null}',
     "dev with a key": b'{"error": {"code": "unauthorized", "message": "send the key", "details": null}}',
     "another": b"<html>hello",
+    "a workflow's function": b'{"error": {"code": "not_found", "message": "there is nothing", "details": null}}',
 }
 
 
@@ -37,7 +38,11 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize(("port", "code"), (("dev", 0), ("dev with a key", 0), ("another", 3)), indirect=["port"])
+@pytest.mark.parametrize(
+    ("port", "code"),
+    (("dev", 0), ("dev with a key", 0), ("another", 3), ("a workflow's function", 3)),
+    indirect=["port"],
+)
 def test_the_dashboard_is_that_of_dev_and_of_nothing_else(port: int, code: int) -> None:
     opened = CliRunner().invoke(app, ["dashboard", "--no-browser", "--port", str(port)])
 

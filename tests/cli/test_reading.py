@@ -262,14 +262,16 @@ def test_a_run_is_shown_with_what_a_person_at_night_needs(invoke: Invoke, typed:
 def test_what_a_run_says_is_shown_and_not_obeyed(invoke: Invoke, arguments: tuple[str, ...]) -> None:
     shown = invoke(*arguments)
 
-    assert not {"\x1b", "\x07", "\u202e"} & set(shown.stdout)
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(shown.stdout)
     assert "[red]x" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
 
 
 def test_json_is_the_run_with_its_steps_and_nothing_else(invoke: Invoke) -> None:
-    detail = json.loads(invoke("show", FAILED.id, "--json").stdout)
+    shown = invoke("show", FAILED.id, "--json").stdout
+    detail = json.loads(shown)
 
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(shown)
     assert detail["run"]["error"] == FAILED.error
     assert [step["key"] for step in detail["steps"]] == ["fetch", "send[[re]"]
     assert detail["failed_step"] == "send[[re]"
