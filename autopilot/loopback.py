@@ -10,6 +10,7 @@ LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 _LOOPBACK_HOSTS = frozenset({LOOPBACK, "localhost", "[::1]"})
 
+_READING = frozenset({"GET", "HEAD"})
 _HINT = "; AUTOPILOT_ALLOWED_HOSTS adds hosts"
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]{2,45}\]|[a-z0-9_][a-z0-9_.-]{0,252})(?P<port>:[0-9]{1,5})?")
 
@@ -51,14 +52,15 @@ def parse_host(header: str) -> tuple[str, str] | None:
 
 
 def foreign(
-    headers: Mapping[str, str], *, allowed: Iterable[str] | None = None, pages: Container[str] = ()
+    method: str, headers: Mapping[str, str], *, allowed: Iterable[str] | None = None, pages: Container[str] = ()
 ) -> str | None:
     """Why a server outside the cloud must refuse a request; None if it may answer.
 
     Any page in a developer's browser can send requests to this machine. The headers Origin and Sec-Fetch-Site, which no
     page can change, give them away, whatever the content type says. Where a site points its own name at 127.0.0.1 (DNS
     rebinding), its pages are of the same origin, and the Host header does. A link on a page of another site may be
-    followed to here: that reads, and the person alone sees what.
+    followed to here: that reads, and the person alone sees what. A form on it is no link, although both navigate, and
+    browsers can be set to send no Origin with it.
 
     The port in the Host header is any: a forwarded one (``ssh -L``, an editor's) differs from the server's own. A page
     at another port of this machine has another origin all the same.
@@ -76,7 +78,8 @@ def foreign(
         return "this server answers to localhost only" + ("" if allowed is None else _HINT)
     if headers.get("origin") in pages:
         return None
-    site = "same-origin" if headers.get("sec-fetch-mode") == "navigate" else headers.get("sec-fetch-site", "none")
+    is_followed_link = method in _READING and headers.get("sec-fetch-mode") == "navigate"
+    site = "same-origin" if is_followed_link else headers.get("sec-fetch-site", "none")
     if headers.get("origin") not in {None, *origins} or site not in {"same-origin", "none"}:
         return "the request comes from a page of another site"
     return None

@@ -208,6 +208,13 @@ async def test_the_settings_say_at_which_hosts_a_function_answers_outside_the_cl
     assert_error(await client.post("/", headers={"Host": "runs.example"} | BLOB), 403, "not_local")
 
 
+async def test_a_form_of_another_site_starts_no_run_where_the_browser_sends_no_origin(echo: httpx.AsyncClient) -> None:
+    form = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+    assert_error(await echo.post("/", headers=form), 403, "not_local")
+    assert (await echo.get("/", headers=form)).json()["total_runs"] == 0
+
+
 async def test_in_the_cloud_it_is_iam_that_decides_who_may_call(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("K_SERVICE", "echo")
     monkeypatch.setenv("AUTOPILOT_STORE", "firestore")

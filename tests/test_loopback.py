@@ -10,23 +10,24 @@ from autopilot.loopback import PortUnavailable, foreign, listen, parse_host
 @pytest.mark.parametrize("host", ("127.0.0.1:8080", "localhost:8080", "[::1]:8080"))
 @pytest.mark.parametrize("origin", (None, "http://127.0.0.1:8080", "http://localhost:8080"))
 def test_programs_and_our_own_pages_may_ask(host: str, origin: str | None) -> None:
-    assert foreign({"host": host} | ({} if origin is None else {"origin": origin})) is None
+    assert foreign("POST", {"host": host} | ({} if origin is None else {"origin": origin})) is None
 
 
 @pytest.mark.parametrize("host", ("localhost:9000", "127.0.0.1", "[::1]:80"))
 def test_the_port_may_be_a_forwarded_one(host: str) -> None:
-    assert foreign({"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}) is None
-    assert foreign({"host": host, "origin": "http://localhost:3000"}) is not None
+    assert foreign("POST", {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}) is None
+    assert foreign("POST", {"host": host, "origin": "http://localhost:3000"}) is not None
 
 
 def test_pages_of_the_origins_that_are_named_may_ask() -> None:
     page = {"origin": "http://localhost:3000", "sec-fetch-site": "same-site", "sec-fetch-mode": "cors"}
 
-    assert foreign({"host": "localhost:8080"} | page, pages=("http://localhost:3000",)) is None
-    assert foreign({"host": "localhost:8080"} | page, pages=("http://localhost:300",)) is not None
-    assert foreign({"host": "evil.example"} | page, pages=("http://localhost:3000",)) is not None
+    assert foreign("POST", {"host": "localhost:8080"} | page, pages=("http://localhost:3000",)) is None
+    assert foreign("POST", {"host": "localhost:8080"} | page, pages=("http://localhost:300",)) is not None
+    assert foreign("POST", {"host": "evil.example"} | page, pages=("http://localhost:3000",)) is not None
     assert (
-        foreign({"host": "localhost:8080", "sec-fetch-site": "same-site"}, pages=("http://localhost:3000",)) is not None
+        foreign("POST", {"host": "localhost:8080", "sec-fetch-site": "same-site"}, pages=("http://localhost:3000",))
+        is not None
     )
 
 
@@ -34,7 +35,7 @@ def test_pages_of_the_origins_that_are_named_may_ask() -> None:
     "host", ("evil.example:8080", "0.0.0.0:8080", "localhost.:80", "::1:8080", "localhost.evil.example:8080", None)
 )
 def test_a_host_that_is_not_this_server_is_refused(host: str | None) -> None:
-    assert foreign({} if host is None else {"host": host}) == "this server answers to localhost only"
+    assert foreign("POST", {} if host is None else {"host": host}) == "this server answers to localhost only"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_host_that_is_not_this_server_is_refused(host: str | None) -> None:
 def test_a_page_of_another_site_is_refused(origin: str) -> None:
     headers = {"host": "localhost:8080", "origin": origin}
 
-    assert foreign(headers) == "the request comes from a page of another site"
+    assert foreign("POST", headers) == "the request comes from a page of another site"
 
 
 @pytest.mark.parametrize("site", ("cross-site", "same-site"))
@@ -53,14 +54,23 @@ def test_what_a_page_of_another_site_embeds_is_refused_and_a_link_on_it_can_be_f
 ) -> None:
     headers = {"host": "localhost:8080", "sec-fetch-site": site}
 
-    assert foreign(headers | {"sec-fetch-mode": "no-cors"}) == "the request comes from a page of another site"
-    assert foreign(headers | {"sec-fetch-mode": "navigate"}) is None
-    assert foreign(headers | {"sec-fetch-mode": "navigate", "origin": "null"}) is not None
+    assert foreign("POST", headers | {"sec-fetch-mode": "no-cors"}) == "the request comes from a page of another site"
+    for method in ("GET", "HEAD"):
+        assert foreign(method, headers | {"sec-fetch-mode": "navigate"}) is None
+        assert foreign(method, headers | {"sec-fetch-mode": "navigate", "origin": "null"}) is not None
+
+
+@pytest.mark.parametrize("method", ("POST", "PUT", "DELETE", "get"))
+def test_a_form_on_a_page_of_another_site_is_refused_also_without_an_origin(method: str) -> None:
+    headers = {"host": "localhost:8080", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+
+    assert foreign(method, headers) == "the request comes from a page of another site"
+    assert foreign(method, headers | {"sec-fetch-site": "same-origin"}) is None
 
 
 @pytest.mark.parametrize("site", ("same-origin", "none"))
 def test_what_our_own_pages_embed_and_what_is_typed_is_answered(site: str) -> None:
-    assert foreign({"host": "localhost:8080", "sec-fetch-site": site, "sec-fetch-mode": "cors"}) is None
+    assert foreign("POST", {"host": "localhost:8080", "sec-fetch-site": site, "sec-fetch-mode": "cors"}) is None
 
 
 @pytest.mark.parametrize(
@@ -78,10 +88,10 @@ def test_what_our_own_pages_embed_and_what_is_typed_is_answered(site: str) -> No
     ),
 )
 def test_the_settings_add_hosts(headers: dict[str, str], is_answered: bool) -> None:  # noqa: FBT001
-    reason = foreign(headers, allowed=("runs.example",))
+    reason = foreign("POST", headers, allowed=("runs.example",))
 
     assert (reason is None) == is_answered
-    assert "AUTOPILOT_ALLOWED_HOSTS" in (foreign({"host": "other.example"}, allowed=()) or "")
+    assert "AUTOPILOT_ALLOWED_HOSTS" in (foreign("POST", {"host": "other.example"}, allowed=()) or "")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,7 @@ def test_the_settings_add_hosts(headers: dict[str, str], is_answered: bool) -> N
 )
 def test_a_host_that_cannot_be_parsed_is_none(host: str) -> None:
     assert parse_host(host) is None
-    assert foreign({"host": host}, allowed=("runs.example",)) is not None
+    assert foreign("POST", {"host": host}, allowed=("runs.example",)) is not None
 
 
 def test_a_host_has_a_name_and_perhaps_a_port() -> None:

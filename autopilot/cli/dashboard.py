@@ -93,7 +93,7 @@ class AuthenticatingProxy:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if (reason := foreign(request.headers)) is not None:
+        if (reason := foreign(request.method, request.headers)) is not None:
             return PlainTextResponse(reason, 403)
         if (target := self._target(request.scope)) is None:
             return PlainTextResponse("the target of a request must be a path that begins with a slash", 400)

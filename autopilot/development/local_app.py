@@ -70,7 +70,7 @@ class LocalApp:
         headers, pages = Headers(scope=scope), self._api_origins if app is None else ()
         try:
             check_host_header(headers)
-            if (reason := foreign(headers, allowed=self._allowed_hosts, pages=pages)) is not None:
+            if (reason := foreign(scope["method"], headers, allowed=self._allowed_hosts, pages=pages)) is not None:
                 raise RequestRefused(403, "not_local", reason)
         except RequestRefused as refused:
             await error_response(refused.status, refused.code, str(refused))(scope, receive, send)

@@ -113,7 +113,7 @@ class WorkflowFunction:
             return answer_error(error)
         with request_context(request.headers, settings):
             try:
-                check_sender(request.headers, settings)
+                check_sender(request, settings)
                 PROCESS_SHUTDOWN.install()
                 return await self._route(request)
             except RequestRefused as refused:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from starlette.requests import Request
+
 from autopilot.function.trigger import RequestRefused
 from autopilot.loopback import foreign, parse_host
 from autopilot.settings import Settings
@@ -17,7 +19,7 @@ def check_host_header(headers: Mapping[str, str]) -> None:
         raise RequestRefused(400, "invalid_host", "Host: it must be a host name, with or without a port")
 
 
-def check_sender(headers: Mapping[str, str], settings: Settings) -> None:
+def check_sender(request: Request, settings: Settings) -> None:
     """Refuse a request that a function must not answer.
 
     In the cloud IAM decides who may call, and a browser has no identity token to send. Elsewhere nobody does, and any
@@ -27,8 +29,8 @@ def check_sender(headers: Mapping[str, str], settings: Settings) -> None:
     Raises:
         RequestRefused
     """
-    check_host_header(headers)
-    if settings.in_cloud or "host" not in headers:
+    check_host_header(request.headers)
+    if settings.in_cloud or "host" not in request.headers:
         return
-    if (reason := foreign(headers, allowed=settings.allowed_hosts)) is not None:
+    if (reason := foreign(request.method, request.headers, allowed=settings.allowed_hosts)) is not None:
         raise RequestRefused(403, "not_local", reason)
