@@ -33,6 +33,7 @@ StoreName = Literal["sqlite", "firestore"]
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 _MIN_KEY_LENGTH = 16
+_KEY = re.compile(r"[!-~][ -~]*[!-~]")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
 
@@ -48,9 +49,12 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _hard_to_guess(key: SecretStr | None) -> SecretStr | None:
+def _usable_as_key(key: SecretStr | None) -> SecretStr | None:
     if key is not None and len(key) < _MIN_KEY_LENGTH:
         raise ValueError(f"a key needs at least {_MIN_KEY_LENGTH} characters, and this one has {len(key)}")
+    if key is not None and _KEY.fullmatch(key.get_secret_value()) is None:
+        # No header can hold it. `echo KEY | gcloud secrets versions add` appends a line feed.
+        raise ValueError("a key has visible ASCII characters, spaces only between them, and no line break at its end")
     return key
 
 
@@ -97,7 +101,7 @@ class Settings(BaseModel):
         validation_alias="AUTOPILOT_FUNCTION_URLS",
         description="A JSON object: the address of each workflow's function.",
     )
-    api_key: Annotated[SecretStr | None, AfterValidator(_hard_to_guess)] = Field(
+    api_key: Annotated[SecretStr | None, AfterValidator(_usable_as_key)] = Field(
         default=None, validation_alias="AUTOPILOT_API_KEY", description="The secret that the API's callers share."
     )
     api_cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split_at_commas)] = Field(

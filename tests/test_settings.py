@@ -64,6 +64,16 @@ def test_a_key_that_is_too_short_is_refused_and_not_shown() -> None:
     assert "swordfish" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "key", ("correct horse battery\n", " correct horse battery", "correct\thorse battery", "schlüssel zum pferd")
+)
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(SettingsInvalid, match="AUTOPILOT_API_KEY: a key has visible ASCII characters") as refused:
+        load_settings({"AUTOPILOT_API_KEY": key})
+
+    assert key.strip() not in str(refused.value)
+
+
 @pytest.mark.parametrize("urls", ("{", "[]", '{"digest": "digest.example"}', '{"digest": "ftp://digest.example"}'))
 def test_addresses_of_functions_that_are_not_web_addresses_are_refused(urls: str) -> None:
     with pytest.raises(SettingsInvalid, match="AUTOPILOT_FUNCTION_URLS"):
