@@ -9,10 +9,11 @@ import re
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dis import opname
+from functools import lru_cache
 from numbers import Number
 from pathlib import Path
 from reprlib import Repr
@@ -33,7 +34,7 @@ _MAX_ENTRIES = 1000
 """Of a longer collection only the length is looked at."""
 _MAX_DEPTH = 5
 
-_COLLECTIONS = (list, tuple, deque, AbstractSet)
+_COLLECTIONS = (list, tuple, deque, AbstractSet, ValuesView, Sequence)
 
 _short = Repr()
 _short.maxstring = _short.maxother = 120
@@ -71,11 +72,17 @@ class World:
         self._references = [] if self.is_declared else references(workflow)
 
     def look(self) -> State:
-        """The state of the world."""
+        """The state of the world.
+
+        Raises:
+            ValueError: what ``effects`` gave cannot be looked into.
+        """
         state: State = {}
         seen: set[int] = set()
         if self._effects is not None:
-            _add(state, "effects", self._effects(), _Way(seen))
+            value = self._effects()
+            _require_visible(value)
+            _add(state, "effects", value, _Way(seen))
         for reference in self._references:
             try:
                 value = reference.get()
@@ -144,6 +151,15 @@ def _add(state: State, variable: str, value: Any, way: _Way) -> None:
         _add_within(state, variable, value, way)
 
 
+def _require_visible(value: Any) -> None:
+    kinds = (Number, str, bytes, NonCallableMock, Mapping, *_COLLECTIONS)
+    if value is not None and not isinstance(value, kinds) and not is_authors_object(value):
+        raise ValueError(
+            f"effects: a {type(value).__name__} cannot be looked into; give a list, dict, set, number or text, a mock, "
+            "or an object of a class of your own"
+        )
+
+
 def _add_within(state: State, variable: str, value: Any, way: _Way) -> None:
     if isinstance(value, NonCallableMock):
         _add_entries(state, variable, value.mock_calls)
@@ -181,7 +197,15 @@ def _attributes(value: object) -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: object) -> str:
+    return _text_of_text(value) if type(value) is str else _text_of(value)
+
+
+def _text_of(value: object) -> str:
     return _DIFFERS.sub("...", _short.repr(value))
+
+
+_text_of_text: Callable[[str], str] = lru_cache(maxsize=10_000)(_text_of)
+"""The world is looked at around every body, and most of what it remembers is text that stays."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

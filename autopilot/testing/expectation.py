@@ -1,16 +1,20 @@
 """The undisturbed run of a workflow, and everything in which a disturbed one must be like it."""
 
 import copy
+import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from autopilot.core.steps.keys import is_within
 from autopilot.errors import StepNotAwaited
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from autopilot.testing.effects import Effects, Observation, excess
 from autopilot.testing.instance import Trace
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def outcome_of(run: WorkflowRun) -> Any:
@@ -21,6 +25,26 @@ def outcome_of(run: WorkflowRun) -> Any:
 def failed_as_interrupted(run: WorkflowRun) -> bool:
     """Return True if the run failed because an at-most-once step was interrupted."""
     return run.status is RunStatus.FAILED and run.error_type in {"StepInterrupted", "MapFailed"}
+
+
+def plain(name: str, function: Callable[P, T]) -> Callable[P, T]:
+    """An author's function, of which an argument's name is ``name``; what is to be awaited would never be.
+
+    Raises:
+        TypeError: it is no function; or later, it was called and is asynchronous.
+    """
+    if not callable(function):
+        raise TypeError(f"{name}: it must be a function, not a {type(function).__name__}")
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        answer = function(*args, **kwargs)
+        if inspect.isawaitable(answer):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise TypeError(f"{name}: it must be a plain function, not an asynchronous one")
+        return answer
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from autopilot.testing.expectation import (
     errors_of_catching,
     failed_as_interrupted,
     outcome_of,
+    plain,
 )
 from autopilot.testing.faults import Fate, Ledger, SimulatedInstance
-from autopilot.testing.harness import Harness, MakeWorkflow
+from autopilot.testing.harness import Harness, MakeWorkflow, require_maker
 from autopilot.testing.instance import Instance, InstanceKilled
 from autopilot.testing.store import MemoryStore
 
@@ -120,16 +121,23 @@ async def simulate(
 
     Raises:
         SimulationFailed: an AssertionError with the first seed that fails and what happened, in order.
-        ValueError: there is no payload, an undisturbed run did not end, or ``outcome`` cannot be compared.
+        ValueError: there is no payload or no seed, an undisturbed run did not end, ``outcome`` cannot be compared, or
+            ``effects`` looked into.
+        TypeError: ``workflow`` is an instance, or another argument no plain function.
     """
     listed = [payloads] if isinstance(payloads, Mapping) else list(payloads)
     if not listed:
         raise ValueError("payloads: there must be one at least")
-    bench = _Bench(workflow, listed, Judgement(outcome, interrupted), prepare, World(workflow, effects), neighbours)
+    judgement = Judgement(plain("outcome", outcome), plain("interrupted", interrupted))
+    world = World(workflow, effects and plain("effects", effects))
+    bench = _Bench(workflow, listed, judgement, plain("prepare", prepare), world, neighbours)
     began = time.perf_counter()
     totals: Counter[str] = Counter()
     faults: Counter[str] = Counter()
-    for seed in range(seeds) if isinstance(seeds, int) else seeds:
+    drawn = list(range(seeds) if isinstance(seeds, int) else seeds)
+    if not drawn:
+        raise ValueError("seeds: there must be one at least")
+    for seed in drawn:
         with capture_logs():
             done = await bench.simulated(seed)
         totals += Counter(seeds=1, runs=len(done.triggers), deliveries=done.deliveries, interrupted=done.interrupted)
@@ -160,6 +168,7 @@ class _Bench:
     timeout_seconds: float = field(init=False)
 
     def __post_init__(self) -> None:
+        require_maker(self.workflow)
         manifest = self.workflow().manifest
         self.workflow_id, self.timeout_seconds = manifest.name, float(manifest.timeout_seconds)
 
