@@ -1,12 +1,13 @@
 """Sound workflows of many shapes: neither the crash matrix nor a simulation says anything against them."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from autopilot import Completion, RunContext, StepFailed, StepInterrupted
-from autopilot.testing import CrashMatrixFailed, crash_matrix, simulate
+from autopilot import Completion, RunContext, StepFailed, StepInterrupted, StepTimeout
+from autopilot.testing import CrashMatrixFailed, Harness, crash_matrix, simulate
 from tests.durable.scripts import scripted
 
 
@@ -70,6 +71,14 @@ async def cancelling_its_own_step(ctx: RunContext) -> str:
     return "done"
 
 
+async def sleeping_past_its_timeout(ctx: RunContext) -> str:
+    try:
+        await ctx.step("slow", ctx.clock.sleep, 3600, timeout=timedelta(seconds=1))
+    except StepTimeout:
+        return "late"
+    return "done"
+
+
 SOUND = (
     with_a_step_in_finally,
     raising_again,
@@ -77,6 +86,7 @@ SOUND = (
     under_a_semaphore,
     with_enough_of_a_fan_out,
     cancelling_its_own_step,
+    sleeping_past_its_timeout,
 )
 
 
@@ -111,3 +121,13 @@ async def test_a_report_says_how_to_accept_the_end_of_an_interrupted_run() -> No
 
     with pytest.raises(CrashMatrixFailed, match=r"cut off in it \(pay\): if it is to end so then, say so with interr"):
         await crash_matrix(scripted(execute))
+
+
+async def test_a_sleep_ends_with_the_timeout_around_it() -> None:
+    harness = Harness(scripted(sleeping_past_its_timeout))
+    before = harness.clock.monotonic()
+
+    run = await harness.run()
+
+    assert (run.status, run.result) == ("success", "late")
+    assert harness.clock.monotonic() - before == 1
