@@ -4,17 +4,14 @@ import html
 import json
 import re
 
+from functions._mentions import without_mentions
+
 _MARKUP = re.compile(r"([\\`*_\[\]#~|!])")
-_MENTION = re.compile(r"@(?=\w)")
 
 
 def in_markdown(text: str) -> str:
-    """Escape one line of plain text so that Markdown shows it unchanged: no markup, no HTML, no entities.
-
-    A zero-width space follows each ``@`` before a word: Slack, Discord and Mattermost notify nobody then. They have no
-    escape for a mention; those of Slack in angle brackets (``<!channel>``) are escaped as HTML.
-    """
-    return _MARKUP.sub(r"\\\1", _MENTION.sub("@\u200b", html.escape(text, quote=False)))
+    """Escape one line of plain text so that Markdown shows it unchanged: no markup, no HTML, no entities, no mentions."""
+    return _MARKUP.sub(r"\\\1", html.escape(without_mentions(text), quote=False))
 
 
 def link(text: str, address: str | None) -> str:

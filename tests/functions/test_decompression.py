@@ -76,10 +76,16 @@ async def test_no_more_is_returned_than_the_limit(length: int, encoding: str) ->
     assert read == (body[:LIMIT], length <= LIMIT)
 
 
-@pytest.mark.parametrize("encoding", ("br", "zstd", "gzip, gzip", "gzip, br", "none"))
+@pytest.mark.parametrize("encoding", ("br", "zstd", "gzip, gzip", "gzip, br", "identity, BR"))
 async def test_another_compression_is_refused(encoding: str) -> None:
     with pytest.raises(FetchFailed, match="compressed in a way that was not asked for"):
         await read_body(response([b"..."], encoding), LIMIT)
+
+
+@pytest.mark.parametrize("encoding", ("utf-8", "UTF-8, identity", "none", "binary", "text/html", ","))
+async def test_what_is_no_compression_is_passed_over(encoding: str) -> None:
+    assert await read_body(response([b"plain"], encoding), LIMIT) == (b"plain", True)
+    assert await read_body(response([gzip.compress(b"plain")], f"{encoding}, gzip"), LIMIT) == (b"plain", True)
 
 
 @pytest.mark.parametrize("encoding", ("gzip", "deflate"))
