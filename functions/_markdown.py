@@ -1,7 +1,6 @@
 """Markdown that shows text from elsewhere without interpreting it as Markdown or HTML."""
 
 import html
-import json
 import re
 
 from functions._mentions import without_mentions
@@ -20,24 +19,10 @@ def link(text: str, address: str | None) -> str:
 
 
 class MarkdownPage:
-    """A page that is written block by block, with a limited number of bytes for its lines.
+    """A page that is written block by block, ``heading`` first."""
 
-    Args:
-        heading: the first block.
-        room: the bytes that :meth:`has_room_for` can give away.
-    """
-
-    def __init__(self, heading: str, room: int) -> None:
+    def __init__(self, heading: str) -> None:
         self._blocks = [heading]
-        self._room = room
-
-    def has_room_for(self, line: str) -> bool:
-        """Reserve the bytes that ``line`` needs as JSON; False if there are not enough left."""
-        size = len(json.dumps(line, ensure_ascii=False).encode())
-        if size > self._room:
-            return False
-        self._room -= size
-        return True
 
     def add(self, *lines: str) -> None:
         """Add a block."""
