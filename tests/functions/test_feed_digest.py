@@ -323,16 +323,18 @@ class TestWaitingEntries:
     async def test_a_feed_that_has_more_every_day_than_a_digest_takes_keeps_no_other_feed_out(
         self, digest: Digest, web: WebServer
     ) -> None:
-        web.pages |= {"/flood": Reply(200, rss([])), "/good": Reply(200, rss([]))}
+        def feed(day: int, count: int) -> Reply:
+            items = "".join(
+                f"<item><guid>{day}-{n}</guid><title>{'&amp;' * 200}</title><link>https://n.example/{n}{'a' * 900}</link></item>"
+                for n in range(count)
+            )
+            return Reply(200, f"<rss version='2.0'><channel>{items}</channel></rss>".encode())
+
+        web.pages |= {"/flood": feed(0, 0), "/good": feed(0, 0)}
         await digest(web.address("/flood"), web.address("/good"))
         reports = []
         for day in range(3):
-            flood = "".join(
-                f"<item><guid>{day}-{n}</guid><title>{'&amp;' * 200}</title><link>https://n.example/{n}{'a' * 900}</link></item>"
-                for n in range(100)
-            )
-            web.pages["/flood"] = Reply(200, f"<rss version='2.0'><channel>{flood}</channel></rss>".encode())
-            web.pages["/good"] = Reply(200, rss([day * 5 + n for n in range(5)]))
+            web.pages |= {"/flood": feed(day, 100), "/good": feed(day, 5)}
             reports.append(await digest(web.address("/flood"), web.address("/good"), max_entries=100))
 
         assert [report.feeds[1].listed for report in reports] == [5, 5, 5]
@@ -357,7 +359,7 @@ class TestWaitingEntries:
         (
             (10, [], []),
             (10, [[], [4, 4, 4]], [0, 2]),
-            (10, [[4, 4, 4], [1, 1, 1]], [2, 2]),
+            (10, [[4, 4, 4], [4, 1, 1]], [1, 3]),
             (9, [[5, 5], [1, 1, 9], [2, 1]], [1, 2, 1]),
             (3, [[9, 1], [1, 1, 1, 1]], [0, 3]),
             (-1, [[1]], [0]),
