@@ -215,7 +215,7 @@ async def test_a_dead_target_never_fails_the_others(
     assert reasons == {
         "refused": "the connection was refused",
         "unknown host": "the host name cannot be resolved",
-        "no host": "the host name cannot be resolved",
+        "no host": "after a redirect, the host name cannot be resolved",
         "garbage": "the answer was not HTTP, while waiting for an answer",
         "reset": "the connection was reset while waiting for an answer",
         "hang": "timed out after 0.3 s while waiting for an answer",
