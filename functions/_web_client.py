@@ -180,9 +180,10 @@ class WebClient:
     ) -> httpx.Request:
         try:
             url = current.join(location).copy_with(userinfo=b"")
+            port, has_host = url.port, bool(url.host)
         except (httpx.InvalidURL, ValueError):
             raise FetchFailed(_NOT_A_WEB_ADDRESS) from None
-        if url.scheme not in {"http", "https"} or not url.host or not 1 <= (url.port or 80) <= 65535:
+        if url.scheme not in {"http", "https"} or not has_host or not 1 <= (80 if port is None else port) <= 65535:
             raise FetchFailed(_NOT_A_WEB_ADDRESS)
         own = _is_same_site(first.url, url)
         headers = {

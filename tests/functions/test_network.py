@@ -432,7 +432,8 @@ async def test_tls_is_negotiated_for_the_name_and_its_final_dot_is_left_out(
 async def test_an_unreadable_redirect_is_a_failure_in_words(
     network: LocalNetwork, clock: ManualClock, web: WebServer
 ) -> None:
-    for number, location in enumerate(("ftp://files.example/", "http://[::1", "http://x:99999999/")):
+    locations = "ftp://files.example/", "http://[::1", "http://x:99999999/", "http://x:0/", "http://xn--/"
+    for number, location in enumerate(locations):
         web.pages[f"/{number}"] = Reply(302, headers={"location": location})
 
         with pytest.raises(FetchFailed, match=r"^it redirects to something that is not an http or https address$"):
