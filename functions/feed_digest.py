@@ -80,14 +80,15 @@ class FeedReport(BaseModel):
     error: str | None = Field(default=None, description="Why it could not be read.")
 
 
-class FeedDigestReport(FeedMemory):
-    """The digest, and the memory for the next one."""
+class FeedDigestReport(BaseModel):
+    """The digest, and the memory for the next one (:class:`FeedMemory`)."""
 
     digest: str = Field(description="Markdown.")
     new_entries: int
     broken_feeds: int
     posted: bool = Field(description="True if the webhook accepted the digest.")
     feeds: list[FeedReport]
+    remembered: list[RememberedFeed] = Field(description="For the next run: what was listed, and what waits.")
 
 
 class DigestNotPosted(Exception):
