@@ -54,7 +54,12 @@ async def test_a_body_without_a_byte_is_complete(encoding: str) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "data"),
-    (("gzip", gzip.compress(b"x" * 500) + gzip.compress(b"y" * 500)), ("deflate", zlib.compress(b"x" * 500))),
+    (
+        # The time that gzip's header has would give the test another name in each process.
+        ("gzip", gzip.compress(b"x" * 500, mtime=0) + gzip.compress(b"y" * 500, mtime=0)),
+        ("deflate", zlib.compress(b"x" * 500)),
+    ),
+    ids=("gzip", "deflate"),
 )
 async def test_a_compressed_body_is_truncated_wherever_it_breaks_off(encoding: str, data: bytes) -> None:
     first = len(gzip.compress(b"x" * 500)) if encoding == "gzip" else 0
