@@ -207,9 +207,13 @@ class Attempt:
         try:
             async with timeout:
                 return await body()
-        except TimeoutError as error:
+        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
             if not timeout.expired():
                 raise
+            # Whatever it is: code that is cancelled may answer with an error of its own, as a client library does
+            # whose connection is cut off. That says nothing about the run.
             self._is_over_deadline = True
             raise RunDeadlineExceeded(self._seconds, self._idle_deadlines + 1) from error
 

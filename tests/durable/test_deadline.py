@@ -1,6 +1,7 @@
 """The end of an invocation's time."""
 
 import asyncio
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from autopilot.testing import Harness, InstanceKilled, ManualClock
 from tests.durable.scripts import FaultyStore, scripted
 from tests.equipment import equipped
 from tests.fakes import InMemoryRunLog
+from tests.log_events import Events, named
 
 SHORT = {"timeout_seconds": 1}
 
@@ -260,3 +262,82 @@ async def test_no_body_begins_past_the_deadline(semantics: str) -> None:
     assert isinstance(released, Released)
     assert released.reason == "the deadline of the invocation"
     assert (run.result, harness.executions(run.id)["b"]) == (2, 1)
+
+
+async def answers_its_cancellation_with_an_error_of_its_own(harness: Harness, attempt: int) -> str:
+    if attempt > 1:
+        return "done"
+    try:
+        await take_too_long(harness)
+    except asyncio.CancelledError:
+        raise RuntimeError("the connection was closed") from None
+    return "never"
+
+
+async def test_what_execute_raises_when_the_deadline_cancels_it_does_not_fail_the_run() -> None:
+    async def execute(ctx: RunContext) -> str:
+        return await answers_its_cancellation_with_an_error_of_its_own(harness, ctx.attempt)
+
+    harness = Harness(scripted(execute, **SHORT))
+    released = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert isinstance(released, Released)
+    assert released.reason == "the deadline of the invocation"
+    assert (run.status, run.result) == ("success", "done")
+
+
+async def test_what_a_body_raises_when_the_deadline_cancels_it_is_no_failure_of_its_step(events: Events) -> None:
+    async def execute(ctx: RunContext) -> str:
+        try:
+            return await ctx.step("a", answers_its_cancellation_with_an_error_of_its_own, harness, ctx.attempt)
+        except Exception:  # noqa: BLE001 - what it would do if the step had failed
+            return "compensated"
+
+    harness = Harness(scripted(execute, **SHORT))
+    released = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert isinstance(released, Released)
+    assert (run.status, run.result) == ("success", "done")
+    (line,) = named(events, "step_cut_off")
+    assert line["step"] == "a"
+    assert "RuntimeError: the connection was closed" in line["exception"]
+
+
+@pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
+@pytest.mark.parametrize(("timeout", "passed"), ((None, 1.0), (timedelta(seconds=0.3), 0.4)))
+async def test_what_a_thread_did_while_the_event_loop_was_blocked_until_its_time_was_up_is_recorded(
+    timeout: timedelta | None, passed: float, semantics: Any
+) -> None:
+    has_begun, may_end, threads = threading.Event(), threading.Event(), list[threading.Thread]()
+
+    def body() -> str:
+        threads.append(threading.current_thread())
+        has_begun.set()
+        may_end.wait(10)
+        return "done"
+
+    async def neighbour() -> None:
+        if threads:
+            return
+        while not has_begun.is_set():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        may_end.set()
+        threads[0].join()
+        harness.advance(timedelta(seconds=passed))
+
+    async def execute(ctx: RunContext) -> str:
+        step = ctx.step("a", body, semantics=semantics, timeout=timeout)
+        done, _ = await asyncio.gather(step, neighbour())
+        return done
+
+    harness = Harness(scripted(execute, **SHORT))
+    async with asyncio.timeout(20):
+        await harness.deliver(identity="x")
+        run = await harness.run(identity="x")
+
+    assert (run.status, run.result) == ("success", "done")
+    assert harness.executions(run.id) == {"a": 1}
+
