@@ -10,6 +10,7 @@ import pytest
 from autopilot import BaseWorkflow, RunContext, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.core.outcome import Released
 from autopilot.core.store import Lease, StepRecord
+from autopilot.errors import SetupTimedOut
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import Harness, InstanceKilled, ManualClock
 from tests.durable.scripts import FaultyStore, scripted
@@ -226,6 +227,37 @@ async def test_a_run_whose_instance_took_the_time_to_start_does_not_fail_for_it(
     assert (run.status, run.result) == ("success", 2)
 
 
+@pytest.mark.parametrize("answer", ("is cancelled", "raises"))
+async def test_a_setup_that_hangs_ends_with_the_invocation_and_is_tried_again(answer: str) -> None:
+    class Hanging(BaseWorkflow):
+        manifest = WorkflowManifest(name="hanging", timeout_seconds=1)
+        hangs = True
+
+        async def setup(self) -> None:
+            await super().setup()
+            try:
+                if self.hangs:
+                    await take_too_long(harness)
+            except asyncio.CancelledError:
+                if answer == "raises":
+                    raise RuntimeError("the connection was closed") from None
+                raise
+
+        async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> int:
+            return await ctx.step("a", lambda: ctx.attempt)
+
+    harness = Harness(Hanging)
+    async with asyncio.timeout(10):
+        with pytest.raises(
+            SetupTimedOut, match=r"setup of workflow hanging did not end within 0\.8 s; nothing was run"
+        ):
+            await harness.run(identity="x")
+    Hanging.hangs = False
+    run = await harness.run(identity="x")
+
+    assert (run.status, run.result, run.attempt) == ("success", 1, 1)
+
+
 @pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
 async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_declared(semantics: str) -> None:
     async def execute(ctx: RunContext) -> str:
@@ -331,7 +363,7 @@ async def test_what_a_thread_did_while_the_event_loop_was_blocked_until_its_time
     async def execute(ctx: RunContext) -> str:
         step = ctx.step("a", body, semantics=semantics, timeout=timeout)
         done, _ = await asyncio.gather(step, neighbour())
-        return done
+        return str(done)
 
     harness = Harness(scripted(execute, **SHORT))
     async with asyncio.timeout(20):
