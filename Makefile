@@ -56,11 +56,16 @@ test: setup ## Pass the fast tests
 	@$(PYTHON) -m pytest -q -rs -n $(WORKERS) -m "not slow"
 
 .PHONY: check
-check: setup ## Lint, formatting, strict types and every test: what CI runs
+check: setup ## Lint, formatting, strict types, security and every test: what CI runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m bandit --quiet --configfile pyproject.toml --recursive autopilot functions main.py
 	$(PYTHON) -m pytest -q -rs -n $(WORKERS)
+
+.PHONY: audit
+audit: setup ## Look for pinned versions that have known vulnerabilities
+	@scripts/audit
 
 .PHONY: checkov
 checkov: $(CHECKOV) ## Scan the Terraform configuration

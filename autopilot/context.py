@@ -82,7 +82,7 @@ class RunContext(Generic[ConfigT]):
         return self.clock.now()
 
     async def last_success(self) -> WorkflowRun | None:
-        """This workflow's latest successful run (by ``started_at``), or None; its ``result`` is plain JSON.
+        """This workflow's latest successful run (by ``started_at``), with its payload and result as plain JSON; or None.
 
         None means "never", and nothing else: if the store does not answer, this invocation ends, and the run goes on in
         another one.
@@ -93,11 +93,12 @@ class RunContext(Generic[ConfigT]):
         try:
             async with store_call(self.clock, store_seconds(seconds_left()), "run log", "reading the last success"):
                 runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)
+                # A list is without results.
+                return await self._run_log.get_run(self.workflow_id, runs[0].id) if runs else None
         except StoreError as error:
             if self._switch is None:
                 raise
             raise self._switch.stop(AttemptStopped(str(error))) from error
-        return runs[0] if runs else None
 
     @overload
     def step(

@@ -1,12 +1,17 @@
 """Servers of this machine: the address they listen at, and the requests they must not answer."""
 
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from autopilot.errors import AutopilotError
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
+_LOOPBACK_HOSTS = frozenset({LOOPBACK, "localhost", "[::1]"})
+
+_HINT = "; AUTOPILOT_ALLOWED_HOSTS adds hosts"
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]{2,45}\]|[a-z0-9_][a-z0-9_.-]{0,252})(?P<port>:[0-9]{1,5})?")
 
 
 class PortUnavailable(AutopilotError):
@@ -36,15 +41,35 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def foreign(headers: Mapping[str, str], port: int) -> str | None:
-    """Why a request to the server at ``port`` must be refused; None if it may be answered.
+def parse_host(header: str) -> tuple[str, str] | None:
+    """The name and the port (with its colon, or empty) of a ``Host`` header, in lower case; None if it is neither.
 
-    Any page in a developer's browser can send requests to this machine. The Origin header gives them away. Where a
-    site points its own name at 127.0.0.1 (DNS rebinding), its pages are of the same origin, and the Host header does.
+    A header that is not checked becomes part of the request's URL, where ``x/runs`` would change its path.
     """
-    hosts = {f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in LOOPBACK_NAMES}
-    if headers.get("host") not in hosts:
-        return "this server answers to localhost only"
-    if (origin := headers.get("origin")) is not None and origin not in {f"http://{host}" for host in hosts}:
+    match = _HOST.fullmatch(header.lower())
+    return None if match is None else (match["name"], match["port"] or "")
+
+
+def foreign(headers: Mapping[str, str], port: int | None = None, *, allowed: Iterable[str] | None = None) -> str | None:
+    """Why a server outside the cloud must refuse a request; None if it may answer.
+
+    Any page in a developer's browser can send requests to this machine. The headers Origin and Sec-Fetch-Site, which no
+    page can change, give them away, whatever the content type says. Where a site points its own name at 127.0.0.1 (DNS
+    rebinding), its pages are of the same origin, and the Host header does. A link on a page of another site may be
+    followed to here: that reads, and the person alone sees what.
+
+    Args:
+        port: the server's own port, if it is known.
+        allowed: hosts that the settings add to this machine's own, at any port; None if they cannot add any.
+    """
+    name, suffix = parse_host(headers.get("host", "")) or ("", "")
+    if name in _LOOPBACK_HOSTS and (port is None or suffix == f":{port}"):
+        origins = {f"http://{host}{suffix}" for host in _LOOPBACK_HOSTS}
+    elif name in (allowed or ()):
+        origins = {f"{scheme}://{name}{suffix}" for scheme in ("http", "https")}
+    else:
+        return "this server answers to localhost only" + ("" if allowed is None else _HINT)
+    site = "same-origin" if headers.get("sec-fetch-mode") == "navigate" else headers.get("sec-fetch-site", "none")
+    if headers.get("origin") not in {None, *origins} or site not in {"same-origin", "none"}:
         return "the request comes from a page of another site"
     return None

@@ -22,7 +22,9 @@ from structlog.contextvars import bound_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from autopilot.errors import StepFailed
+from autopilot.private_files import prepare_file, prepare_folder
 from autopilot.settings import Settings
+from autopilot.text import visible, without_input_values
 
 _CLOUD_FIELDS = "logging.googleapis.com/"
 _TRACE = f"{_CLOUD_FIELDS}trace"
@@ -37,8 +39,6 @@ _CLOUD_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?"
 _OUR_FOLDER = f"{Path(__file__).parent}{os.sep}"
 _CAUSES_SHOWN = 20
 """How many errors of a chain of causes a traceback shows, from the one that was raised."""
-
-_PYDANTIC_INPUT = re.compile(r"input_value=.*, (?=input_type=)")
 
 LOG_FILE_LIMIT = 20 * 1024 * 1024
 """Bytes. A larger log file is rotated when the next process opens it."""
@@ -87,7 +87,7 @@ def _cloud_rendering(settings: Settings) -> list[Processor]:
 def _terminal_rendering() -> list[Processor]:
     return [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        lambda _, __, event: _without_cloud_fields(event),
+        lambda _, __, event: _as_visible(_without_cloud_fields(event)),
         structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=24),
         _as_printable,
     ]
@@ -95,6 +95,17 @@ def _terminal_rendering() -> list[Processor]:
 
 def _without_cloud_fields(event: EventDict) -> EventDict:
     return {name: value for name, value in event.items() if not name.startswith(_CLOUD_FIELDS)}
+
+
+def _as_visible(event: EventDict) -> EventDict:
+    # What a workflow logs can come from anywhere, and a terminal obeys what is in it. Before the renderer adds its colors.
+    return {visible(name): _visible_value(value) for name, value in event.items()}
+
+
+def _visible_value(value: Any) -> Any:
+    if value is None or type(value) in {bool, int, float}:
+        return value
+    return visible(value if isinstance(value, str) else repr(value))
 
 
 def _as_printable(_: WrappedLogger, __: str, line: EventDict | str) -> str:
@@ -145,7 +156,7 @@ def traceback_text(error: BaseException) -> str:
         if isinstance(of, BaseExceptionGroup):
             following += zip(part.exceptions or (), of.exceptions, strict=False)
         left.extend((other, its, depth + 1) for other, its in following if other is not None and its is not None)
-    text = _PYDANTIC_INPUT.sub("", "".join(trace.format()).rstrip())
+    text = without_input_values("".join(trace.format()).rstrip())
     return text.encode(errors="backslashreplace").decode()  # a lone surrogate in it could not be printed
 
 
@@ -168,10 +179,11 @@ def _log_file_writer(file: Path) -> Processor:
     one open keeps appending to it. ``logging.handlers.RotatingFileHandler`` would lose events here: every process
     rotates by itself, and the second to do so replaces the backup of the first with a file that has just been begun.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    prepare_folder(file)
     with suppress(FileNotFoundError):  # the first event of all, or another process is rotating it
         if file.stat().st_size > LOG_FILE_LIMIT:
             file.replace(_rotated(file))
+    prepare_file(file)
     out = file.open("ab", buffering=0)
 
     def write(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

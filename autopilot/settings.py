@@ -7,6 +7,7 @@ environment in any case, where Google's libraries read it.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,7 @@ StoreName = Literal["sqlite", "firestore"]
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 _MIN_KEY_LENGTH = 16
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
 
 def _none_if_zero(seconds: Any) -> Any:
@@ -40,7 +42,8 @@ def _none_if_zero(seconds: Any) -> Any:
 
 def _base_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+    is_plain = re.fullmatch(r"[!-~]+", url) and not {"@", "\\"} & set(parts.netloc) and parts.hostname
+    if parts.scheme not in {"http", "https"} or not is_plain or parts.query or parts.fragment:
         raise ValueError("each address must look like 'https://host/path'")
     return url.rstrip("/")
 
@@ -53,6 +56,15 @@ def _hard_to_guess(key: SecretStr | None) -> SecretStr | None:
 
 def _split_at_commas(text: Any) -> Any:
     return tuple(filter(None, (part.strip() for part in text.split(",")))) if isinstance(text, str) else text
+
+
+def _host_name(text: str) -> str:
+    if _HOST_NAME.fullmatch(text) is None:
+        raise ValueError("each host must be a name without a port, like 'runs.example'")
+    return text.lower()
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class Settings(BaseModel):
@@ -92,6 +104,12 @@ class Settings(BaseModel):
         default=(),
         validation_alias="AUTOPILOT_API_CORS_ORIGINS",
         description="Origins whose pages may call the API, separated by commas.",
+    )
+
+    allowed_hosts: Annotated[tuple[HostName, ...], BeforeValidator(_split_at_commas)] = Field(
+        default=(),
+        validation_alias="AUTOPILOT_ALLOWED_HOSTS",
+        description="Outside the cloud: host names at which functions and API answer, beside localhost; comma-separated.",
     )
 
     @property

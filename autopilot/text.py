@@ -50,6 +50,25 @@ def relative_text(time: datetime, now: datetime) -> str:
     return f"{distance} ago" if seconds > 0 else f"in {distance}"
 
 
+_INPUT_VALUE, _INPUT_TYPE = "input_value=", ", input_type="
+
+
+def without_input_values(text: str) -> str:
+    """Leave out the input values that the messages of pydantic's errors quote; everything else stays as it is."""
+    first, *quotes = text.split(_INPUT_VALUE)
+    kept, undecided = [first], 1
+    for quote in quotes:
+        # A value can have either of the marks in it: what is left out goes from the first one to the last.
+        _, found, rest = quote.rpartition(_INPUT_TYPE)
+        if found:
+            del kept[undecided:]
+            kept.append(f"{_INPUT_TYPE[2:]}{rest}")
+            undecided = len(kept)
+        else:
+            kept.append(f"{_INPUT_VALUE}{quote}")
+    return "".join(kept)
+
+
 # Control characters move a terminal's cursor, and those of bidirectional text reverse the direction of what follows
 # (unicode.org/reports/tr9; trojansource.codes shows the harm). Tabs and line feeds stay as they are.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

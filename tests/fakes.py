@@ -28,7 +28,8 @@ class InMemoryRunLog:
         runs = [run for run in self._newest_first(workflow_id) if status is None or run.status is status]
         offset = int(start_after or 0)
         following = offset + limit
-        return runs[offset:following], str(following) if following < len(runs) else None
+        page = [_listed(run) for run in runs[offset:following]]
+        return page, str(following) if following < len(runs) else None
 
     async def get_stats(self, workflow_id: str) -> RunStats:
         self._check()
@@ -44,7 +45,7 @@ class InMemoryRunLog:
     async def get_paused_runs(self) -> list[WorkflowRun]:
         self._check()
         return sorted(
-            (run for run in self.runs.values() if run.status is RunStatus.PAUSED),
+            (_listed(run) for run in self.runs.values() if run.status is RunStatus.PAUSED),
             key=lambda run: run.started_at,
             reverse=True,
         )
@@ -56,3 +57,7 @@ class InMemoryRunLog:
     def _check(self) -> None:
         if self.is_away:
             raise StoreUnavailable("memory", "any call", "told to be away")
+
+
+def _listed(run: WorkflowRun) -> WorkflowRun:
+    return run.model_copy(update={"trigger_data": {}, "result": None})

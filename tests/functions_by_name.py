@@ -35,7 +35,10 @@ class FunctionsTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        work = asyncio.create_task(self._apps[request.url.host].handle_async_request(request))
+        headers = httpx.Headers(request.headers)
+        headers["host"] = "localhost"  # as it is where they are served on one machine
+        served = httpx.Request(request.method, request.url, headers=headers, stream=request.stream)
+        work = asyncio.create_task(self._apps[request.url.host].handle_async_request(served))
         self.working.add(work)
         work.add_done_callback(self.working.discard)
         return await asyncio.shield(work)

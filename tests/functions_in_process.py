@@ -27,7 +27,7 @@ def serve() -> Serve:
         main.__dict__["served"] = entry_point(path, name="served")
         app: Any = create_asgi_app_from_module("served", "main.py", "http", main, None)  # type: ignore[no-untyped-call]
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://function")
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
     return serve
 

@@ -165,3 +165,66 @@ async def test_a_missing_configuration_value_is_503_and_named(
     assert "GUARDED_SHOP_TOKEN" in told["error"]
     assert "\n" not in told["error"]
     assert await total(client) == 0
+
+
+BLOB = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    (
+        BLOB,
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "rebound.example"},
+        {"Host": "rebound.example", "Origin": "http://rebound.example", "Sec-Fetch-Site": "same-origin"},
+    ),
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    (("POST", "/"), ("GET", "/"), ("GET", "/runs/x"), ("POST", "/runs/x/cancel"), ("PUT", "/nothing")),
+)
+async def test_outside_the_cloud_no_page_of_another_site_is_answered(
+    echo: httpx.AsyncClient, headers: dict[str, str], method: str, path: str
+) -> None:
+    assert_error(await echo.request(method, path, headers=headers), 403, "not_local")
+    assert await total(echo) == 0
+
+
+async def test_a_program_without_a_content_type_starts_a_run(echo: httpx.AsyncClient) -> None:
+    assert (await echo.post("/", content=b'{"a": 1}')).status_code == 200
+
+
+async def test_the_settings_say_at_which_hosts_a_function_answers_outside_the_cloud(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPILOT_ALLOWED_HOSTS", "runs.example")
+    client = serve("Echo")
+
+    assert (await client.post("/", headers={"Host": "runs.example"})).status_code == 200
+    assert_error(await client.post("/", headers={"Host": "other.example"}), 403, "not_local")
+    assert_error(await client.post("/", headers={"Host": "runs.example"} | BLOB), 403, "not_local")
+
+
+async def test_in_the_cloud_it_is_iam_that_decides_who_may_call(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K_SERVICE", "echo")
+    monkeypatch.setenv("AUTOPILOT_STORE", "firestore")
+
+    answer = await serve("Echo").post("/", headers={"Host": "echo-abc.a.run.app"} | BLOB)
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("cloud", (True, False))
+@pytest.mark.parametrize("host", ("[", "a/runs/x", "a?b", "a b", "a:b", "evil@localhost", ""))
+async def test_a_host_that_cannot_be_parsed_is_refused(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, host: str, *, cloud: bool
+) -> None:
+    if cloud:
+        monkeypatch.setenv("K_SERVICE", "echo")
+        monkeypatch.setenv("AUTOPILOT_STORE", "firestore")
+
+    for method in ("GET", "POST"):
+        assert_error(await serve("Echo").request(method, "/", headers={"Host": host}), 400, "invalid_host")

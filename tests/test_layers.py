@@ -13,6 +13,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "autopilot.loopback",
         "autopilot.models",
         "autopilot.observability",
+        "autopilot.private_files",
         "autopilot.settings",
         "autopilot.text",
         "autopilot.version",

@@ -146,3 +146,44 @@ def test_where_debian_13_cannot_be_had_the_tests_on_it_are_skipped_with_the_reas
     )
 
     assert (ended.returncode, ended.stderr) == (code, "== Not tested on Debian 13: chroot needs root\n")
+
+
+def with_curl(folder: Path, script: str) -> dict[str, str]:
+    """The environment of a machine whose curl does this."""
+    curl = folder / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text(f"#!/bin/sh\n{script}\n")
+    curl.chmod(0o755)
+    return {"PATH": f"{curl.parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("curl", "reason"),
+    (
+        (
+            "echo 'curl: (6) Could not resolve host: pypi.org' >&2; exit 6",
+            "no vulnerability service answers (curl: (6)",
+        ),
+        ("""echo '{"vulnerabilities": []}'""", "the index that answers as pypi.org knows no vulnerabilities"),
+    ),
+)
+def test_an_audit_without_a_service_is_skipped_with_its_reason(set_up: Path, curl: str, reason: str) -> None:
+    ended = make(set_up, "audit", **with_curl(set_up, curl))
+
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"audit skipped: {reason}")
+
+
+def test_an_audit_asks_about_every_pinned_version_and_fails_with_it(set_up: Path) -> None:
+    stand_in = set_up / ".venv/bin/python"
+    stand_in.write_text('#!/bin/sh\nfor last; do :; done\ncat "$last" > audited; echo "$@"; exit 1\n')
+
+    ended = make(set_up, "audit", **with_curl(set_up, """echo '{"vulnerabilities": [{"id": "PYSEC-2014-8"}]}'"""))
+
+    assert ended.returncode != 0
+    assert "pip_audit" in ended.stdout
+    audited = (set_up / "audited").read_text().splitlines()
+    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt"):
+        pins = [line for line in (ROOT / name).read_text().splitlines() if "==" in line and not line.startswith("#")]
+        assert pins
+        assert set(pins) <= set(audited)

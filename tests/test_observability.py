@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from autopilot.observability import LOG_FILE_LIMIT, read_log
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -198,6 +200,23 @@ with request_context({{"traceparent": "00-{TRACE}-00f067aa0ba902b7-01"}}, settin
         assert logged.endswith("LookupError: no feed")
         assert logged.count("Traceback") == 1
 
+    def test_what_a_workflow_logs_does_not_command_the_terminal(self) -> None:
+        escapes = r"\x1b]0;owned\x07 \x1b[2J \x9b31m \u202e"
+        logged = output(
+            f"""
+class Rude:
+    def __repr__(self):
+        return "{escapes}"
+log.info("{escapes}", title="{escapes}", thing=Rude(), **{{"{escapes}": 1}})
+logging.getLogger("lib").warning("{escapes}")
+run(raising(LookupError("{escapes}")))
+""",
+            {},
+        )
+
+        assert logged.count(r"\x1b]0;owned") == 6
+        assert not set(logged) & set("\x1b\x07\x9b\u202e\r")
+
     def test_what_the_terminal_has_no_bytes_for_does_not_fail_a_run(self) -> None:
         logged = output('log.info("ü \\ud83d")', {}, PYTHONIOENCODING="ascii")
 
@@ -228,6 +247,22 @@ log.info("outside of a run")
         assert not any(name.startswith("logging.googleapis.com") for name in mine)
         assert [event["event"] for event in every_event][-1] == "outside of a run"
         assert "outside of a run" in printed
+
+    @pytest.mark.parametrize("mask", (0o000, 0o022, 0o077))
+    def test_only_its_owner_can_read_it(self, tmp_path: Path, mask: int) -> None:
+        file = tmp_path / "kept" / ".autopilot" / "log.jsonl"
+
+        before = os.umask(mask)
+        try:
+            output('log.info("it")', {}, AUTOPILOT_LOG_FILE=str(file))
+        finally:
+            os.umask(before)
+
+        assert [path.stat().st_mode & 0o777 for path in (file, file.parent, file.parent.parent)] == [
+            0o600,
+            0o700,
+            0o700,
+        ]
 
     def test_a_large_file_is_rotated_when_it_is_opened_and_still_read(self, tmp_path: Path) -> None:
         file = tmp_path / "log.jsonl"

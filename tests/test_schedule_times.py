@@ -23,7 +23,7 @@ def echo(clock: ManualClock) -> httpx.AsyncClient:
         answer = await function(Request(scope, receive))
         await answer(scope, receive, send)
 
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://function")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def tick(clock: ManualClock, ahead: timedelta, **headers: str) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_every_variable_is_read() -> None:
             "AUTOPILOT_FUNCTION_URLS": '{"digest": "https://digest.example/"}',
             "AUTOPILOT_API_KEY": "correct horse battery",
             "AUTOPILOT_API_CORS_ORIGINS": "https://a.example, https://b.example",
+            "AUTOPILOT_ALLOWED_HOSTS": "Runs.example, other",
         }
     )
 
@@ -49,6 +51,7 @@ def test_every_variable_is_read() -> None:
         "function_urls": {"digest": "https://digest.example"},
         "api_key": SecretStr("correct horse battery"),
         "api_cors_origins": ("https://a.example", "https://b.example"),
+        "allowed_hosts": ("runs.example", "other"),
     }
 
 
@@ -160,3 +163,24 @@ class TestConfig:
         )
         assert "s3cret" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hosts", ("runs.example:8080", "https://runs.example", "*", "runs.example/", "[::1]"))
+def test_an_allowed_host_is_a_name(hosts: str) -> None:
+    with pytest.raises(SettingsInvalid, match="AUTOPILOT_ALLOWED_HOSTS: each host must be a name without a port"):
+        load_settings({"AUTOPILOT_ALLOWED_HOSTS": hosts})
+
+
+@pytest.mark.parametrize(
+    "url",
+    (
+        "https://user:secret@digest.example",
+        "https://digest.example\\@evil.example",
+        "https://",
+        "https://:80",
+        "https://a b",
+    ),
+)
+def test_an_address_of_a_function_that_parsers_may_read_differently_is_refused(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="AUTOPILOT_FUNCTION_URLS: each address must look like"):
+        load_settings({"AUTOPILOT_FUNCTION_URLS": json.dumps({"digest": url})})

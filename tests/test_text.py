@@ -2,9 +2,17 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import AnyUrl, BaseModel, ValidationError
 
 from autopilot.dashboard import formatting
-from autopilot.text import duration_from, duration_text, relative_text, visible, visible_json
+from autopilot.text import (
+    duration_from,
+    duration_text,
+    relative_text,
+    visible,
+    visible_json,
+    without_input_values,
+)
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -99,3 +107,44 @@ def test_json_with_escapes_means_the_same() -> None:
 
     assert escaped.isascii()
     assert json.loads(escaped) == {"text": HOSTILE}
+
+
+class _Item(BaseModel):
+    count: int
+    url: AnyUrl
+
+
+@pytest.mark.parametrize(
+    "secret",
+    (
+        "s3cret",
+        "a, input_type=s3cret",
+        "input_value=s3cret",
+        "x input_value=1, input_type=s3cret",
+        "s3cret\nin two lines",
+    ),
+)
+def test_the_values_that_pydantic_quotes_are_left_out(secret: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        _Item.model_validate({"count": secret, "url": secret})
+
+    text = without_input_values(f"before\n{refused.value}\nafter")
+
+    assert "s3cret" in str(refused.value)
+    assert "s3cret" not in text
+    assert (text[:7], text[-6:]) == ("before\n", "\nafter")
+    assert "2 validation errors for _Item\ncount\n  Input should be a valid integer" in text
+    assert text.count("input_type=str]") == 2
+    assert "\nurl\n  Input should be a valid URL" in text
+
+
+@pytest.mark.parametrize(
+    "text", ("", "input_value=1", "input_type=int", "input_value=1 and input_value=2", "a, input_type=x")
+)
+def test_other_text_stays(text: str) -> None:
+    assert without_input_values(text) == text
+
+
+def test_a_text_made_of_marks_takes_linear_time() -> None:
+    for text in ("input_value=" * 200_000, ", input_type=input_value=" * 100_000):
+        assert len(without_input_values(text)) <= len(text)

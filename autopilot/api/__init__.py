@@ -38,6 +38,7 @@ Workflows that ``main.py`` no longer defines: their runs, steps, statistics and 
 413    ``payload_too_large``
 415    ``not_json_content``, 400 ``invalid_json``: the body is not JSON; 400 ``invalid_retry``
 422    ``request_invalid``, ``cursor_invalid``; ``payload_invalid``, ``payload_conflict``, from the function
+429    ``too_many_wrong_keys``
 502    ``function_unavailable``: the workflow's function does not answer, or not as a workflow's function
 503    ``store_unavailable``; ``start_not_recorded`` and the like, from the function
 =====  ==========================================================================================================

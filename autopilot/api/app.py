@@ -32,6 +32,7 @@ from autopilot.core.clock import Clock, SystemClock, random_id
 from autopilot.core.shutdown import PROCESS_SHUTDOWN, Shutdown
 from autopilot.core.store import Store
 from autopilot.errors import AutopilotError
+from autopilot.function.error_shape import ErrorShapeMiddleware
 from autopilot.function.trigger import RequestRefused
 from autopilot.settings import Settings
 from autopilot.version import VERSION
@@ -77,7 +78,7 @@ def create_context(
         archive=lambda: store or run_log_module.get_run_archive(),
         client=client
         or WorkflowClient(settings.function_urls, fetch_token=IdentityTokens() if settings.in_cloud else None),
-        access=Access(settings, clock),
+        access=Access(settings, clock, lambda: store or run_log_module.process_store()),
         clock=clock,
         new_id=new_id,
         shutdown=shutdown,
@@ -100,7 +101,8 @@ def protected(app: ASGIApp, context: ApiContext) -> ASGIApp:
             allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key"],
             expose_headers=["Location"],
         )
-    return ErrorMiddleware(SecurityHeadersMiddleware(app, in_cloud=context.settings.in_cloud))
+    secured = SecurityHeadersMiddleware(ErrorShapeMiddleware(app), in_cloud=context.settings.in_cloud)
+    return ErrorMiddleware(secured)
 
 
 def create_api(context: ApiContext) -> FastAPI:

@@ -21,11 +21,12 @@ _REASONS = {
     413: "The body is over 256 KiB.",
     415: "The body is not sent as JSON.",
     422: "A filter, cursor or payload is invalid; the details name the fields.",
+    429: "Too many wrong keys at once.",
     500: "The request could not be handled; the log says why.",
     502: "The workflow's function does not answer.",
     503: "The store does not answer, or the function asks to be called again.",
 }
-_ALWAYS = (401, 403, 422, 500, 503)
+_ALWAYS = (401, 403, 422, 429, 500, 503)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -12,7 +12,8 @@ from autopilot.api.access import Access
 from autopilot.api.paths import route_path, to_root
 from autopilot.core.clock import Clock
 from autopilot.core.deadline import deadline
-from autopilot.function.answers import error_response
+from autopilot.errors import StoreError
+from autopilot.function.answers import answer_error, error_response
 from autopilot.function.trigger import RequestRefused
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,8 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
-                headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_static else "no-store"
+                is_kept = is_static and message["status"] < 400  # the next version may have what this one has not
+                headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_kept else "no-store"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -109,13 +111,20 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
-        if scope["type"] != "http" or path.startswith(_OPEN_PATHS):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connection = HTTPConnection(scope)
         try:
-            await self._access.check_caller(HTTPConnection(scope))
+            self._access.check_host(connection)
+            if not path.startswith(_OPEN_PATHS):
+                await self._access.check_caller(connection)
         except RequestRefused as refused:
             await self._refuse(refused, scope, path)(scope, receive, send)
+            return
+        except StoreError as error:
+            log.error("request_failed", path=path, status=503, error=str(error))  # noqa: TRY400 - it says all there is
+            await answer_error(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

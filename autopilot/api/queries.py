@@ -20,11 +20,11 @@ from autopilot.api.schemas import (
     WorkflowDetail,
     summary_of,
 )
-from autopilot.core.run_log import read_past
 from autopilot.core.runs.activity import bucket_start
 from autopilot.core.runs.history import success_rate
 from autopilot.core.steps.keys import key_digest, readable_key
 from autopilot.core.store import BucketSize, RunFilter
+from autopilot.core.tasks import both
 from autopilot.core.triggers.ticks import next_ticks
 from autopilot.errors import RunNotFound, StepNotFound, WorkflowNotFound
 from autopilot.models import RunStats, RunStatus, TriggerType, WorkflowRun
@@ -82,7 +82,7 @@ async def find_workflow(context: ApiContext, name: str) -> CatalogEntry:
     """
     if (entry := context.catalog.get(name)) is not None:
         return entry
-    if await context.run_log().get_latest_run(name) is None:
+    if await _latest_run(context, name) is None:
         raise WorkflowNotFound(name)
     return CatalogEntry.without_code(name)
 
@@ -138,8 +138,14 @@ async def read_page(context: ApiContext, wanted: RunFilter, limit: int, start_af
 
 async def read_workflow(context: ApiContext, entry: CatalogEntry) -> WorkflowDetail:
     """A workflow with its statistics."""
-    stats, last_run = await read_past(context.run_log(), entry.name)
+    stats, last_run = await both(context.run_log().get_stats(entry.name), _latest_run(context, entry.name))
     return workflow_detail(entry, stats, last_run, context.clock.now())
+
+
+async def _latest_run(context: ApiContext, workflow: str) -> WorkflowRun | None:
+    """The latest run of a workflow as lists have it, without the payload and result that no page of several shows."""
+    runs, _ = await context.run_log().list_runs(workflow, limit=1)
+    return runs[0] if runs else None
 
 
 def workflow_detail(

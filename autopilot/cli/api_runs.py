@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from autopilot.api.schemas import ErrorAnswer, ErrorBody, RunAccepted, RunDetail, RunPage, WorkflowPage
 from autopilot.cli.exits import CommandFailed, ExitCode, refusal
 from autopilot.core.store import RunFilter
+from autopilot.models import is_run_id, is_workflow_name
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
@@ -53,6 +54,8 @@ class ApiRuns:
         return sorted(workflow.name for workflow in page.workflows)
 
     async def find_runs(self, wanted: RunFilter, *, limit: int, start_after: str | None = None) -> RunPage:
+        if wanted.workflow_id is not None and not is_workflow_name(wanted.workflow_id):
+            raise CommandFailed(ExitCode.NOT_FOUND, f"{wanted.workflow_id!r} cannot be the name of a workflow")
         path = "/runs" if wanted.workflow_id is None else f"/workflows/{quote(wanted.workflow_id, safe='')}/runs"
         parameters = {
             "status": wanted.status,
@@ -67,6 +70,8 @@ class ApiRuns:
         )
 
     async def get_run(self, workflow: str, run_id: str) -> RunDetail | None:
+        if not (is_workflow_name(workflow) and is_run_id(run_id)):
+            return None  # as a part of a path, ".." would name something else
         try:
             return await self._read(RunDetail, "GET", _path(workflow, run_id))
         except CommandFailed as failure:

@@ -30,12 +30,23 @@ def checked_url(url: str) -> str:
     Raises:
         CommandFailed: it is not a URL, or one at which credentials would be sent unencrypted over a network.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if not _is_plain_url(url):
         raise CommandFailed(ExitCode.WRONG_USE, f"--url: {url!r} is not a URL such as https://host")
+    parts = urlsplit(url)
     if parts.scheme == "http" and not is_local(url):
         raise CommandFailed(ExitCode.WRONG_USE, f"--url: {url} must use https: every request carries credentials")
     return url.rstrip("/").removesuffix(_API_PATH)
+
+
+def _is_plain_url(url: str) -> bool:
+    """Check for a URL in which every parser sees the same host: no user, no backslash, no invisible character."""
+    try:
+        parts = urlsplit(url)
+        is_complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a malformed address or port
+        return False
+    is_ambiguous = re.search(r"[^!-~]|[\\@]", url) is not None
+    return is_complete and not is_ambiguous and not parts.query and not parts.fragment
 
 
 def is_local(url: str) -> bool:

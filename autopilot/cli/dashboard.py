@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import typer
@@ -82,7 +82,7 @@ class AuthenticatingProxy:
         port: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = url
+        self._url = httpx.URL(url)
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self._credentials = credentials
         self._port = port
@@ -98,8 +98,10 @@ class AuthenticatingProxy:
     async def _answer(self, request: Request) -> Response:
         if (reason := foreign(request.headers, self._port)) is not None:
             return PlainTextResponse(reason, 403)
+        if (target := self._target(request.scope)) is None:
+            return PlainTextResponse("the target of a request must be a path that begins with a slash", 400)
         try:
-            answer = await self._http.send(await self._forwarded(request), stream=True)
+            answer = await self._http.send(await self._forwarded(request, target), stream=True)
         except CommandFailed as failure:
             return PlainTextResponse(f"autopilot: {failure}", 502)
         except httpx.HTTPError as error:
@@ -112,15 +114,32 @@ class AuthenticatingProxy:
         ]
         return response
 
-    async def _forwarded(self, request: Request) -> httpx.Request:
+    def _target(self, scope: Scope) -> httpx.URL | None:
+        """The address at the API for a request's target; None if it is not a path, or leads anywhere else.
+
+        Clients other than browsers can send anything there: `@evil.example/`, `.evil.example/` or a whole URL, which
+        joined to the API's address would take the credentials to another host.
+        """
+        path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        if not path.startswith(b"/"):
+            return None
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        try:
+            target = self._url.copy_with(raw_path=self._url.raw_path.rstrip(b"/") + path + query)
+        except (httpx.InvalidURL, ValueError):  # bytes that no URL has
+            return None
+        return target if _origin_of(target) == _origin_of(self._url) else None
+
+    async def _forwarded(self, request: Request, target: httpx.URL) -> httpx.Request:
         headers = httpx.Headers([(name, value) for name, value in request.headers.items() if name not in _HOP_BY_HOP])
         if "origin" in headers:
             headers["origin"] = self._origin  # the API's own page, as it sees it
         headers.update(self._credentials())
-        path = request.scope["raw_path"].decode("ascii") if request.scope.get("raw_path") else request.url.path
-        query = f"?{request.url.query}" if request.url.query else ""
-        body = await request.body()
-        return self._http.build_request(request.method, f"{self._url}{path}{query}", headers=headers, content=body)
+        return self._http.build_request(request.method, target, headers=headers, content=await request.body())
+
+
+def _origin_of(url: httpx.URL) -> tuple[str, bytes, int | None]:
+    return url.scheme, url.netloc, url.port
 
 
 def _require_dev(port: int) -> None:
@@ -140,6 +159,9 @@ def _require_dev(port: int) -> None:
 
 
 def _serve(app: AuthenticatingProxy, listener: socket.socket) -> None:
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    # h11 passes on a request's target as it was sent; httptools would take the path out of an absolute one.
+    config = uvicorn.Config(
+        app, http="h11", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

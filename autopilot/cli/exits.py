@@ -10,6 +10,7 @@ from typing import Any, Self
 import typer
 
 from autopilot.errors import AutopilotError, ConfigurationError
+from autopilot.text import visible
 
 
 class ExitCode(IntEnum):
@@ -87,7 +88,7 @@ def exit_on_failure() -> Iterator[None]:
         code, message = ExitCode.INTERRUPTED, "interrupted"
     else:
         return
-    typer.echo(f"autopilot: {message}", err=True)
+    typer.echo(f"autopilot: {visible(message)}", err=True)  # with what a server or a function said
     raise typer.Exit(code)
 
 

@@ -15,7 +15,7 @@ from autopilot.cli.bundle import defines_workflow, load_bundle
 from autopilot.cli.exits import CommandFailed, ExitCode, refusal
 from autopilot.cli.main_module import function_names
 from autopilot.core.clock import SystemClock, random_id
-from autopilot.core.run_log import get_run_archive, get_run_log_service, reset_run_log_service
+from autopilot.core.run_log import get_run_archive, get_run_log_service, process_store, reset_run_log_service
 from autopilot.core.store import RunFilter
 from autopilot.development.function_server import FunctionServer
 from autopilot.development.local_store import kept_in
@@ -124,7 +124,7 @@ class LocalRuns:
                 run_log=get_run_log_service,
                 archive=get_run_archive,
                 client=WorkflowClient({workflow: self._servers[workflow].url}),
-                access=Access(self._settings, clock),
+                access=Access(self._settings, clock, process_store),
                 clock=clock,
                 new_id=random_id,
             )

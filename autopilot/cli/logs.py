@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from autopilot.api.log_lines import LogLine, log_line
+from autopilot.api.run_detail import log_query
 from autopilot.cli.credentials import gcloud, is_local
 from autopilot.cli.exits import CommandFailed, ExitCode
 from autopilot.cli.options import (
@@ -45,14 +46,16 @@ def logs(
 ) -> None:
     """Show the log of a run, from this machine or with --url from Cloud Logging."""
     detail = with_runs(url, source, lambda runs: locate_run(runs, run, workflow))
+    # Not the API's own text: it becomes an argument of gcloud, and is shown in a terminal.
+    wanted = log_query(detail.run)
     if query:
-        typer.echo(detail.log_query)
+        typer.echo(wanted)
         return
     if url is None or is_local(url):
         events = entries = local_events(detail.run.id)
         place = f"{log_file_of(load_settings())}, where `autopilot dev`, `run` and `serve` keep the log of this folder,"
     else:
-        entries = _cloud_entries(detail.log_query, project)
+        entries = _cloud_entries(wanted, project)
         events = [_event(entry) for entry in entries]
         named = f"project {project}" if project else "gcloud's default project (choose another with --project)"
         place = f"Cloud Logging of {named}"

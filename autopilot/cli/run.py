@@ -20,6 +20,7 @@ from autopilot.development.local_store import kept_in
 from autopilot.errors import FunctionNotServed
 from autopilot.models import WorkflowRun
 from autopilot.settings import load_settings
+from autopilot.text import visible
 
 _CONNECT_SECONDS = 10.0
 
@@ -42,7 +43,7 @@ def run(
         ended, persisted, totals = _run_once(server, body)
     failed = has_failed(ended.status)
     if failed or not persisted:  # above the summary, which is what a person should see last
-        typer.echo(f"The function's log:\n{server.log_text()}", err=True)
+        typer.echo(f"The function's log:\n{visible(server.log_text())}", err=True)
     if as_json:
         print_json(ended)
     else:

@@ -128,7 +128,7 @@ def print_detail(
     print_retry(console, detail, run.id[:_SHORT_ID_LENGTH], options)
     console.print(Text("\n  Query for Cloud Logging", style="dim"))
     for line in detail.log_query.splitlines():
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(Text("  ").append_text(safe_text(line)), soft_wrap=True)
     console.print()
     for hint in _hints(detail, options, has_log=has_log):
         console.print(hint, soft_wrap=True)

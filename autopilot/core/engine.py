@@ -313,6 +313,9 @@ class Engine:
                 recorded = await self._recorder.read_steps(lease)
             except StoreError as error:
                 return await self._release(held, Release(reason=str(error)), 0.0)
+            except asyncio.CancelledError:
+                await self._release(held, Release(reason="the invocation was cancelled"), 0.0)
+                raise
             held = replace(held, run=with_idle_claims(held.run, recorded))
             refusal = refusal or check_resumable(held.run, self.manifest, clock.now())
             steps = self._step_runner(

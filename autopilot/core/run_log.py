@@ -1,11 +1,11 @@
 """The process's store, as the settings name it, and its three views."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
 from autopilot.core.store import RunArchive, RunJournal, RunLogService, Store
+from autopilot.core.tasks import both
 from autopilot.models import RunStats, WorkflowRun
 from autopilot.settings import StoreName, load_settings
 
@@ -91,11 +91,4 @@ async def read_past(run_log: RunLogService, workflow_id: str) -> tuple[RunStats,
 
     An error of either is raised once both have ended.
     """
-    stats, latest = await asyncio.gather(
-        run_log.get_stats(workflow_id), run_log.get_latest_run(workflow_id), return_exceptions=True
-    )
-    if isinstance(stats, BaseException):
-        raise stats
-    if isinstance(latest, BaseException):
-        raise latest
-    return stats, latest
+    return await both(run_log.get_stats(workflow_id), run_log.get_latest_run(workflow_id))

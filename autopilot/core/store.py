@@ -49,6 +49,10 @@ class RunLogService(Protocol):
     ) -> tuple[list[WorkflowRun], str | None]:
         """One page of a workflow's runs and the cursor of the next.
 
+        As in every list, the runs are without their payloads and results, which may be large and which no list shows:
+        ``trigger_data`` is empty, ``result`` is None, and neither is read or decoded. :meth:`get_run` has them. A run
+        from a list is never saved.
+
         Newest ``started_at`` first, ties broken by id (descending), so that walking the cursors meets every run that
         was there at the start exactly once. The cursor is None exactly when nothing follows. It is opaque, and
         belongs to this workflow and this ``status``.
@@ -73,7 +77,7 @@ class RunLogService(Protocol):
         ...
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
-        """Every ``paused`` run of every workflow, newest ``started_at`` first."""
+        """Every ``paused`` run of every workflow, newest ``started_at`` first; without payloads and results."""
         ...
 
 
@@ -328,6 +332,7 @@ class RunChange:
     position: str
     """Its position in the order of changes; opaque. :meth:`RunArchive.read_changes` continues after it."""
     run: WorkflowRun
+    """Without payload and result."""
 
 
 class RunArchive(StepHistory, Protocol):
@@ -336,7 +341,7 @@ class RunArchive(StepHistory, Protocol):
     async def find_runs(
         self, wanted: RunFilter, *, limit: int = 50, start_after: str | None = None
     ) -> tuple[list[WorkflowRun], str | None]:
-        """One page of the runs that ``wanted`` selects, and the cursor of the next.
+        """One page of the runs that ``wanted`` selects, without payloads and results, and the cursor of the next.
 
         Order, cursors and errors are as in :meth:`RunLogService.list_runs`, and a cursor belongs to one ``wanted``.
         Runs of one microsecond in different workflows have an order of the store's choice, always the same. The
@@ -419,8 +424,25 @@ class RunArchive(StepHistory, Protocol):
         ...
 
 
-class Store(RunLogService, RunJournal, RunArchive, Protocol):
-    """One database as run log, journal and archive."""
+class SignOuts(Protocol):
+    """The sessions of browsers that ended before their time. Deadlines and errors are as in the run log."""
+
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        """Record that a session has ended. Idempotent.
+
+        Args:
+            session: a digest of what identifies it, in hexadecimal digits.
+            expires_at: the time at which the session ends by itself; the record may be removed from then on.
+        """
+        ...
+
+    async def has_ended(self, session: str) -> bool:
+        """Whether :meth:`end_session` was called for it, by any process; one small read."""
+        ...
+
+
+class Store(RunLogService, RunJournal, RunArchive, SignOuts, Protocol):
+    """One database as run log, journal and archive, and what the API keeps beside them."""
 
     def close(self) -> None:
         """Release threads, files and connections, without waiting for a network. The next call opens them again."""

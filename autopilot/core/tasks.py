@@ -5,6 +5,17 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+OtherT = TypeVar("OtherT")
+
+
+async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, OtherT]) -> tuple[T, OtherT]:
+    """The results of two coroutines that run at once. An error of either is raised once both have ended."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

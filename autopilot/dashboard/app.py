@@ -30,6 +30,7 @@ def create_app(context: ApiContext) -> ASGIApp:
         ],
         exception_handlers=dict.fromkeys(HANDLED_ERRORS, ErrorPages(renderer).show),
     )
+    application.router.redirect_slashes = False  # it would send a browser to whatever host the request names
     return protected(application, context)
 
 

@@ -47,7 +47,7 @@ def api_entry_point(*, name: str = "api") -> Function:
         try:
             return app()
         except ConfigurationError as error:  # of main.py or the settings, found again by each request
-            log.error("request_failed", path=request.url.path, status=503, error=str(error))  # noqa: TRY400
+            log.error("request_failed", path=request.scope["path"], status=503, error=str(error))  # noqa: TRY400
             return answer_error(error)
 
     function.__name__ = function.__qualname__ = name

@@ -9,6 +9,9 @@ from autopilot.dashboard.forms import read_checked_form, read_form
 from autopilot.dashboard.rendering import Renderer, local_path, redirect
 from autopilot.function.trigger import RequestRefused
 
+_PROBLEMS = {401: "That is not the key.", 429: "Too many wrong keys at the moment. Try again in a few seconds."}
+_TOO_OLD = "This page was open for too long. Try again."
+
 
 class SignInPages:
     """The page that asks for the API key, and the forms that sign in and out."""
@@ -30,17 +33,16 @@ class SignInPages:
             self._access.check_token(request, form.get(CSRF_FIELD))
             await self._access.check_key(form.get("key", ""))
         except RequestRefused as refused:
-            problem = "That is not the key." if refused.status == 401 else "This page was open for too long. Try again."
-            return self._page(request, wanted, problem, refused.status)
+            return self._page(request, wanted, _PROBLEMS.get(refused.status, _TOO_OLD), refused.status)
         response = redirect(request, wanted)
         self._access.sign_in(response)
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """End the session in this browser."""
+        """End the session."""
         await read_checked_form(request, self._access)
         response = redirect(request, "/sign-in")
-        self._access.sign_out(response)
+        await self._access.sign_out(request, response)
         return response
 
     def _page(self, request: Request, wanted: str, problem: str, status: int = 200) -> Response:

@@ -18,6 +18,7 @@ from rich.text import Text
 from autopilot.api.app import create_context
 from autopilot.bundle import Bundle, import_main, read_bundle
 from autopilot.core.clock import SystemClock
+from autopilot.core.recorder import reason_of
 from autopilot.core.run_log import get_run_archive, reset_run_log_service
 from autopilot.dashboard.app import create_app
 from autopilot.development.first_screen import print_errors, print_first_screen
@@ -29,6 +30,7 @@ from autopilot.dispatch.local import Continuations
 from autopilot.errors import ConfigurationError
 from autopilot.observability import configure_logging, log_file_of
 from autopilot.settings import Settings, load_settings
+from autopilot.text import visible
 
 _CONNECTIONS_END_WITHIN_SECONDS = 2
 
@@ -43,10 +45,10 @@ def main(arguments: list[str]) -> int:
         module = import_main(source)
         bundle = read_bundle(vars(module))
     except ConfigurationError as error:
-        console.print(Text(f"✘ {error}", style="red"), soft_wrap=True)
+        console.print(Text(f"✘ {visible(str(error))}", style="red"), soft_wrap=True)
         return 1
     except Exception as error:  # noqa: BLE001 - the process boundary: an author's module may raise anything
-        console.print(Text(f"✘ {source}: {type(error).__name__}: {error}", style="red"), soft_wrap=True)
+        console.print(Text(f"✘ {source}: {visible(reason_of(error))}", style="red"), soft_wrap=True)
         return 1
     functions = local_functions(module, bundle)
     settings = settings.model_copy(update={"log_file": log_file_of(settings)})
@@ -84,7 +86,7 @@ async def _serve(
         settings.model_copy(update={"function_urls": urls}),
         bundle=bundle.folder,
     )
-    app = LocalApp(functions, create_app(context), listener.getsockname()[1])
+    app = LocalApp(functions, create_app(context), listener.getsockname()[1], settings.allowed_hosts)
     config = uvicorn.Config(
         app,
         lifespan="off",

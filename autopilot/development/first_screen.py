@@ -12,6 +12,7 @@ from autopilot.core.triggers.ticks import next_ticks
 from autopilot.development.local_app import LocalFunction
 from autopilot.errors import WorkflowInvalid
 from autopilot.models import WorkflowManifest
+from autopilot.text import visible
 
 _GRID = (0, 2, 0, 2)
 
@@ -53,7 +54,7 @@ def print_errors(console: Console, errors: Mapping[str, Exception]) -> None:
     """Print why functions cannot be served, by their names."""
     for name, error in errors.items():
         reason = error.reason if isinstance(error, WorkflowInvalid) else f"{type(error).__name__}: {error}"
-        console.print(Text(f"\n  ✘ {name}: {reason}", style="red"), soft_wrap=True)
+        console.print(Text(f"\n  ✘ {name}: {visible(reason)}", style="red"), soft_wrap=True)
 
 
 def _functions(functions: Sequence[LocalFunction], url: str, now: datetime) -> Table:

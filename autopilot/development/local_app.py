@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from autopilot.base_workflow import BaseWorkflow
 from autopilot.bundle import Bundle
 from autopilot.function.answers import error_response
+from autopilot.function.error_shape import ErrorShapeMiddleware
+from autopilot.function.senders import check_host_header
+from autopilot.function.trigger import RequestRefused
 from autopilot.loopback import foreign
 
 
@@ -39,22 +42,31 @@ class LocalApp:
     Refuses requests that pages of other sites send to this machine.
 
     Args:
+        allowed_hosts: host names at which it answers, beside those of this machine.
         functions: each is served below ``/<name>/``, and sees only what follows as its path.
         api: serves every other path.
         port: the port of this machine at which the application is served.
     """
 
-    def __init__(self, functions: Iterable[LocalFunction], api: ASGIApp, port: int) -> None:
-        self._functions = {function.name: function.app for function in functions}
+    def __init__(
+        self, functions: Iterable[LocalFunction], api: ASGIApp, port: int, allowed_hosts: Iterable[str] = ()
+    ) -> None:
+        self._functions = {function.name: ErrorShapeMiddleware(function.app) for function in functions}
         self._api = api
         self._port = port
+        self._allowed_hosts = frozenset(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
-        if (reason := foreign(Headers(scope=scope), self._port)) is not None:
-            await error_response(403, "not_local", reason)(scope, receive, send)
+        headers = Headers(scope=scope)
+        try:
+            check_host_header(headers)
+            if (reason := foreign(headers, self._port, allowed=self._allowed_hosts)) is not None:
+                raise RequestRefused(403, "not_local", reason)
+        except RequestRefused as refused:
+            await error_response(refused.status, refused.code, str(refused))(scope, receive, send)
             return
         name, _, rest = scope["path"].lstrip("/").partition("/")
         app = self._functions.get(name)

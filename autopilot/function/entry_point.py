@@ -32,6 +32,7 @@ from autopilot.function.answers import (
     error_response,
     json_response,
 )
+from autopilot.function.senders import check_sender
 from autopilot.function.trigger import RequestRefused, read_confirmation, read_trigger
 from autopilot.observability import configure_logging, request_context
 from autopilot.settings import Settings, function_target, load_settings
@@ -112,6 +113,7 @@ class WorkflowFunction:
             return answer_error(error)
         with request_context(request.headers, settings):
             try:
+                check_sender(request.headers, settings)
                 PROCESS_SHUTDOWN.install()
                 return await self._route(request)
             except RequestRefused as refused:
@@ -122,14 +124,14 @@ class WorkflowFunction:
                 answer = answer_error(error)
                 if answer.status_code >= 500:
                     # One line without a traceback: the message of an error of ours says all there is to it.
-                    log.error("request_failed", path=request.url.path, status=answer.status_code, error=str(error))  # noqa: TRY400
+                    log.error("request_failed", path=_path(request), status=answer.status_code, error=str(error))  # noqa: TRY400
                 return answer
             except Exception:  # the process boundary: no traceback leaves, and none is lost
-                log.exception("request_failed", path=request.url.path, status=500)
+                log.exception("request_failed", path=_path(request), status=500)
                 return error_response(500, "internal", "the request could not be handled; the log says why")
 
     async def _route(self, request: Request) -> Response:
-        match request.url.path.strip("/").split("/"):
+        match _path(request).strip("/").split("/"):
             case [""]:
                 return await _by_method(request, GET=self._describe, POST=lambda: self._run(request))
             case ["runs", run_id]:
@@ -218,6 +220,11 @@ class WorkflowFunction:
         """Limit a store call to ``seconds`` or to its share of the request's time, whichever is less."""
         timeout = min(self._engine.manifest.timeout_seconds, self._settings.request_timeout_seconds or math.inf)
         return store_call(self._clock, min(seconds, store_seconds(timeout)), store, doing)
+
+
+def _path(request: Request) -> str:
+    path: str = request.scope["path"]  # not of the URL, which begins with what the caller says the host is
+    return path
 
 
 def _is_own_cancellation(interruption: BaseException) -> bool:

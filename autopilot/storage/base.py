@@ -146,7 +146,7 @@ class BaseStore(Store):
 
     async def get_latest_run(self, workflow_id: str) -> WorkflowRun | None:
         wanted = RunFilter(workflow_id=workflow_id)
-        found = await self._list(f"reading the latest run of {workflow_id}", wanted, limit=1)
+        found = await self._list(f"reading the latest run of {workflow_id}", wanted, limit=1, whole=True)
         return found[0] if found else None
 
     async def get_paused_runs(self) -> list[WorkflowRun]:
@@ -268,13 +268,19 @@ class BaseStore(Store):
         return await self._change_run(doing, workflow_id, run_id, decide, known, creates=False)
 
     async def _list(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None = None, limit: int | None = None
+        self,
+        doing: str,
+        wanted: RunFilter,
+        *,
+        after: RunPosition | None = None,
+        limit: int | None = None,
+        whole: bool = False,
     ) -> list[WorkflowRun]:
         if wanted.workflow_id is not None and not is_workflow_name(wanted.workflow_id):
             return []
         if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
             return []  # a query that Firestore refuses
-        return await self._find_runs(doing, wanted, after=after, limit=limit)
+        return await self._find_runs(doing, wanted, after=after, limit=limit, whole=whole)
 
     # Primitives: ids are well-formed, limits are in range.
 
@@ -304,9 +310,13 @@ class BaseStore(Store):
 
     @abstractmethod
     async def _find_runs(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool
     ) -> list[WorkflowRun]:
-        """The first ``limit`` runs after a position in the list of those wanted; None: all."""
+        """The first ``limit`` runs after a position in the list of those wanted; None: all.
+
+        Args:
+            whole: with payloads and results. Without them they are not even read.
+        """
 
     @abstractmethod
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:

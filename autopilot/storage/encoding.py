@@ -18,6 +18,12 @@ _ATTEMPTS = TypeAdapter(tuple[RunAttempt, ...])
 
 _HISTORY = TypeAdapter(tuple[StepTry, ...])
 
+RUN_CONTENTS = ("trigger_data", "result")
+"""The fields of a run that may be large. Lists leave them out: they are neither read nor decoded there."""
+
+LISTED_FIELDS = tuple(name for name in WorkflowRun.model_fields if name not in RUN_CONTENTS)
+"""The fields of a run in a list."""
+
 STEP_FIELDS = tuple(field.name for field in fields_of(StepRecord))
 
 
@@ -41,15 +47,26 @@ def encode_run(run: WorkflowRun) -> Fields:
 
 def decode_run(fields: Mapping[str, Any]) -> WorkflowRun:
     """The run that :func:`encode_run` encoded; a field that is absent or None has no value."""
-    values = {name: value for name, value in fields.items() if value is not None}
-    values["trigger_data"] = json.loads(fields["trigger_data"])
-    if "result" in values:
-        values["result"] = json.loads(values["result"])
+    result = fields.get("result")
+    contents = {
+        "trigger_data": json.loads(fields["trigger_data"]),
+        "result": None if result is None else json.loads(result),
+    }
+    return WorkflowRun.model_validate(_listed_values(fields) | contents)
+
+
+def decode_listed_run(fields: Mapping[str, Any]) -> WorkflowRun:
+    """The run as lists have it, without its :data:`RUN_CONTENTS`, whether ``fields`` have them or not."""
+    return WorkflowRun.model_validate(_listed_values(fields))
+
+
+def _listed_values(fields: Mapping[str, Any]) -> Fields:
+    values = {name: fields[name] for name in LISTED_FIELDS if fields.get(name) is not None}
     if "attempts" in values:
         values["attempts"] = _ATTEMPTS.validate_json(values["attempts"])
     if "failed_steps" in values:
         values["failed_steps"] = tuple(json.loads(values["failed_steps"]))
-    return WorkflowRun.model_validate(values)
+    return values
 
 
 def encode_step(step: StepRecord) -> Fields:

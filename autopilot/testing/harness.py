@@ -182,8 +182,9 @@ class Harness:
 
     async def runs(self, *, status: RunStatus | None = None) -> list[WorkflowRun]:
         """The workflow's recorded runs, newest first, at most 1,000."""
-        found, _ = await self.store.list_runs(self._workflow.workflow_id, limit=1000, status=status)
-        return found
+        listed, _ = await self.store.list_runs(self._workflow.workflow_id, limit=1000, status=status)
+        found = [await self.get_run(run.id) for run in listed]  # whole, as a list is not
+        return [run for run in found if run is not None]
 
     async def get_run(self, run_id: str) -> WorkflowRun | None:
         """The run as it is recorded."""

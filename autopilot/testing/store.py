@@ -14,7 +14,7 @@ from autopilot.core.store import BucketSize, Lease, RunChange, RunFilter, StepRe
 from autopilot.errors import CursorInvalid, RunSuperseded
 from autopilot.models import RunStatus, StepStatus, WorkflowRun
 from autopilot.storage.base import BaseStore, Decide, RunWrite, StoredRun
-from autopilot.storage.encoding import Fields, decode_run, decode_step, encode_run, encode_step
+from autopilot.storage.encoding import Fields, decode_listed_run, decode_run, decode_step, encode_run, encode_step
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ class _Row:
 
     def run(self) -> WorkflowRun:
         return decode_run(self.fields)
+
+    def listed_run(self) -> WorkflowRun:
+        return decode_listed_run(self.fields)
 
     def stored_run(self, now: datetime) -> StoredRun:
         run = self.run()
@@ -59,6 +62,7 @@ class MemoryStore(BaseStore):
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._activity: defaultdict[tuple[str, BucketSize, datetime], ActivityCounts] = defaultdict(ActivityCounts)
         self._last_position = 0
+        self._ended_sessions: set[str] = set()
 
     async def save_run(self, run: WorkflowRun) -> None:
         fields = encode_run(run)
@@ -88,6 +92,12 @@ class MemoryStore(BaseStore):
 
     async def get_last_position(self) -> str:
         return str(self._last_position)
+
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        self._ended_sessions.add(session)
+
+    async def has_ended(self, session: str) -> bool:
+        return session in self._ended_sessions
 
     async def check_connection(self) -> None:
         """It is always there."""
@@ -142,11 +152,11 @@ class MemoryStore(BaseStore):
         return None if row is None else row.run()
 
     async def _find_runs(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool
     ) -> list[WorkflowRun]:
         found = [row for row in self._runs.values() if _is_wanted(row.fields, wanted) and _follows(row.fields, after)]
         found.sort(key=lambda row: _place(row.fields), reverse=True)
-        return [row.run() for row in found[:limit]]
+        return [row.run() if whole else row.listed_run() for row in found[:limit]]
 
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
         return dict(self._counts.get(workflow_id, {}))
@@ -175,7 +185,7 @@ class MemoryStore(BaseStore):
         changed = sorted(
             (row for row in self._runs.values() if row.position > int(after)), key=lambda row: row.position
         )
-        return [RunChange(position=str(row.position), run=row.run()) for row in changed[:limit]]
+        return [RunChange(position=str(row.position), run=row.listed_run()) for row in changed[:limit]]
 
     def _steps_of(self, workflow_id: str, run_id: str, incarnation: str) -> list[StepRecord]:
         steps = self._steps.get((workflow_id, run_id, incarnation))

@@ -1,16 +1,18 @@
 """Who may call, with a key and without."""
 
+import asyncio
 from datetime import timedelta
 
 import httpx
 import pytest
 
-from autopilot.api.access import CSRF_FIELD, SESSION_LENGTH, WRONG_KEY_SECONDS
+from autopilot.api.access import CSRF_FIELD, SESSION_LENGTH, WRONG_KEY_SECONDS, WRONG_KEYS_AT_ONCE
 from autopilot.testing import ManualClock
 from tests.api_client import ApiOver
 from tests.functions_by_name import FunctionsTransport
 from tests.functions_in_process import assert_error
 from tests.log_events import Events, named
+from tests.run_logs import until
 
 pytestmark = [
     pytest.mark.parametrize("store", ("sqlite in memory",), indirect=True),
@@ -67,6 +69,36 @@ async def test_a_wrong_key_is_refused_slowly_and_logged(
 
     assert clock.slept == [WRONG_KEY_SECONDS]
     assert named(events, "api_key_refused") == [{"log_level": "warning"}]
+
+
+class HeldClock(ManualClock):
+    """Nobody's sleep ends before the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeping = 0
+        self.may_end = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeping += 1
+        await self.may_end.wait()
+
+
+async def test_wrong_keys_never_fill_the_instance_and_the_right_one_still_opens_it(api_over: ApiOver) -> None:
+    held = HeldClock()
+    client = api_over(clock=held, AUTOPILOT_API_KEY=KEY)
+    client.base_url = httpx.URL("https://api.example")
+    wrong = {"X-API-Key": "x" * 32}
+    slowed = [asyncio.ensure_future(client.get("/api/v1/runs", headers=wrong)) for _ in range(WRONG_KEYS_AT_ONCE)]
+    await until(lambda: held.sleeping == WRONG_KEYS_AT_ONCE)
+
+    assert_error(await client.get("/api/v1/runs", headers=wrong), 429, "too_many_wrong_keys")
+    assert "Too many wrong keys" in (await sign_in(client, "wrong")).text
+    assert (await client.get("/api/v1/runs", headers={"X-API-Key": KEY})).status_code == 200
+
+    held.may_end.set()
+    assert {answer.status_code for answer in await asyncio.gather(*slowed)} == {401}
+    assert_error(await client.get("/api/v1/runs", headers=wrong), 401, "unauthorized")
 
 
 async def test_the_key_in_a_url_opens_nothing(public: httpx.AsyncClient) -> None:
@@ -183,6 +215,55 @@ async def test_signing_out_ends_the_session_in_the_browser(public: httpx.AsyncCl
     assert (await public.get("/runs")).status_code == 303
 
 
+async def test_signing_out_ends_the_session_wherever_its_cookie_was_copied_to(
+    public: httpx.AsyncClient, api_over: ApiOver, clock: ManualClock
+) -> None:
+    await sign_in(public)
+    thief = api_over(clock=clock, AUTOPILOT_API_KEY=KEY)  # at another instance
+    thief.base_url = public.base_url
+    thief.cookies.update(public.cookies)
+    page = await thief.get("/runs")
+    assert page.status_code == 200
+
+    await public.post("/sign-out", data={CSRF_FIELD: token_in(page)})
+
+    assert (await thief.get("/runs")).status_code == 303
+    assert_error(await thief.get("/api/v1/runs"), 401, "unauthorized")
+    assert_error(await thief.post(TRIGGER, headers={"X-CSRF-Token": token_in(page)}), 401, "unauthorized")
+    await sign_in(public)
+    assert (await public.get("/runs")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ("/runs/", "//runs/", "/workflows/echo/", "/static", "/sign-in/", "/api", "/api/v1", "//")
+)
+async def test_no_redirect_leads_to_the_host_that_a_request_names(
+    public: httpx.AsyncClient, private: httpx.AsyncClient, path: str
+) -> None:
+    await sign_in(public)
+    for client, host in ((public, "evil.example"), (private, "localhost:1234")):
+        answer = await client.get(path, headers={"Host": host})
+
+        assert host not in answer.headers.get("location", "")
+        assert not answer.headers.get("location", "").startswith(("http:", "https:", "//"))
+
+
+@pytest.mark.parametrize("host", ("[", "evil.example/runs", "a b", "a@b", "a?b=", "a:b"))
+@pytest.mark.parametrize("path", ("/", "/sign-in", "/static/dashboard.css", "/api/v1/runs", "/runs"))
+async def test_a_host_that_cannot_be_parsed_is_refused(
+    public: httpx.AsyncClient, private: httpx.AsyncClient, path: str, host: str
+) -> None:
+    for client in (public, private):
+        assert_error(await client.get(path, headers={"Host": host}), 400, "invalid_host")
+
+
+async def test_without_a_key_the_settings_add_hosts(api_over: ApiOver) -> None:
+    client = api_over(AUTOPILOT_ALLOWED_HOSTS="runs.example")
+
+    assert (await client.get("/api/v1/runs", headers={"Host": "runs.example:8443"})).status_code == 200
+    assert_error(await client.get("/api/v1/runs", headers={"Host": "evil.example"}), 403, "host_not_allowed")
+
+
 # Writes from browsers
 
 
@@ -272,6 +353,9 @@ async def test_only_in_the_cloud_browsers_are_bound_to_https(private: httpx.Asyn
     ("path", "expected"),
     (
         ("/static/dashboard.css", "public, max-age=31536000, immutable"),
+        ("/static/of-the-next-version.css", "no-store"),
+        ("/static/../../access.py", "no-store"),
+        ("/static", "no-store"),
         ("/", "no-store"),
         ("/sign-in", "no-store"),
         ("/api/v1/runs", "no-store"),
@@ -331,7 +415,7 @@ async def test_a_page_of_a_listed_origin_may_use_the_methods_of_the_api_and_no_o
 async def test_a_page_of_a_listed_origin_may_not_send_other_headers(listed: httpx.AsyncClient) -> None:
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-csrf-token"}
 
-    assert (await listed.options(TRIGGER, headers=asked)).status_code == 400
+    assert_error(await listed.options(TRIGGER, headers=asked), 400, "bad_request")
 
 
 async def test_a_page_of_a_listed_origin_can_read_where_its_run_is(listed: httpx.AsyncClient) -> None:

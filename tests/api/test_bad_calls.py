@@ -1,5 +1,7 @@
 """Calls that name nothing or ask for what there is not: the same answers whatever the store."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -58,3 +60,44 @@ async def test_bad_filters_and_cursors_are_422(api: httpx.AsyncClient, path: str
 @pytest.mark.parametrize("window", ("", "7", "0d", "7w", "-1d", "401d", "99999h"))
 async def test_a_window_that_means_nothing_is_422(api: httpx.AsyncClient, window: str) -> None:
     assert_error(await api.get("/workflows/shop/stats", params={"window": window}), 422, "request_invalid")
+
+
+@pytest.mark.parametrize("method", ("TRACE", "PROPFIND", "PUT", "PATCH", "DELETE", "OPTIONS", "x"))
+@pytest.mark.parametrize("path", ("/runs", "/workflows/shop/trigger", "/nothing", "/events", ""))
+async def test_a_method_that_a_path_does_not_take_is_refused_in_the_one_shape(
+    api: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await api.request(method, path)
+
+    assert_error(answer, answer.status_code, answer.json()["error"]["code"])
+    assert answer.status_code in {404, 405}
+
+
+@pytest.mark.parametrize("ranges", ("bytes=9999999-", "bytes=x", "lines=1-2", "bytes=5-1"))
+async def test_a_range_of_a_file_that_cannot_be_read_is_refused_in_the_one_shape(
+    api: httpx.AsyncClient, ranges: str
+) -> None:
+    answer = await api.get("http://localhost/static/dashboard.css", headers={"Range": ranges})
+
+    assert_error(answer, answer.status_code, answer.json()["error"]["code"])
+    assert answer.status_code in {400, 416}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    (
+        {"Idempotency-Key": ""},
+        {"Idempotency-Key": "\u00e4".encode()},
+        {"Content-Type": "text/plain"},
+        {"Content-Length": "99999999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Cookie": "autopilot=\u00e4".encode()},
+        {"Origin": "\x00"},
+    ),
+)
+async def test_a_header_that_cannot_be_used_is_refused_in_the_one_shape(api: httpx.AsyncClient, headers: Any) -> None:
+    answer = await api.post("/workflows/shop/trigger", content=b"{", headers=headers)
+
+    assert_error(answer, answer.status_code, answer.json()["error"]["code"])
+    assert 400 <= answer.status_code < 500

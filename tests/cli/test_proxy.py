@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from autopilot.cli.dashboard import AuthenticatingProxy
 from autopilot.cli.exits import CommandFailed, ExitCode
@@ -100,3 +101,72 @@ async def test_a_sign_in_that_has_ended_is_told_in_the_page(upstream: Upstream) 
     answer = await client_of(proxy).get("/")
 
     assert (answer.status_code, answer.text) == (502, "autopilot: gcloud: sign in again")
+
+
+TARGETS = (
+    b"@evil.example/",
+    b".evil.example/",
+    b":8443/",
+    b"evil.example",
+    b"https://evil.example/",
+    b"http://127.0.0.1:8080/runs",
+    b"\\\\evil.example/",
+    b"*",
+    b"",
+    b"?/",
+    b"/#@evil.example/",
+    b"/\xff",
+)
+
+
+async def status_of(proxy: AuthenticatingProxy, target: bytes) -> int:
+    """The answer to a request whose target is sent as it is, as by a raw socket."""
+    statuses: list[int] = []
+    received: list[Message] = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        return received.pop()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    path, _, query = target.partition(b"?")
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": [(b"host", b"127.0.0.1:8080")],
+    }
+    await proxy(scope, receive, send)
+    return statuses[0]
+
+
+@pytest.mark.parametrize("base", ("https://api.example", "https://api.example/base", "http://127.0.0.1:9000"))
+@pytest.mark.parametrize("target", TARGETS)
+async def test_a_target_that_is_not_a_path_goes_nowhere(upstream: Upstream, base: str, target: bytes) -> None:
+    asked: list[bool] = []
+
+    def credentials() -> dict[str, str]:
+        asked.append(True)
+        return {"X-API-Key": "secret"}
+
+    proxy = AuthenticatingProxy(base, credentials=credentials, port=8080, transport=httpx.MockTransport(upstream))
+
+    assert await status_of(proxy, target) == 400
+    assert (upstream.requests, asked) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "target", (b"//evil.example/", b"/@evil.example/", b"/a//b?x=@evil.example", b"/..//evil.example")
+)
+async def test_a_path_stays_at_the_api_whatever_is_in_it(upstream: Upstream, target: bytes) -> None:
+    proxy = AuthenticatingProxy(
+        "https://api.example", credentials=dict, port=8080, transport=httpx.MockTransport(upstream)
+    )
+
+    assert await status_of(proxy, target) == 207
+    assert [request.url.host for request in upstream.requests] == ["api.example"]
+    assert upstream.requests[0].headers["host"] == "api.example"

@@ -46,6 +46,11 @@ def facts_of(run: WorkflowRun) -> Facts:
     return {name: getattr(run, name) for name in FACTS}
 
 
+def listed(facts: Facts) -> Facts:
+    """A run as lists, histories and streams have it."""
+    return facts | {"trigger_data": {}, "result": None}
+
+
 @dataclass(frozen=True)
 class Refused:
     """A call that must raise."""

@@ -24,7 +24,7 @@ from autopilot.storage.firestore.store import FirestoreStore
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import ManualClock
 from tests.contract.calls import Call, Cancel, Claim, Delete, Record, Save, Start, agrees, answer_of
-from tests.contract.model import OVER, UNFINISHED, Key, Model, facts_of, percentiles
+from tests.contract.model import OVER, UNFINISHED, Key, Model, facts_of, listed, percentiles
 from tests.firestore_wire import Wire, lost
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class AnySequence(RuleBasedStateMachine):
         self.made.append(call)
         if isinstance(call, Start) and call.found is not None:
             if call.found.created:
-                self.attempts.append(Attempt(call.start.lease, call.found.run))
+                self.begin(Attempt(call.start.lease, call.found.run))
             else:
                 self.found.append(call)
         if isinstance(call, Claim) and call.taken is not None:
@@ -150,10 +150,14 @@ class AnySequence(RuleBasedStateMachine):
                 owner=call.claim.owner,
                 incarnation=self.model.runs[call.key].incarnation or "",
             )
-            self.attempts.append(Attempt(lease, call.taken))
+            self.begin(Attempt(lease, call.taken))
         if isinstance(call, Delete):
             # Its starts cannot come again: they would bring back the same incarnation.
             self.made = [each for each in self.made if each.key != call.key]
+
+    def begin(self, attempt: Attempt) -> None:
+        if all(known.lease != attempt.lease for known in self.attempts):  # not by a call that was made again
+            self.attempts.append(attempt)
 
     def fresh(self) -> str:
         """A name that nothing had before."""
@@ -332,6 +336,8 @@ class AnySequence(RuleBasedStateMachine):
         kept = self.model.runs.get(call.key)
         if kept is None:
             return isinstance(call, Save)
+        if isinstance(call, Start):  # once it has expired, it would bring back the same incarnation
+            return call.found is not None and call.found.created and self.model.is_expired(kept)
         if isinstance(call, Record):
             return bool(call.step.round < kept.run["round"])
         return isinstance(call, Save) and call.run.attempt == kept.attempt and facts_of(call.run) != kept.run
@@ -394,20 +400,20 @@ class AnySequence(RuleBasedStateMachine):
         self.positions.append((self.ask(asked.get_last_position()), self.model.changes))
 
     async def look_at_lists(self, store: Store, workflow_id: str, status: RunStatus | None) -> None:
-        listed: list[WorkflowRun] = []
+        found: list[WorkflowRun] = []
         cursor: str | None = None
-        while cursor is not None or not listed:
+        while cursor is not None or not found:
             page, cursor = await store.list_runs(workflow_id, limit=1, start_after=cursor, status=status)
-            listed += page
+            found += page
             if not page:
                 break
-        assert [facts_of(run) for run in listed] == self.model.newest(workflow_id, status)
+        assert [facts_of(run) for run in found] == [*map(listed, self.model.newest(workflow_id, status))]
         latest = await store.get_latest_run(workflow_id)
         assert ([] if latest is None else [facts_of(latest)]) == self.model.newest(workflow_id)[:1]
         paused = [facts_of(run) for run in await store.get_paused_runs()]
-        assert by_id(paused) == by_id(self.model.newest(status="paused"))
+        assert by_id(paused) == by_id(map(listed, self.model.newest(status="paused")))
         everything, _ = await store.find_runs(RunFilter())
-        assert by_id(map(facts_of, everything)) == by_id(self.model.newest())
+        assert by_id(map(facts_of, everything)) == by_id(map(listed, self.model.newest()))
 
     async def look_at_activity(self, store: Store, workflow_id: str) -> None:
         since, until = ManualClock().now() - DAY, self.clock.now() + DAY
@@ -425,7 +431,7 @@ class AnySequence(RuleBasedStateMachine):
         while news := await store.read_changes(position, limit=limit):
             read += [each.run for each in news]
             position = news[-1].position
-        assert [facts_of(run) for run in read] == self.model.changed_after(change)
+        assert [facts_of(run) for run in read] == [*map(listed, self.model.changed_after(change))]
 
 
 def by_id(runs: Any) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ def a_run(run_id: str, status: RunStatus = RunStatus.RUNNING) -> WorkflowRun:
 HELD, ENDED, PAUSED = a_run("held"), a_run("ended", RunStatus.SUCCESS), a_run("paused", RunStatus.PAUSED)
 FIRST = Lease(workflow_id="digest", run_id="held", attempt=1, owner="first", incarnation="incarnation of first")
 
+SESSION = "a" * 64
+
 CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "save_run": lambda store: store.save_run(changed(HELD, status=RunStatus.FAILED)),
     "get_run": lambda store: store.get_run("digest", "held"),
@@ -53,6 +55,8 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "request_cancel": lambda store: store.request_cancel("digest", "held", owner="person"),
     "get_last_position": lambda store: store.get_last_position(),
     "read_changes": lambda store: store.read_changes("0"),
+    "end_session": lambda store: store.end_session(SESSION, expires_at=LONG_HENCE),
+    "has_ended": lambda store: store.has_ended(SESSION),
     "check_connection": lambda store: store.check_connection(),
 }
 
@@ -85,6 +89,7 @@ async def fill(store: Store) -> None:
     await record(store, await started(store, HELD), a_step())
     for run in (ENDED, PAUSED):
         await store.save_run(run)
+    await store.end_session(SESSION, expires_at=LONG_HENCE)
     store.close()
 
 
@@ -105,7 +110,7 @@ async def newer_store(
         opened = FirestoreStore(project=project)
         await fill(opened)
         client = AsyncClient(project=project)
-        for collection in ("runs", "steps", "counters", "activity"):
+        for collection in ("runs", "steps", "counters", "activity", "sessions"):
             async for snapshot in client.collection_group(collection).stream():
                 await snapshot.reference.update({"schema": 99})
     yield opened

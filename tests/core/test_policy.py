@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 import pytest
 from hypothesis import assume, given, strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
 from autopilot import BaseWorkflow, RunStatus, Schedule, Trigger, TriggerType, WorkflowManifest, WorkflowRun
@@ -184,6 +184,15 @@ class TestLimits:
     def test_a_short_error_is_left_alone(self) -> None:
         assert cut_error("no feed\n") == "no feed\n"
         assert text_of(ValueError("no feed")) == "no feed"
+
+    def test_an_error_of_pydantic_does_not_quote_what_was_validated(self) -> None:
+        with pytest.raises(ValidationError) as refused:
+            TypeAdapter(int).validate_python("s3cret")
+
+        for error in (refused.value, RuntimeError(f"bad answer: {refused.value}")):
+            assert "s3cret" in str(error)
+            assert "s3cret" not in text_of(error)
+            assert "Input should be a valid integer" in text_of(error)
 
 
 class TestAdmission:

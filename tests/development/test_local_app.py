@@ -12,6 +12,8 @@ from autopilot.base_workflow import BaseWorkflow
 from autopilot.context import RunContext
 from autopilot.development.local_app import LocalApp, LocalFunction
 from autopilot.models import WorkflowManifest
+from tests.functions_by_name import function_app
+from tests.functions_in_process import assert_error
 
 
 class Greeting(BaseWorkflow):
@@ -67,3 +69,25 @@ async def test_our_own_pages_are_not(client: httpx.AsyncClient) -> None:
     headers = {"Host": "localhost:8080", "Origin": "http://localhost:8080"}
 
     assert (await client.post("/greet", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ("TRACE", "PROPFIND", "x"))
+async def test_what_the_framework_refuses_has_the_one_shape_of_errors(method: str) -> None:
+    app = LocalApp([LocalFunction("echo", Greeting(), function_app("tests.http_workflows:Echo"))], naming("api"), 8080)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080")
+
+    assert_error(await client.request(method, "/echo"), 405, "method_not_allowed")
+    assert_error(await client.get("/echo/robots.txt"), 404, "not_found")
+
+
+@pytest.mark.parametrize("host", ("[", "a b", "a/b", "127.0.0.1:8080@evil.example"))
+async def test_a_host_that_cannot_be_parsed_is_refused(client: httpx.AsyncClient, host: str) -> None:
+    assert_error(await client.get("/greet", headers={"Host": host}), 400, "invalid_host")
+
+
+async def test_the_settings_add_hosts() -> None:
+    app = LocalApp([LocalFunction("greet", Greeting(), naming("function"))], naming("api"), 8080, ("runs.example",))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://runs.example")
+
+    assert (await client.post("/greet", headers={"Origin": "http://runs.example"})).status_code == 200
+    assert_error(await client.post("/greet", headers={"Origin": "http://evil.example"}), 403, "not_local")

@@ -172,6 +172,22 @@ async def test_a_run_whose_steps_cannot_be_read_is_given_free(faulty: FaultyStor
     assert (run.status, run.attempt, run.result) == ("success", 3, [1, 1, 1])
 
 
+async def test_a_run_whose_invocation_is_cancelled_while_its_steps_are_read_is_given_free(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    harness = harness_of(faulty, clock, away_in="b")
+    await harness.run(identity="x")
+    harness.expire_lease()
+    faulty.away, faulty.silent = set(), {"read_steps"}
+    invocation = asyncio.ensure_future(harness.run(identity="x"))
+    faulty.while_silent = invocation.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await invocation
+    run = await harness.run(identity="x")
+
+    assert (run.status, run.attempt, run.result) == ("success", 3, [1, 1, 1])
+
+
 async def test_a_run_whose_start_could_not_be_recorded_ends_where_it_asks_for_a_step(
     faulty: FaultyStore, clock: ManualClock, events: Events
 ) -> None:

@@ -53,12 +53,36 @@ async def test_what_people_ask_takes_few_rpcs(store: FirestoreStore, wire: Wire,
         (store.get_last_position, {"query": 1}),
         (lambda: store.read_changes("0~"), {"query": 1}),
         (store.check_connection, {"get": 1}),
+        (lambda: store.end_session("a" * 64, expires_at=NOON), {"commit": 1}),
+        (lambda: store.has_ended("a" * 64), {"get": 1}),
         (lambda: store.request_cancel("digest", lease.run_id, owner="person"), {"get": 1, "commit": 1}),
         (lambda: store.delete_run("digest", lease.run_id), {"get": 1, "query": 1, "commit": 2}),
     ):
         wire.calls.clear()
         await ask()
         assert dict(wire.calls) == rpcs
+
+
+async def test_lists_and_changes_neither_read_nor_decode_payloads_and_results(
+    store: FirestoreStore, wire: Wire, make_run: MakeRun
+) -> None:
+    run = make_run(status=RunStatus.PAUSED)
+    await store.save_run(run)
+    document = AsyncClient(project=wire.project).collection("runs").document(f"digest~{run.id}")
+    await document.update({"payload": "{", "result": "{"})
+    at_once = FirestoreStore(connect=wire.connect, settled=timedelta(0))
+
+    assert await store.list_runs("digest") == ([run], None)
+    assert await store.find_runs(RunFilter()) == ([run], None)
+    assert await store.get_paused_runs() == [run]
+    assert [change.run for change in await at_once.read_changes("0~")] == [run]
+    await store.get_last_position()
+    for query in wire.queries:
+        fields = {field.field_path for field in query.select.fields}
+        assert fields
+        assert not fields & {"payload", "result"}
+    with pytest.raises(ValueError, match="Expecting property name"):
+        await store.get_run("digest", run.id)
 
 
 async def test_malformed_names_and_empty_ranges_never_reach_firestore(store: FirestoreStore, wire: Wire) -> None:

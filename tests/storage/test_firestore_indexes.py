@@ -11,7 +11,16 @@ from google.cloud.firestore_v1 import AsyncClient
 from google.cloud.firestore_v1.types import StructuredQuery
 
 from autopilot.storage.firestore import queries as firestore_queries
-from autopilot.storage.firestore.documents import ACTIVITY, COLLECTIONS, COUNTERS, RUNS, STEPS, Collection, encode_run
+from autopilot.storage.firestore.documents import (
+    ACTIVITY,
+    COLLECTIONS,
+    COUNTERS,
+    RUNS,
+    SESSIONS,
+    STEPS,
+    Collection,
+    encode_run,
+)
 from autopilot.storage.firestore.indexes import CompositeIndex, FieldSetting, composite_indexes, field_settings
 from autopilot.storage.firestore.queries import STORE_QUERIES, StoreQuery, bind_query
 from tests.runs import MakeRun
@@ -106,7 +115,7 @@ def test_a_run_says_in_its_document_when_it_expires(make_run: MakeRun) -> None:
 
 
 def test_all_collections_that_are_written_are_known_to_the_database() -> None:
-    assert {collection.name for collection in COLLECTIONS} == {RUNS, STEPS, COUNTERS, ACTIVITY}
+    assert {collection.name for collection in COLLECTIONS} == {RUNS, STEPS, COUNTERS, ACTIVITY, SESSIONS}
 
 
 NEWEST = (("at", "DESCENDING"), ("__name__", "DESCENDING"))

@@ -4,6 +4,7 @@
 
 import asyncio
 import gc
+import os
 import re
 import sqlite3
 import threading
@@ -375,6 +376,8 @@ async def test_every_call_takes_few_statements(
         (lambda: store.get_run_steps("digest", run.id), 1),
         (lambda: store.get_activity("digest", **EVER, size=BucketSize.DAY), 1),
         (lambda: store.read_changes("0"), 2),
+        (lambda: store.end_session("a" * 64, expires_at=LONG_HENCE), 3),
+        (lambda: store.has_ended("a" * 64), 1),
         (lambda: claimed(store, run, "retry", reopen=True, lease_duration=OVER), 11),
         (lambda: store.request_cancel("digest", run.id, owner="person"), 11),
         (lambda: store.delete_run("digest", run.id), 5),
@@ -382,6 +385,56 @@ async def test_every_call_takes_few_statements(
         executed.clear()
         await call()
         assert len(executed) == statements, executed
+
+
+async def test_lists_and_changes_neither_read_nor_decode_payloads_and_results(
+    path: Path, open_store: OpenStore, make_run: MakeRun, executed: list[str]
+) -> None:
+    run = make_run(status=RunStatus.PAUSED)
+    store = open_store(path)
+    await store.save_run(run)
+    with closing(sqlite3.connect(path, isolation_level=None)) as broken:
+        broken.execute("UPDATE runs SET trigger_data = '{', result = '{'")
+    executed.clear()
+
+    assert await store.list_runs("digest") == ([run], None)
+    assert await store.find_runs(RunFilter()) == ([run], None)
+    assert await store.get_paused_runs() == [run]
+    assert [change.run for change in await store.read_changes("0")] == [run]
+    assert [text for text in executed if "trigger_data" in text or "result" in text] == []
+    with pytest.raises(ValueError, match="Expecting property name"):
+        await store.get_run("digest", run.id)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+
+
+async def test_a_new_file_is_for_its_owner_alone(tmp_path: Path, open_store: OpenStore, make_run: MakeRun) -> None:
+    before = os.umask(0)
+    try:
+        store = open_store(tmp_path / "kept" / "runs.db")
+        await store.save_run(make_run())
+    finally:
+        os.umask(before)
+
+    assert modes(tmp_path / "kept") == {"kept": 0o700, "runs.db": 0o600, "runs.db-wal": 0o600, "runs.db-shm": 0o600}
+
+
+async def test_what_others_could_read_in_our_own_folder_is_closed_to_them_and_elsewhere_left_alone(
+    tmp_path: Path, open_store: OpenStore, make_run: MakeRun
+) -> None:
+    for folder in (tmp_path / ".autopilot", tmp_path / "shared"):
+        folder.mkdir()
+        store = open_store(folder / "runs.db")
+        await store.save_run(make_run())
+        for path in (*folder.iterdir(), folder):
+            path.chmod(0o777 if path is folder else 0o666)
+        await open_store(folder / "runs.db").save_run(make_run())
+
+    names = ("runs.db", "runs.db-wal", "runs.db-shm")
+    assert modes(tmp_path / ".autopilot") == {".autopilot": 0o700} | dict.fromkeys(names, 0o600)
+    assert modes(tmp_path / "shared") == {"shared": 0o777} | dict.fromkeys(names, 0o666)
 
 
 async def test_opening_removes_activity_that_is_too_old_to_be_kept(

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from autopilot.errors import PayloadTooLarge, ResultInvalid, ResultTooLarge
+from autopilot.text import without_input_values
 
 PAYLOAD_LIMIT = 256 * 1024
 RESULT_LIMIT = 384 * 1024
@@ -77,9 +78,12 @@ def check_result_size(text: str) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """The message of an error, even of one whose ``__str__`` raises."""
+    """The message of an error, even of one whose ``__str__`` raises; without the input values of pydantic's errors.
+
+    What a workflow validates can be secret, and the message is recorded, logged and shown.
+    """
     try:
-        return "".join((str(error),))  # a string, and not a string of a class of its own
+        return without_input_values("".join((str(error),)))  # a string, and not a string of a class of its own
     except BaseException as failure:  # noqa: BLE001 - the run boundary: whatever a workflow raises can be recorded
         return f"(its message cannot be read: {type(failure).__name__})"
 

@@ -6,6 +6,7 @@
     runs/{workflow}~{run id}/steps/{id}       its steps and fences: see the module steps
     workflows/{workflow}/counters/{k}         counts: {status: n}, of the runs whose field counter is k
     workflows/{workflow}/activity/{day}~{k}   what ended on that day, yyyymmdd, of those runs: see the module activity
+    sessions/{digest}                         a session of the dashboard that was signed out
 
 A workflow name has no ``~``, so the id of a run's document says both parts. What a run has as None is absent from its
 document. Every document carries ``schema``: :data:`SCHEMA_VERSION` when it was written; a newer one is refused.
@@ -39,6 +40,7 @@ STEPS = "steps"
 WORKFLOWS = "workflows"
 COUNTERS = "counters"
 ACTIVITY = "activity"
+SESSIONS = "sessions"
 
 ONLY_COUNTER = "0"
 """The counter document of a workflow whose counters are not spread."""
@@ -58,6 +60,7 @@ COLLECTIONS = (
     Collection(name=STEPS, expires_by="expires_at"),
     Collection(name=COUNTERS),
     Collection(name=ACTIVITY, expires_by="expires_at"),
+    Collection(name=SESSIONS, expires_by="expires_at"),
 )
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -65,6 +68,9 @@ _MILLISECOND = timedelta(milliseconds=1)
 # Names that differ from the model's: they are what indexes, consoles and other readers see.
 _RENAMED = {"id": "run", "workflow_id": "workflow", "trigger_data": "payload"}
 _FIELDS = {name: _RENAMED.get(name, name) for name in WorkflowRun.model_fields}
+
+LISTED_FIELDS = (*(_FIELDS[name] for name in encoding.LISTED_FIELDS), "changed_at", "schema")
+"""What a list reads of each run's document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,18 @@ class RunDocument(StoredRun):
     """The server's time of the last write; None: an older Autopilot wrote it."""
     update_time: datetime
     """The version of the document: what a guarded write names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRun:
+    """A run in a list: its document's :data:`LISTED_FIELDS` as they were read."""
+
+    run: WorkflowRun
+    """Without its payload and result."""
+    changed_at: datetime | None
+    """The server's time of the last write; None: an older Autopilot wrote it."""
+    read_at: datetime
+    """The server's time at the reading."""
 
 
 def document_id(workflow_id: str, run_id: str) -> str:
@@ -138,7 +156,7 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> RunDocument | None:
         return None
     claimed_at, claimed_from = fields.get("claimed_at"), fields.get("claimed_from")
     return RunDocument(
-        run=encoding.decode_run({name: fields.get(stored) for name, stored in _FIELDS.items()}),
+        run=encoding.decode_run(_run_fields(fields)),
         owner=fields.get("owner"),
         incarnation=fields.get("incarnation"),
         lease_ends_at=None if claimed_at is None else claimed_at + fields["lease_ms"] * _MILLISECOND,
@@ -148,6 +166,23 @@ def read_run(snapshot: DocumentSnapshot[Any]) -> RunDocument | None:
         update_time=snapshot.update_time,
         read_at=plain_time(snapshot.read_time),
     )
+
+
+def read_listed_run(snapshot: DocumentSnapshot[Any]) -> ListedRun | None:
+    """The run of a document that was read for a list; None if there is no such document.
+
+    Raises:
+        StoreVersionUnsupported: a newer Autopilot wrote it.
+    """
+    fields = known_fields(snapshot)
+    if fields is None:
+        return None
+    run = encoding.decode_listed_run(_run_fields(fields))
+    return ListedRun(run=run, changed_at=fields.get("changed_at"), read_at=plain_time(snapshot.read_time))
+
+
+def _run_fields(fields: Fields) -> Fields:
+    return {name: fields.get(stored) for name, stored in _FIELDS.items()}
 
 
 def read_counts(snapshot: DocumentSnapshot[Any]) -> dict[str, int]:

@@ -21,10 +21,12 @@ from autopilot.storage.firestore.calls import Calls
 from autopilot.storage.firestore.documents import (
     ACTIVITY,
     COUNTERS,
+    LISTED_FIELDS,
     ONLY_COUNTER,
     RUNS,
     STEPS,
     WORKFLOWS,
+    ListedRun,
     RunDocument,
     changed_document,
     counter_of,
@@ -34,6 +36,7 @@ from autopilot.storage.firestore.documents import (
     encode_lease,
     encode_run,
     new_document,
+    read_listed_run,
     read_run,
 )
 from autopilot.storage.firestore.memory import Counted, Remembered, RunMemory
@@ -64,10 +67,15 @@ class RunDocuments:
         """A run's document as it is now."""
         return read_run(await self._calls.get(self._reference(document_id(workflow_id, run_id))))
 
-    async def find(self, query: Callable[[AsyncClient], AsyncQuery]) -> list[RunDocument]:
-        """The runs that ``query`` finds, in its order."""
+    async def find(self, query: Callable[[AsyncClient], AsyncQuery]) -> list[ListedRun]:
+        """The runs that ``query`` finds, in its order; of each document only what a list shows is read."""
+        found = await self._calls.read(query(self._calls.client).select(LISTED_FIELDS))
+        return [listed for snapshot in found if (listed := read_listed_run(snapshot)) is not None]
+
+    async def find_whole(self, query: Callable[[AsyncClient], AsyncQuery]) -> list[WorkflowRun]:
+        """The runs that ``query`` finds, in its order, with payloads and results."""
         found = await self._calls.read(query(self._calls.client))
-        return [stored for snapshot in found if (stored := read_run(snapshot)) is not None]
+        return [stored.run for snapshot in found if (stored := read_run(snapshot)) is not None]
 
     async def save(self, run: WorkflowRun) -> None:
         """See :meth:`~autopilot.core.store.RunLogService.save_run`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
+from google.cloud.firestore_v1 import AsyncClient, AsyncDocumentReference, AsyncQuery
 
 from autopilot.core.clock import Clock, SystemClock, from_microseconds, to_microseconds
 from autopilot.core.runs.activity import ActivityCounts
@@ -18,7 +18,17 @@ from autopilot.settings import Settings
 from autopilot.storage.base import BaseStore, Decide, StoredRun, T
 from autopilot.storage.firestore.activity import read_activity
 from autopilot.storage.firestore.calls import Calls, GuardFailed
-from autopilot.storage.firestore.documents import COUNTERS, WORKFLOWS, RunDocument, document_id, read_counts
+from autopilot.storage.firestore.documents import (
+    COUNTERS,
+    SESSIONS,
+    WORKFLOWS,
+    ListedRun,
+    RunDocument,
+    document_id,
+    known_fields,
+    new_document,
+    read_counts,
+)
 from autopilot.storage.firestore.queries import (
     LAST_RUN_CHANGE,
     bind_activity,
@@ -86,6 +96,19 @@ class FirestoreStore(BaseStore):
             return _position(settled_at)
         return _position(found[0].changed_at, found[0].run)
 
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        async def end(tries: int) -> None:
+            if tries and await self._is_recorded(session):
+                return
+            batch = self._calls.client.batch()
+            batch.create(self._session(session), new_document({"expires_at": expires_at}))
+            await self._calls.commit(batch)
+
+        await self._calls.settle("ending a session", end)
+
+    async def has_ended(self, session: str) -> bool:
+        return await self._calls.settle("looking for an ended session", lambda _: self._is_recorded(session))
+
     async def check_connection(self) -> None:
         await self._calls.settle(
             "checking the connection",
@@ -144,10 +167,14 @@ class FirestoreStore(BaseStore):
         return None if stored is None else stored.run
 
     async def _find_runs(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool
     ) -> list[WorkflowRun]:
-        found = await self._find(doing, lambda client: bind_runs(client, wanted, after=after, limit=limit))
-        return [stored.run for stored in found]
+        def query(client: AsyncClient) -> AsyncQuery:
+            return bind_runs(client, wanted, after=after, limit=limit)
+
+        if whole:
+            return await self._calls.settle(doing, lambda _: self._runs.find_whole(query))
+        return [listed.run for listed in await self._find(doing, query)]
 
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
         snapshots = await self._calls.settle(
@@ -181,15 +208,21 @@ class FirestoreStore(BaseStore):
             lambda client: bind_changes(client, changed_at=changed_at, document=document).limit(limit),
         )
         return [
-            RunChange(position=_position(stored.changed_at, stored.run), run=stored.run)
-            for stored in found
-            if stored.changed_at is not None and stored.changed_at <= stored.read_at - self._settled
+            RunChange(position=_position(listed.changed_at, listed.run), run=listed.run)
+            for listed in found
+            if listed.changed_at is not None and listed.changed_at <= listed.read_at - self._settled
         ]
+
+    async def _is_recorded(self, session: str) -> bool:
+        return known_fields(await self._calls.get(self._session(session))) is not None
+
+    def _session(self, session: str) -> AsyncDocumentReference:
+        return self._calls.client.collection(SESSIONS).document(session)
 
     async def _stored_run(self, workflow_id: str, run_id: str) -> RunDocument | None:
         return await self._calls.settle(f"reading run {run_id}", lambda _: self._runs.read(workflow_id, run_id))
 
-    async def _find(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[RunDocument]:
+    async def _find(self, doing: str, query: Callable[[AsyncClient], AsyncQuery]) -> list[ListedRun]:
         return await self._calls.settle(doing, lambda _: self._runs.find(query))
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 
 from autopilot.errors import StoreUnavailable
+from autopilot.private_files import close_to_others, prepare_folder
 from autopilot.storage.sqlite.schema import check_ownership, migrate
 
 T = TypeVar("T")
@@ -204,13 +205,15 @@ class Connection:
 
 
 def _made(path: Path) -> Identity:
-    """Make the file and its folder if they are missing, and return its identity."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Make the file and its folder if they are missing, for their owner alone, and return its identity."""
+    prepare_folder(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    is_new = not path.exists()
     # By SQLite: if any other code of this process closed the file, the operating system would drop the locks of every
     # connection to it.
     sqlite3.connect(path).close()
+    close_to_others(path, is_new=is_new)  # empty so far; SQLite gives its other files the same mode
     return _identity_of(path)
 
 

@@ -9,7 +9,16 @@ from autopilot.core.runs.cursor import RunPosition
 from autopilot.core.store import Lease, RunFilter, StepRecord
 from autopilot.models import RunStatus, WorkflowRun
 from autopilot.storage.base import RunWrite, StoredRun
-from autopilot.storage.encoding import STEP_FIELDS, Fields, decode_run, decode_step, encode_run, encode_step
+from autopilot.storage.encoding import (
+    LISTED_FIELDS,
+    STEP_FIELDS,
+    Fields,
+    decode_listed_run,
+    decode_run,
+    decode_step,
+    encode_run,
+    encode_step,
+)
 
 _RUN = (
     "workflow_id, id, status, trigger_type, trigger_data, started_at, completed_at, duration_ms, result, error, "
@@ -17,6 +26,7 @@ _RUN = (
     "reopened_attempt, attempts, round, failed_steps, idle_claims, idle_deadlines"
 )
 _RUN_COLUMNS = tuple(_RUN.split(", "))
+_LISTED = ", ".join(LISTED_FIELDS)
 _CLAIM = "owner, incarnation, lease"
 _TIMES = {"started_at", "completed_at", "ended_at", "due_at", "expires_at"}
 _MICROSECOND = timedelta(microseconds=1)
@@ -58,7 +68,7 @@ ADD_TO_COUNT = """
     ON CONFLICT (workflow_id, status) DO UPDATE SET runs = runs + excluded.runs
 """
 
-GET_CHANGES = f"SELECT {_RUN}, changed FROM runs WHERE changed > ? ORDER BY changed LIMIT ?"  # noqa: S608
+GET_CHANGES = f"SELECT {_LISTED}, changed FROM runs WHERE changed > ? ORDER BY changed LIMIT ?"  # noqa: S608
 GET_LAST_POSITION = "SELECT last FROM changes"
 
 DELETE_RUN = "DELETE FROM runs WHERE workflow_id = ? AND id = ?"
@@ -88,9 +98,18 @@ PUT_STEP = f"""
 HAS_EXPIRED_STEPS = "SELECT 1 FROM steps WHERE expires_at <= ? LIMIT 1"
 DELETE_EXPIRED_STEPS = "DELETE FROM steps WHERE rowid IN (SELECT rowid FROM steps WHERE expires_at <= ? LIMIT ?)"
 
+END_SESSION = "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT (session) DO NOTHING"
+HAS_ENDED = "SELECT 1 FROM ended_sessions WHERE session = ?"
+HAS_EXPIRED_SESSIONS = "SELECT 1 FROM ended_sessions WHERE expires_at <= ? LIMIT 1"
+DELETE_EXPIRED_SESSIONS = """
+    DELETE FROM ended_sessions WHERE session IN (SELECT session FROM ended_sessions WHERE expires_at <= ? LIMIT ?)
+"""
 
-def find_runs_query(wanted: RunFilter, *, after: RunPosition | None, limit: int | None) -> tuple[str, list[str | int]]:
-    """The statement that selects runs, newest first, and its parameters."""
+
+def find_runs_query(
+    wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool = False
+) -> tuple[str, list[str | int]]:
+    """The statement that selects runs, newest first, and its parameters; ``whole``: with payloads and results."""
     terms: list[tuple[str, tuple[str | int, ...]]] = []
     order = "started_at, workflow_id, id"
     if wanted.workflow_id is not None:
@@ -110,7 +129,7 @@ def find_runs_query(wanted: RunFilter, *, after: RunPosition | None, limit: int 
         terms.append(("started_at < ?", (to_microseconds(wanted.until),)))
     where = f"WHERE {' AND '.join(text for text, _ in terms)} " if terms else ""
     newest_first = f"ORDER BY {order.replace(',', ' DESC,')} DESC"
-    statement = f"SELECT {_RUN} FROM runs {where}{newest_first} LIMIT ?"  # noqa: S608 - our own names
+    statement = f"SELECT {_RUN if whole else _LISTED} FROM runs {where}{newest_first} LIMIT ?"  # noqa: S608 - our own names
     no_limit = -1
     return statement, [*(value for _, values in terms for value in values), no_limit if limit is None else limit]
 
@@ -130,8 +149,13 @@ def claim_row(write: RunWrite) -> tuple[Any, ...]:
 
 
 def run_of(row: Sequence[Any]) -> WorkflowRun:
-    """The run of a row of any of the statements above."""
+    """The run of a row that has all of it."""
     return decode_run(_fields(row, _RUN_COLUMNS))
+
+
+def listed_run_of(row: Sequence[Any]) -> WorkflowRun:
+    """The run of a row of a list or of :data:`GET_CHANGES`, without payload and result."""
+    return decode_listed_run(_fields(row, LISTED_FIELDS))
 
 
 def stored_run_of(row: Sequence[Any], now: datetime) -> StoredRun:

@@ -158,6 +158,10 @@ _MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] 
         "ALTER TABLE runs ADD COLUMN idle_claims INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE runs ADD COLUMN idle_deadlines INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Sessions of the dashboard that were signed out, until they would have ended by themselves.
+        "CREATE TABLE ended_sessions (session TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
+    ),
 )
 """The migrations from each version to the next. A released one is never changed."""
 

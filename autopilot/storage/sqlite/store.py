@@ -87,6 +87,13 @@ class SQLiteStore(BaseStore):
     async def get_last_position(self) -> str:
         return str(await self._database.read("reading the last change", _last_position))
 
+    async def end_session(self, session: str, *, expires_at: datetime) -> None:
+        row = (session, to_microseconds(expires_at))
+        await self._database.write("ending a session", lambda connection: connection.execute(rows.END_SESSION, row))
+
+    async def has_ended(self, session: str) -> bool:
+        return bool(await self._read("looking for an ended session", rows.HAS_ENDED, (session,), tuple))
+
     async def check_connection(self) -> None:
         await self._database.read("checking the connection", _last_position)
 
@@ -128,9 +135,10 @@ class SQLiteStore(BaseStore):
         return found[0] if found else None
 
     async def _find_runs(
-        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None
+        self, doing: str, wanted: RunFilter, *, after: RunPosition | None, limit: int | None, whole: bool
     ) -> list[WorkflowRun]:
-        return await self._read(doing, *rows.find_runs_query(wanted, after=after, limit=limit), rows.run_of)
+        statement, parameters = rows.find_runs_query(wanted, after=after, limit=limit, whole=whole)
+        return await self._read(doing, statement, parameters, rows.run_of if whole else rows.listed_run_of)
 
     async def _read_counts(self, workflow_id: str) -> Mapping[str, int]:
         return dict(await self._read(f"reading statistics of {workflow_id}", rows.GET_COUNTS, (workflow_id,), tuple))
@@ -155,7 +163,7 @@ class SQLiteStore(BaseStore):
             if int(after) > _last_position(connection):
                 raise CursorInvalid("it is the position of a change in another database")
             found = connection.execute(rows.GET_CHANGES, (int(after), limit))
-            return [RunChange(position=str(position), run=rows.run_of(run)) for *run, position in found]
+            return [RunChange(position=str(position), run=rows.listed_run_of(run)) for *run, position in found]
 
         return await self._database.read("reading changes", fetch)
 
@@ -215,6 +223,7 @@ def _remove_expired(connection: sqlite3.Connection, *, clock: Clock) -> None:
     for has_expired, delete, until in (
         (rows.HAS_EXPIRED, rows.DELETE_EXPIRED, now),
         (rows.HAS_EXPIRED_STEPS, rows.DELETE_EXPIRED_STEPS, now),
+        (rows.HAS_EXPIRED_SESSIONS, rows.DELETE_EXPIRED_SESSIONS, now),
         (HAS_OLD_ACTIVITY, DELETE_OLD_ACTIVITY, too_old),
     ):
         for _ in range(_EXPIRED_BATCHES):
