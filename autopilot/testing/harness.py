@@ -91,7 +91,7 @@ class Harness:
         Raises:
             InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger continues.
             ValueError: ``kill_at`` or ``shut_down_at`` is a text that names no moment of any run.
-            PayloadError, ConfigInvalid: as :meth:`BaseWorkflow.run`.
+            PayloadError, ConfigInvalid, SetupTimedOut: as :meth:`BaseWorkflow.run`.
         """
         return _run_of(
             await self.deliver(
@@ -278,7 +278,7 @@ class PausedInstance:
         """Let it go on to its end, and return how its delivery ended.
 
         Raises:
-            RunStartFailed, StoreError: as :meth:`Harness.deliver`.
+            RunStartFailed, SetupTimedOut, StoreError: as :meth:`Harness.deliver`.
         """
         self._instance.wake()
         return await self._delivery

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from autopilot.core.outcome import Ended, Outcome, Replayed
 from autopilot.core.runtime import Runtime
-from autopilot.errors import RunStartFailed, StepNotAwaited, StoreError
+from autopilot.errors import RunStartFailed, SetupTimedOut, StepNotAwaited, StoreError
 from autopilot.models import StepStatus, TriggerType, WorkflowRun
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.effects import Effects, Observation, World, excess
@@ -349,7 +349,7 @@ class _Simulation:
             outcome = await self._harness.served(trigger, instance)
         except InstanceKilled:
             return None
-        except (RunStartFailed, StoreError) as error:
+        except (RunStartFailed, SetupTimedOut, StoreError) as error:
             self.fate.tell(f"{instance.name} answers {type(error).__name__}")
             return None
         finally:
