@@ -68,7 +68,8 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
 
         A subclass that overrides it calls ``await super().setup()``. A run log that fails is logged as
         ``run_log_hydration_skipped`` and never in the way of a run; the next invocation tries that part again. A
-        setup that raises fails the run that needed it, and is called again by the next one.
+        setup that raises fails the run that needed it, and is called again by the next one. One that does not end by
+        the deadline of its invocation is cancelled, nothing is run, and the next invocation calls it again.
         """
         await engine_of(self).hydrate()
 
@@ -90,6 +91,7 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
         Raises:
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
+            SetupTimedOut: :meth:`setup` did not end by the deadline of the invocation; no run exists.
             RunStartFailed: the start could not be recorded, and ``execute`` asked for a step; no run exists.
         """
         payload = {} if trigger_data is None else trigger_data

@@ -207,6 +207,15 @@ class RunStartFailed(RunError):
         self.stopped = stopped
 
 
+class SetupTimedOut(RunError):
+    """A workflow's ``setup`` did not end in the invocation's time; the next invocation tries again. No run exists."""
+
+    def __init__(self, workflow: str, seconds: float) -> None:
+        super().__init__(f"setup of workflow {workflow} did not end within {seconds:.3g} s; nothing was run")
+        self.workflow = workflow
+        self.seconds = seconds
+
+
 class JournalRequired(RunError):
     """A durable call needs the journal, and the workflow was given a bare run log."""
 

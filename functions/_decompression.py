@@ -1,6 +1,7 @@
 """Decompression of HTTP bodies, chunk by chunk, up to a number of bytes."""
 
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 MAX_GZIP_MEMBERS = 1000
@@ -39,17 +40,18 @@ class Decompressor(Protocol):
 def decompressor_for(content_encoding: str) -> Decompressor:
     """Choose by the ``Content-Encoding`` of the body.
 
+    As in a browser, what is no coding at all does not count: some servers give a charset there.
+
     Raises:
-        BodyCompressedOtherwise: it is neither gzip nor deflate, or several of them.
+        BodyCompressedOtherwise: it is a coding other than gzip and deflate, or several codings.
     """
-    encoding = content_encoding.strip().lower()
-    if encoding in {"", "identity"}:
-        return _Identity()
-    if encoding in {"gzip", "x-gzip"}:
-        return _Gzip()
-    if encoding == "deflate":
-        return _Deflate()
-    raise BodyCompressedOtherwise
+    codings = [coding for each in content_encoding.split(",") if (coding := each.strip().lower()) in _DECOMPRESSORS]
+    if len(codings) > 1:
+        raise BodyCompressedOtherwise
+    decompressor = _DECOMPRESSORS[codings[0]] if codings else _Identity
+    if decompressor is None:
+        raise BodyCompressedOtherwise
+    return decompressor()
 
 
 class _Identity:
@@ -126,3 +128,12 @@ class _Deflate:
 def _is_zlib(data: bytes) -> bool:
     """Whether ``data`` begins with zlib's header (RFC 1950): method 8, and a checksum of its two bytes."""
     return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+
+
+_DECOMPRESSORS: dict[str, Callable[[], Decompressor] | None] = {
+    "gzip": _Gzip,
+    "x-gzip": _Gzip,
+    "deflate": _Deflate,
+    **dict.fromkeys(["aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"]),
+}
+"""By content coding: those that IANA registers. None for those that are not known here."""

@@ -14,6 +14,11 @@ _ISO = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 
+_EMAIL_OFFSET = re.compile(r"(?<=:\d\d)\s*(?:GMT|UTC?)?\s*([+-]\d\d):?(\d\d)$", re.IGNORECASE | re.ASCII)
+"""With a colon, or behind the zone that it counts from: the standard library ignores such an offset."""
+_SEPTEMBER = re.compile(r"\bsept\b", re.IGNORECASE)
+_MAX_OFFSET = timedelta(days=1)
+
 
 def parse_date(text: str) -> datetime | None:
     """Parse a date of a feed, in UTC; None if it is none, or one that no calendar has.
@@ -46,11 +51,15 @@ def _iso(text: str) -> datetime | None:
 
 
 def _email(text: str) -> datetime | None:
+    text = _SEPTEMBER.sub("Sep", _EMAIL_OFFSET.sub(r" \1\2", text))
     parts = parsedate_tz(text) or parsedate_tz(f"{text} 00:00:00")
     if parts is None:
         return None
-    year, month, day, hour, minute, second, *_, offset = parts
-    return datetime(year, month, day, tzinfo=UTC) + _time(hour, minute, second) - timedelta(seconds=offset or 0)
+    year, month, day, hour, minute, second, *_, offset_seconds = parts
+    offset = timedelta(seconds=offset_seconds or 0)
+    if abs(offset) >= _MAX_OFFSET:
+        raise ValueError("no time zone")
+    return datetime(year, month, day, tzinfo=UTC) + _time(hour, minute, second) - offset
 
 
 def _time(hour: int, minute: int, second: int) -> timedelta:

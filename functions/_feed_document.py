@@ -83,7 +83,8 @@ def _read_json(text: str) -> RawFeed:
     if text.count("[") + text.count("{") > MAX_ARRAYS_AND_OBJECTS:
         raise FeedUnreadable(f"it has more than {MAX_ARRAYS_AND_OBJECTS:,} arrays and objects")
     try:
-        feed = json.loads(text.lstrip("\ufeff"))
+        # Not strict: line breaks and tabs stand unescaped in the texts of some feeds.
+        feed = json.loads(text.lstrip("\ufeff"), strict=False)
     except (ValueError, RecursionError):
         raise FeedUnreadable("it is not JSON, though it begins like it") from None
     items, version = feed.get("items"), feed.get("version")

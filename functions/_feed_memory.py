@@ -1,12 +1,12 @@
 """What a digest remembers for the next one: the entries that were listed, and those that wait. Its size is bounded."""
 
-import json
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import takewhile
 
 from pydantic import AwareDatetime, BaseModel, Field, field_validator
 
+from functions._fair_share import fair_share, size_as_json
 from functions._feed_parser import KEY_LENGTH, MAX_ENTRIES, Entry, Feed
 
 MAX_MEMORY_BYTES = 176 * 1024
@@ -95,19 +95,19 @@ def within_limits(feeds: Iterable[RememberedFeed]) -> list[RememberedFeed]:
     room = MAX_MEMORY_BYTES
     kept: list[RememberedFeed] = []
     for feed in feeds:
-        room -= _size(feed.model_copy(update={"waiting": []}))
-        if room < 0:
+        size = _size(feed.model_copy(update={"waiting": []}))
+        if size > room:
             break
+        room -= size
         kept.append(feed)
-    for index, feed in enumerate(kept):
-        waiting: list[Entry] = []
-        for entry in feed.waiting:
-            room -= _entry_size(entry)
-            if room < 0:
-                kept[index] = feed.model_copy(update={"waiting": waiting, "etag": None, "last_modified": None})
-                break
-            waiting.append(entry)
-    return kept
+    fitting = fair_share(room, [[_entry_size(entry) for entry in feed.waiting] for feed in kept])
+    return [_with_first_waiting(feed, count) for feed, count in zip(kept, fitting, strict=True)]
+
+
+def _with_first_waiting(feed: RememberedFeed, count: int) -> RememberedFeed:
+    if count == len(feed.waiting):
+        return feed
+    return feed.model_copy(update={"waiting": feed.waiting[:count], "etag": None, "last_modified": None})
 
 
 def _size(feed: RememberedFeed) -> int:
@@ -115,7 +115,7 @@ def _size(feed: RememberedFeed) -> int:
 
 
 def _entry_size(entry: Entry) -> int:
-    return len(json.dumps([entry.key, entry.title, entry.link], ensure_ascii=False).encode()) + _NAMES_AND_DATE
+    return size_as_json([entry.key, entry.title, entry.link]) + _NAMES_AND_DATE
 
 
 _NAMES_AND_DATE = 80

@@ -106,8 +106,9 @@ def _sortable(published: datetime | None) -> datetime:
 
 def _identified(entries: list[RawEntry]) -> Iterator[tuple[str, RawEntry]]:
     """Each entry with its key: a digest of the first of its identities that it has for itself."""
-    digests = [[short_digest(identity) if identity else "" for identity in _identities(entry)] for entry in entries]
-    uses = [Counter(ranked) for ranked in zip(*digests, strict=True)]
+    digests = [tuple(short_digest(each) if each else "" for each in _identities(entry)) for entry in entries]
+    # An entry that stands there twice, in every word, shares its identities with nobody.
+    uses: list[Counter[str]] = [Counter(ranked) for ranked in zip(*dict.fromkeys(digests), strict=True)]
     for entry, ranked in zip(entries, digests, strict=True):
         own = (digest for digest, used in zip(ranked, uses, strict=True) if digest and used[digest] == 1)
         yield next(own, short_digest("\n".join(_identities(entry))))[:KEY_LENGTH], entry
@@ -116,7 +117,13 @@ def _identified(entries: list[RawEntry]) -> Iterator[tuple[str, RawEntry]]:
 def _identities(entry: RawEntry) -> tuple[str, ...]:
     """What may tell an entry from others, the best first; the last is all there is to read."""
     title, text = entry.title.value, entry.text.value
-    return entry.identity, entry.link, f"{title}\n{entry.date}" if title else "", f"{title}\n{text}"
+    dated = f"{title}\n{entry.date}" if title else ""
+    return _without_tls(entry.identity), _without_tls(entry.link), dated, f"{title}\n{text}"
+
+
+def _without_tls(identity: str) -> str:
+    # Sites move to https one day, and some give both addresses in turn: their entries are the same ones.
+    return f"http://{identity[8:]}" if identity.startswith("https://") else identity
 
 
 def _entry(key: str, raw: RawEntry, published: datetime | None, address: str) -> Entry:

@@ -119,7 +119,7 @@ class HostRules:
         if Reach.PUBLIC in reaches:
             raise AddressRefused("its host name has public and private addresses; nothing was sent")
         if came_from_public:
-            raise AddressRefused("it redirects from a public to a private address; nothing was sent there")
+            raise AddressRefused("its address is private, and the one before was public; nothing was sent")
         if host in self._public_hosts:
             raise AddressRefused("its host name led to a public address and now to a private one; nothing was sent")
         return Reach.PRIVATE

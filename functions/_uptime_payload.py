@@ -123,7 +123,7 @@ class Target(BaseModel):
 
     @property
     def label(self) -> str:
-        return self.name or (self.url if len(self.url) <= 200 else f"{self.url[:199]}…")
+        return self.name or shortened(self.url)
 
     @property
     def key(self) -> str:
@@ -153,6 +153,11 @@ class Target(BaseModel):
         if self.status is None:
             return (_SUCCESSES,)
         return map(_range_of, self.status if isinstance(self.status, list) else (self.status,))
+
+
+def shortened(address: str) -> str:
+    """``address`` for people: its first 200 characters."""
+    return address if len(address) <= 200 else f"{address[:199]}…"
 
 
 def _with_fields(target: Any) -> Any:

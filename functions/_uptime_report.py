@@ -7,11 +7,14 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from functions._uptime_payload import Target
+from functions._mentions import without_mentions
+from functions._uptime_payload import Target, shortened
 from functions._web_address import without_query
 
 MAX_OTHER_TARGETS = 200
 FORGET_AFTER = timedelta(days=30)
+MAX_ANNOUNCEMENT = 2000
+"""Discord refuses a longer text, just when most targets are down."""
 _LISTED = 5
 """The targets that are down which a summary names."""
 
@@ -165,12 +168,21 @@ def summary(reports: Sequence[TargetReport]) -> str:
 
 
 def announcement(comparisons: Sequence[Comparison]) -> str | None:
-    """The text for the webhook: a line on each target of which it does not know everything; None if there is none."""
-    lines = [comparison.news for comparison in comparisons if comparison.news is not None]
+    """The text for the webhook: a line on each target of which it does not know everything; None if there is none.
+
+    It takes at most :data:`MAX_ANNOUNCEMENT` characters: of the lines that do not fit in, it says how many there are.
+    """
+    lines = [without_mentions(comparison.news) for comparison in comparisons if comparison.news is not None]
     if not lines:
         return None
     up = sum(comparison.report.up for comparison in comparisons)
-    return _without_mentions("\n".join([f"Uptime check: {up} of {len(comparisons)} up", *lines]))
+    heading = f"Uptime check: {up} of {len(comparisons)} up"
+    text = "\n".join([heading, *lines])
+    shown = len(lines)
+    while len(text) > MAX_ANNOUNCEMENT:
+        shown -= 1
+        text = "\n".join([heading, *lines[:shown], f"{len(lines) - shown} more: see the run"])
+    return text
 
 
 def still_known(
@@ -185,16 +197,15 @@ def still_known(
 
 
 def _shown(report: TargetReport) -> str:
+    if not report.name.startswith(("http://", "https://")):
+        return report.name
     # A label without a name is the address, whose query may hold a secret.
-    return without_query(report.url) if report.name.startswith(("http://", "https://")) else report.name
+    return shortened(without_query(report.url))
 
 
 def _expiry(days: int) -> str:
     if days < 0:
         return "its TLS certificate has expired"
+    if days == 0:
+        return "its TLS certificate expires within a day"
     return f"its TLS certificate expires in {days} {'day' if days == 1 else 'days'}"
-
-
-def _without_mentions(text: str) -> str:
-    """Break what chat services read as a mention (``@here``, ``<!channel>``, ``<users/all>``) with a zero-width space."""
-    return text.replace("@", "@\u200b").replace("<", "<\u200b")

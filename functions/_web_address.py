@@ -29,10 +29,11 @@ def checked_address(value: str) -> str:
     """
     try:
         url = httpx.URL(value)
-        port = url.port
+        # Both are decoded only when they are asked for, and the errors of either quote the value.
+        port, has_host = url.port, bool(url.host)
     except (httpx.InvalidURL, ValueError):
         raise ValueError("is not a web address") from None
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not has_host:
         raise ValueError("must be an address that starts with http:// or https:// and a host")
     if url.userinfo:
         raise ValueError("must not hold a user name or password: addresses are stored and shown")

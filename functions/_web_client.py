@@ -122,7 +122,7 @@ class WebClient:
                 ):
                     yield response
             except AddressRefused as refused:
-                raise FetchRefused(str(refused)) from None
+                raise FetchRefused(exchange.placed(str(refused))) from None
             except _FAILURES as error:
                 # Without its cause, which may hold the address, and that may be a secret.
                 raise FetchFailed(exchange.reason(error, seconds, now=self._clock.now())) from None
@@ -170,6 +170,7 @@ class WebClient:
                 # Of a redirect nothing but its headers is read: its body may be of any size.
                 cookies.extract_cookies(response)
                 request = self._redirected(first, request.url, response.headers["location"], cookies)
+                exchange.redirects += 1
             finally:
                 await response.aclose()
         raise FetchFailed(f"it redirects more than {MAX_REDIRECTS} times")
@@ -179,9 +180,10 @@ class WebClient:
     ) -> httpx.Request:
         try:
             url = current.join(location).copy_with(userinfo=b"")
+            port, has_host = url.port, bool(url.host)
         except (httpx.InvalidURL, ValueError):
             raise FetchFailed(_NOT_A_WEB_ADDRESS) from None
-        if url.scheme not in {"http", "https"} or not url.host or not 1 <= (url.port or 80) <= 65535:
+        if url.scheme not in {"http", "https"} or not has_host or not 1 <= (80 if port is None else port) <= 65535:
             raise FetchFailed(_NOT_A_WEB_ADDRESS)
         own = _is_same_site(first.url, url)
         headers = {
@@ -276,9 +278,11 @@ class Exchange:
     Attributes:
         response: the last response of the chain, its body not read yet. None until there is one.
         latency_ms: from the first connect to the headers of the last response.
+        redirects: the number that was followed.
     """
 
     def __init__(self) -> None:
+        self.redirects = 0
         self.response: httpx.Response | None = None
         self.latency_ms: int | None = None
         self.route = Route()
@@ -290,6 +294,13 @@ class Exchange:
 
     def reason(self, error: Exception, seconds: float, *, now: datetime) -> str:
         """Explain to a person why this exchange ended with ``error``."""
+        return self.placed(self._explained(error, seconds, now))
+
+    def placed(self, reason: str) -> str:
+        """``reason``, and whether it is about a host that a redirect led to."""
+        return f"after a redirect, {reason}" if self.redirects else reason
+
+    def _explained(self, error: Exception, seconds: float, now: datetime) -> str:
         doing = self.route.doing
         if isinstance(error, TimeoutError | httpcore.TimeoutException):
             return f"timed out after {seconds:g} s while {doing}"

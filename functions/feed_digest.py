@@ -19,6 +19,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from autopilot import BaseWorkflow, RunContext, Schedule, WorkflowManifest
+from functions._fair_share import fair_share, size_as_json
 from functions._feed_document import FeedUnreadable
 from functions._feed_memory import FORGET_AFTER, FeedMemory, RememberedFeed, new_entries, within_limits
 from functions._feed_parser import Entry, age, parse_feed, plain_text, short_digest
@@ -37,7 +38,7 @@ MAX_FEED_BYTES = 4 * 1024 * 1024
 # With what is remembered (functions/_feed_memory.py), this keeps a report well under the limit of a result (384 KiB),
 # whatever the feeds contain.
 MAX_DIGEST_BYTES = 64 * 1024
-"""Entries beyond it wait for the next digest."""
+"""The feeds list entries in turn until it is reached; the others wait for the next digest."""
 MAX_NEW = 100
 """New entries of one feed that are recorded; of the others, their keys are."""
 
@@ -79,14 +80,15 @@ class FeedReport(BaseModel):
     error: str | None = Field(default=None, description="Why it could not be read.")
 
 
-class FeedDigestReport(FeedMemory):
-    """The digest, and the memory for the next one."""
+class FeedDigestReport(BaseModel):
+    """The digest, and the memory for the next one (:class:`FeedMemory`)."""
 
     digest: str = Field(description="Markdown.")
     new_entries: int
     broken_feeds: int
     posted: bool = Field(description="True if the webhook accepted the digest.")
     feeds: list[FeedReport]
+    remembered: list[RememberedFeed] = Field(description="For the next run: what was listed, and what waits.")
 
 
 class DigestNotPosted(Exception):
@@ -326,8 +328,16 @@ def _sendable(validator: str | None) -> str | None:
 def _write_digest(
     readings: list[_Reading], payload: FeedDigestInput, started_at: datetime
 ) -> tuple[str, list[_Section]]:
-    page = MarkdownPage(f"# {in_markdown(plain_text(payload.title))}, {started_at.date()}", MAX_DIGEST_BYTES)
-    sections = [_write_section(page, reading, payload.max_entries) for reading in readings]
+    unlisted = [_unlisted(reading) for reading in readings]
+    lines = [[_line(entry) for entry in entries[: payload.max_entries]] for entries in unlisted]
+    fitting = fair_share(MAX_DIGEST_BYTES, [[size_as_json(line) for line in of_feed] for of_feed in lines])
+    sections = [
+        _Section(reading, entries[:count], entries[count:])
+        for reading, entries, count in zip(readings, unlisted, fitting, strict=True)
+    ]
+    page = MarkdownPage(f"# {in_markdown(plain_text(payload.title))}, {started_at.date()}")
+    for section, of_feed in zip(sections, lines, strict=True):
+        _write_section(page, section, of_feed[: len(section.listed)])
     if not any(section.listed for section in sections):
         page.add("Nothing new.")
     broken = [reading for reading in readings if reading.error is not None]
@@ -337,23 +347,18 @@ def _write_digest(
     return page.text, sections
 
 
-def _write_section(page: MarkdownPage, reading: _Reading, max_entries: int) -> _Section:
-    entries = _unlisted(reading)
-    lines: list[str] = []
-    for entry in entries[:max_entries]:
-        line = f"- {link(entry.title or '(untitled)', entry.link)}"
-        if entry.published is not None:
-            line += f", {entry.published.date()}"
-        if not page.has_room_for(line):
-            break
-        lines.append(line)
-    section = _Section(reading, entries[: len(lines)], entries[len(lines) :])
+def _write_section(page: MarkdownPage, section: _Section, lines: list[str]) -> None:
+    address = _shown(section.reading.address)
     if lines:
-        page.add(f"## {in_markdown(reading.title) or _shown(reading.address)}")
+        page.add(f"## {in_markdown(section.reading.title) or address}")
         page.add(*lines)
     if waiting := section.report().waiting:
-        page.add(f"{waiting} more from {_shown(reading.address)} come with the next digest.")
-    return section
+        page.add(f"{waiting} more from {address} come with the next digest.")
+
+
+def _line(entry: Entry) -> str:
+    line = f"- {link(entry.title or '(untitled)', entry.link)}"
+    return line if entry.published is None else f"{line}, {entry.published.date()}"
 
 
 def _unlisted(reading: _Reading) -> tuple[Entry, ...]:

@@ -207,9 +207,13 @@ class Attempt:
         try:
             async with timeout:
                 return await body()
-        except TimeoutError as error:
+        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
             if not timeout.expired():
                 raise
+            # Whatever it is: code that is cancelled may answer with an error of its own, as a client library does
+            # whose connection is cut off. That says nothing about the run.
             self._is_over_deadline = True
             raise RunDeadlineExceeded(self._seconds, self._idle_deadlines + 1) from error
 
@@ -224,8 +228,11 @@ class Attempt:
         return delay if delay is not None and self._clock.monotonic() + delay < self._deadline else None
 
     def stop(self) -> None:
-        """Let no further step begin or be recorded: the instance is shut down."""
-        if self._steps is not None:
+        """Let no further step begin or be recorded: the instance is shut down.
+
+        With a run log only there is no other attempt to go on with the run: it is cancelled.
+        """
+        if self._runtime.journal is not None:
             self._switch.stop(AttemptStopped(SHUT_DOWN))
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:

@@ -29,7 +29,7 @@ from autopilot.core.stopping import StopSwitch
 from autopilot.core.store import Lease, RunJournal, StepRecord
 from autopilot.core.tasks import is_closing
 from autopilot.core.triggers.admission import check_resumable, retried_steps, skip_reason, with_idle_claims
-from autopilot.errors import RunStartFailed, RunStateConflict, StoreError
+from autopilot.errors import RunStartFailed, RunStateConflict, SetupTimedOut, StoreError
 from autopilot.models import RunAttempt, RunStatus, Trigger, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.settings import load_config, service_revision
 
@@ -113,6 +113,7 @@ class Engine:
         Raises:
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
+            SetupTimedOut: the workflow's ``setup`` did not end by the deadline of the invocation; no run exists.
             RunStartFailed: the start could not be recorded, and was required: by ``require_start``, or by ``execute``,
                 which then asked for a step.
         """
@@ -138,6 +139,7 @@ class Engine:
         Raises:
             RunNotFound: this workflow has no such run.
             ConfigInvalid: the workflow's configuration is missing or wrong; the run was left as it is.
+            SetupTimedOut: as for :meth:`invoke`; the run was left as it is.
             JournalRequired: the workflow was given a run log only.
             StoreError: the run could not be taken over.
         """
@@ -158,7 +160,7 @@ class Engine:
         Raises:
             RunStateConflict: it has not ended, or it succeeded or was skipped.
             StepsInterrupted: it can only be retried by beginning again such steps, and not all of them were named.
-            RunNotFound, ConfigInvalid, JournalRequired, StoreError: as :meth:`resume`.
+            RunNotFound, ConfigInvalid, SetupTimedOut, JournalRequired, StoreError: as :meth:`resume`.
         """
         invocation = self._invocation(request_timeout_seconds)
         while True:
@@ -213,7 +215,24 @@ class Engine:
         config = load_config(self._workflow.Config, self.manifest.name)
         with self._limited(invocation):
             await self._recorder.save_unsaved()
-            return _Readiness(config=config, setup_error=await self._set_up())
+            return _Readiness(config=config, setup_error=await self._set_up_by(invocation.deadline))
+
+    async def _set_up_by(self, ends_at: float) -> BaseException | None:
+        """Set the workflow up, unless that is done, by a time of the clock's ``monotonic()``; what an author's raised.
+
+        Raises:
+            SetupTimedOut: it did not end, or is waited for in another invocation.
+        """
+        seconds = max(0.0, ends_at - self._runtime.clock.monotonic())
+        timeout = self._runtime.clock.timeout(seconds)
+        try:
+            async with timeout:
+                error = await self._set_up()
+        except TimeoutError as late:
+            raise SetupTimedOut(self.manifest.name, seconds) from late
+        if error is not None and timeout.expired():  # this is what it made of its cancellation
+            raise SetupTimedOut(self.manifest.name, seconds) from error
+        return error
 
     async def _set_up(self) -> BaseException | None:
         tried, task = self._setups_tried, asyncio.current_task()

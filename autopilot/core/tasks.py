@@ -32,6 +32,13 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+def cancel_at_next_await() -> None:
+    """Put off a cancellation that the current task has just caught: it is raised again at the task's next ``await``."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+        task.cancel()
+
+
 def is_closing(task: asyncio.Task[Any] | None) -> bool:
     """Whether a GeneratorExit means that the coroutine of ``task`` is being closed: then nothing may be awaited.
 

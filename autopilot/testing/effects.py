@@ -9,9 +9,11 @@ import re
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dis import opname
+from functools import lru_cache
 from numbers import Number
 from pathlib import Path
 from reprlib import Repr
@@ -32,7 +34,7 @@ _MAX_ENTRIES = 1000
 """Of a longer collection only the length is looked at."""
 _MAX_DEPTH = 5
 
-_COLLECTIONS = (list, tuple, deque, AbstractSet)
+_COLLECTIONS = (list, tuple, deque, AbstractSet, ValuesView, Sequence)
 
 _short = Repr()
 _short.maxstring = _short.maxother = 120
@@ -70,11 +72,17 @@ class World:
         self._references = [] if self.is_declared else references(workflow)
 
     def look(self) -> State:
-        """The state of the world."""
+        """The state of the world.
+
+        Raises:
+            ValueError: what ``effects`` gave cannot be looked into.
+        """
         state: State = {}
         seen: set[int] = set()
         if self._effects is not None:
-            _add(state, "effects", self._effects(), _Way(seen))
+            value = self._effects()
+            _require_visible(value)
+            _add(state, "effects", value, _Way(seen))
         for reference in self._references:
             try:
                 value = reference.get()
@@ -143,6 +151,15 @@ def _add(state: State, variable: str, value: Any, way: _Way) -> None:
         _add_within(state, variable, value, way)
 
 
+def _require_visible(value: Any) -> None:
+    kinds = (Number, str, bytes, NonCallableMock, Mapping, *_COLLECTIONS)
+    if value is not None and not isinstance(value, kinds) and not is_authors_object(value):
+        raise ValueError(
+            f"effects: a {type(value).__name__} cannot be looked into; give a list, dict, set, number or text, a mock, "
+            "or an object of a class of your own"
+        )
+
+
 def _add_within(state: State, variable: str, value: Any, way: _Way) -> None:
     if isinstance(value, NonCallableMock):
         _add_entries(state, variable, value.mock_calls)
@@ -180,7 +197,15 @@ def _attributes(value: object) -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: object) -> str:
+    return _text_of_text(value) if type(value) is str else _text_of(value)
+
+
+def _text_of(value: object) -> str:
     return _DIFFERS.sub("...", _short.repr(value))
+
+
+_text_of_text: Callable[[str], str] = lru_cache(maxsize=10_000)(_text_of)
+"""The world is looked at around every body, and most of what it remembers is text that stays."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -229,7 +254,8 @@ class Observation(InstanceObserver):
         """What each thread is at, by its id."""
         self._bodies: list[Doing] = []
         self._is_dead = False
-        self._stopped_in: FrameType | None = None
+        self._stopped_in: dict[FrameType, Place | None] = {}
+        """The frames in which the end of an attempt was raised, each with the line that it came to then."""
         self._is_looking = False
         self._lock = threading.RLock()
 
@@ -250,7 +276,7 @@ class Observation(InstanceObserver):
     def gone(self) -> None:
         self.look()
         self._is_dead = False
-        self._now, self._bodies, self._stopped_in = {}, [], None
+        self._now, self._bodies, self._stopped_in = {}, [], {}
 
     @contextmanager
     def line_by_line(self) -> Iterator[None]:
@@ -337,19 +363,49 @@ class Observation(InstanceObserver):
     def _follow(self, frame: FrameType, event: str, arg: Any) -> Any:
         self.look()
         caller = frame.f_back
-        if event == "exception" and issubclass(arg[0], AttemptStopped):
-            self._stopped_in = frame
-        elif event == "line" and frame is self._stopped_in:
-            self.caught, self._stopped_in = _place(frame), None
+        self._watch_for_catching(frame, event, arg)
         if event == "return" and caller is not None and is_authors_file(caller.f_code.co_filename):
             self._is_at(_doing(caller))  # which continues in the middle of a line
         elif event != "return":
             self._is_at(_doing(frame))
         return self._follow
 
+    def _watch_for_catching(self, frame: FrameType, event: str, arg: Any) -> None:
+        """Find the line that catches the end of an attempt: the first that is come to, if the code goes on behind it.
+
+        ``finally`` is come to as well, and so is ``except`` with a ``raise``: there the end goes on, and not the code.
+        """
+        if event == "exception" and issubclass(arg[0], AttemptStopped):
+            self._stopped_in.setdefault(frame, None)
+        elif frame not in self._stopped_in:
+            return
+        elif event == "line" and self._stopped_in[frame] is None:
+            self._stopped_in[frame] = _place(frame)
+        elif _goes_on(frame, event):
+            self.caught = self.caught or self._stopped_in.pop(frame)
+        elif event == "return" and not _is_at(frame, _SUSPENDS):
+            del self._stopped_in[frame]
+
 
 _ASK: CodeType = StepRunner.call.__code__
 _THREAD: CodeType = ThreadedBody._run.__code__  # noqa: SLF001 - its lines are followed like an author's
+
+
+_RETURNS = frozenset({"RETURN_VALUE", "RETURN_CONST"})
+_BEGINS_TO_HANDLE = frozenset({"PUSH_EXC_INFO"})
+_SUSPENDS = frozenset({"YIELD_VALUE"})
+
+
+def _goes_on(frame: FrameType, event: str) -> bool:
+    """Whether a frame in which the end of an attempt was raised is done with it."""
+    if event == "line":
+        return not isinstance(sys.exc_info()[1], AttemptStopped) and not _is_at(frame, _BEGINS_TO_HANDLE)
+    return event == "return" and _is_at(frame, _RETURNS)
+
+
+def _is_at(frame: FrameType, operations: AbstractSet[str]) -> bool:
+    """Whether a frame is at one of these operations: ``return`` events also come when it waits, or an exception leaves it."""
+    return opname[frame.f_code.co_code[frame.f_lasti]] in operations
 
 
 def _place(frame: FrameType) -> Place:

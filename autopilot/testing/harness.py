@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from autopilot.core.runtime import Runtime
 from autopilot.core.steps.keys import is_step
 from autopilot.core.steps.threads import start_thread
 from autopilot.core.store import StepRecord, Store
-from autopilot.models import RunStats, RunStatus, Trigger, TriggerType, WorkflowRun
+from autopilot.models import RunStats, RunStatus, StepStatus, Trigger, TriggerType, WorkflowRun
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.instance import Instance, InstanceObserver, Trace
 from autopilot.testing.store import MemoryStore
@@ -57,6 +58,7 @@ class Harness:
         self.clock = clock or ManualClock()
         self.store: Store = store or MemoryStore(clock=self.clock)
         self.trace = Trace()
+        require_maker(workflow)
         self._make = workflow
         self._lease_duration = lease_duration
         self._start_thread = start_thread if in_threads else run_in_loop
@@ -88,7 +90,8 @@ class Harness:
 
         Raises:
             InstanceKilled: it was killed. Once its lease has ended (:meth:`expire_lease`), the same trigger continues.
-            PayloadError, ConfigInvalid: as :meth:`BaseWorkflow.run`.
+            ValueError: ``kill_at`` or ``shut_down_at`` is a text that names no moment of any run.
+            PayloadError, ConfigInvalid, SetupTimedOut: as :meth:`BaseWorkflow.run`.
         """
         return _run_of(
             await self.deliver(
@@ -213,6 +216,8 @@ class Harness:
         shut_down_at: str | int | None = None,
         pause_at: str | int | None = None,
     ) -> Instance:
+        for moment in (kill_at, shut_down_at, pause_at):
+            _require_moment(moment)
         return Instance(
             self.store,
             kill_at=kill_at,
@@ -247,6 +252,11 @@ class Harness:
         return outcome
 
 
+_MOMENT = re.compile(
+    rf"(before|after) (body .+|commit (start|claim|retry|end|release|step .+ ({'|'.join(StepStatus)})))", re.DOTALL
+)
+
+
 @dataclass(frozen=True, slots=True)
 class PausedInstance:
     """An instance that stands still in the middle of a delivery; or one that did not come to the moment, and is done."""
@@ -268,10 +278,31 @@ class PausedInstance:
         """Let it go on to its end, and return how its delivery ended.
 
         Raises:
-            RunStartFailed, StoreError: as :meth:`Harness.deliver`.
+            RunStartFailed, SetupTimedOut, StoreError: as :meth:`Harness.deliver`.
         """
         self._instance.wake()
         return await self._delivery
+
+
+def require_maker(workflow: object) -> None:
+    """Raise if ``workflow`` makes no workflow.
+
+    Raises:
+        TypeError: it is an instance, or something else.
+    """
+    if not callable(workflow):
+        raise TypeError(
+            f"workflow: it must be a class, or a function that makes an instance, and not a {type(workflow).__name__}: "
+            "each attempt begins cold, with an instance of its own"
+        )
+
+
+def _require_moment(moment: str | int | None) -> None:
+    if isinstance(moment, str) and not _MOMENT.fullmatch(moment):
+        raise ValueError(
+            f"{moment!r} is no moment: it is 'before' or 'after', then 'body <step>' or 'commit <name>', where the name is "
+            "start, claim, 'step <key> <status>', retry, end or release"
+        )
 
 
 def run_in_loop(run: Callable[[], None]) -> None:

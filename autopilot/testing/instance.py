@@ -13,7 +13,7 @@ from autopilot.core.shutdown import Shutdown
 from autopilot.core.steps.keys import is_step
 from autopilot.core.store import ClaimOutcome, Lease, RunClaim, RunStart, StartOutcome, StepRecord, Store
 from autopilot.core.tasks import uninterrupted
-from autopilot.errors import AttemptStopped
+from autopilot.errors import AttemptStopped, StepNotAwaited
 from autopilot.models import RunStats, RunStatus, StepStatus, WorkflowRun
 
 T = TypeVar("T")
@@ -48,7 +48,10 @@ class Trace:
     leases: dict[str, Lease] = field(default_factory=dict)
     """The latest hold on each run."""
     went_on: bool = False
-    """A killed instance's ``execute`` returned all the same: its code handled what ended it."""
+    """A killed instance's ``execute`` returned all the same, or a body, or a task asked for another step after it was
+    told of the end: its code may have handled that."""
+    not_awaited: list[str] = field(default_factory=list)
+    """The errors of the steps that failed because they did not await a step."""
 
     def add(self, other: "Trace") -> None:
         """Take over what another instance did after these."""
@@ -56,6 +59,7 @@ class Trace:
         self.bodies += other.bodies
         self.commits += other.commits
         self.went_on |= other.went_on
+        self.not_awaited += other.not_awaited
         for run_id, lease in other.leases.items():
             if run_id not in self.leases or self.leases[run_id].attempt <= lease.attempt:
                 self.leases[run_id] = lease
@@ -123,14 +127,18 @@ class Instance(StepProbe):
         self._may_go_on.set()
         self.paused_at: str | None = None
         self._killed: InstanceKilled | None = None
+        self._told: set[asyncio.Task[Any] | None] = set()
+        """The task that was at work when it was killed, and so was told."""
         self._under_way: set[asyncio.Future[None]] = set()
 
     def before_body(self, run_id: str, key: str) -> None:
+        self._notice_going_on()
         self.reach(f"before body {key}")
         self.trace.bodies[run_id, key] += 1
         self._observer.begin_body(key)
 
     def after_body(self, run_id: str, key: str) -> None:
+        self._notice_going_on()
         self._observer.end_body(key)
         self.reach(f"after body {key}")
 
@@ -188,8 +196,12 @@ class Instance(StepProbe):
     def kill(self, moment: str) -> NoReturn:
         """It does not survive this moment."""
         self._killed = InstanceKilled(moment)
+        self._told.add(asyncio.current_task())
         self._observer.die()
         raise self._killed
+
+    def _notice_going_on(self) -> None:
+        self.trace.went_on |= self._killed is not None and asyncio.current_task() in self._told
 
 
 class ObservedStore:
@@ -294,3 +306,5 @@ class ObservedStore:
         if recorded == step:
             self._instance.trace.steps.setdefault((lease.run_id, step.key), []).append(step.status)
             self.on_step(lease.run_id, step.key, step.status)
+        if step.error_type == StepNotAwaited.__name__ and step.error:
+            self._instance.trace.not_awaited.append(step.error)

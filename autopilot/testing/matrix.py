@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from autopilot.core.store import Store
 from autopilot.models import WorkflowRun
 from autopilot.testing.effects import World
-from autopilot.testing.expectation import Judgement, failed_as_interrupted, outcome_of
+from autopilot.testing.expectation import Judgement, failed_as_interrupted, outcome_of, plain
 from autopilot.testing.harness import MakeWorkflow
 from autopilot.testing.trial import AS_IT_IS, Bench, CrashPoint, Disturbance
 
@@ -107,9 +107,12 @@ async def crash_matrix(
 
     Raises:
         CrashMatrixFailed: an AssertionError that shows every point at which something is wrong.
-        ValueError: the undisturbed run did not end, or ``outcome`` cannot be compared.
+        ValueError: the undisturbed run did not end, ``outcome`` cannot be compared, or ``effects`` looked into.
+        TypeError: ``workflow`` is an instance, or another argument no plain function.
     """
-    bench = Bench(workflow, payload, store, Judgement(outcome, interrupted), prepare, World(workflow, effects))
+    judgement = Judgement(plain("outcome", outcome), plain("interrupted", interrupted))
+    world = World(workflow, effects and plain("effects", effects))
+    bench = Bench(workflow, payload, store, judgement, plain("prepare", prepare), world)
     with capture_logs():  # hundreds of runs: what a failing test shows is the report
         report = await _report(bench, second_kills)
     if report.errors:

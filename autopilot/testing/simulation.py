@@ -11,8 +11,7 @@ from structlog.testing import capture_logs
 
 from autopilot.core.outcome import Ended, Outcome, Replayed
 from autopilot.core.runtime import Runtime
-from autopilot.core.store import StepRecord
-from autopilot.errors import RunStartFailed, StepNotAwaited, StoreError
+from autopilot.errors import RunStartFailed, SetupTimedOut, StepNotAwaited, StoreError
 from autopilot.models import StepStatus, TriggerType, WorkflowRun
 from autopilot.testing.clock import ManualClock
 from autopilot.testing.effects import Effects, Observation, World, excess
@@ -21,11 +20,13 @@ from autopilot.testing.expectation import (
     Judgement,
     effect_errors,
     errors_of_awaiting,
+    errors_of_catching,
     failed_as_interrupted,
     outcome_of,
+    plain,
 )
 from autopilot.testing.faults import Fate, Ledger, SimulatedInstance
-from autopilot.testing.harness import Harness, MakeWorkflow
+from autopilot.testing.harness import Harness, MakeWorkflow, require_maker
 from autopilot.testing.instance import Instance, InstanceKilled
 from autopilot.testing.store import MemoryStore
 
@@ -120,16 +121,23 @@ async def simulate(
 
     Raises:
         SimulationFailed: an AssertionError with the first seed that fails and what happened, in order.
-        ValueError: there is no payload, an undisturbed run did not end, or ``outcome`` cannot be compared.
+        ValueError: there is no payload or no seed, an undisturbed run did not end, ``outcome`` cannot be compared, or
+            ``effects`` looked into.
+        TypeError: ``workflow`` is an instance, or another argument no plain function.
     """
     listed = [payloads] if isinstance(payloads, Mapping) else list(payloads)
     if not listed:
         raise ValueError("payloads: there must be one at least")
-    bench = _Bench(workflow, listed, Judgement(outcome, interrupted), prepare, World(workflow, effects), neighbours)
+    judgement = Judgement(plain("outcome", outcome), plain("interrupted", interrupted))
+    world = World(workflow, effects and plain("effects", effects))
+    bench = _Bench(workflow, listed, judgement, plain("prepare", prepare), world, neighbours)
     began = time.perf_counter()
     totals: Counter[str] = Counter()
     faults: Counter[str] = Counter()
-    for seed in range(seeds) if isinstance(seeds, int) else seeds:
+    drawn = list(range(seeds) if isinstance(seeds, int) else seeds)
+    if not drawn:
+        raise ValueError("seeds: there must be one at least")
+    for seed in drawn:
         with capture_logs():
             done = await bench.simulated(seed)
         totals += Counter(seeds=1, runs=len(done.triggers), deliveries=done.deliveries, interrupted=done.interrupted)
@@ -160,6 +168,7 @@ class _Bench:
     timeout_seconds: float = field(init=False)
 
     def __post_init__(self) -> None:
+        require_maker(self.workflow)
         manifest = self.workflow().manifest
         self.workflow_id, self.timeout_seconds = manifest.name, float(manifest.timeout_seconds)
 
@@ -171,7 +180,7 @@ class _Bench:
         """
         done = await self._simulation(seed)
         await done.run()
-        if done.errors or done.over:
+        if done.errors or done.over or done.went_on:
             again = await self._simulation(seed)
             with again.seen.line_by_line():
                 await again.run()
@@ -197,7 +206,7 @@ class _Bench:
             run = await harness.run(self.payloads[number], identity="undisturbed")
             if not run.status.is_terminal:
                 raise ValueError(f"the undisturbed run of payload {number} did not end: it is {run.status}")
-            if run.error_type == StepNotAwaited.__name__:
+            if run.error_type == StepNotAwaited.__name__ or harness.trace.not_awaited:
                 await self._explain_not_awaited(number)
             self._expected[number] = Expectation(run, harness.trace, self.judgement.snapshot(run), seen.total())
         return self._expected[number]
@@ -298,6 +307,11 @@ class _Simulation:
         self.errors += self.ledger.errors
         self._check_effects()
 
+    @property
+    def went_on(self) -> bool:
+        """Whether code may have caught the end of its attempt."""
+        return self._harness.trace.went_on
+
     def call(self, trigger: _Trigger) -> None:
         """Let somebody deliver a trigger until its run has ended."""
         self._callers.append(asyncio.ensure_future(self._deliver_until_done(trigger)))
@@ -306,9 +320,10 @@ class _Simulation:
         """Say which lines had the effects that happened too often; those in bodies only if the author asked for it."""
         over = self.over if self._bench.world.is_declared else self.over & same.seen.total(outside_of_steps=True)
         self.errors += effect_errors(over, self._effects, same.seen)
+        self.errors += errors_of_catching(same.seen)
         if same.fate.story != self.fate.story:
             self.errors.append(
-                "the same seed went another way: the code waits for real time, for a network or a thread"
+                "the same seed went another way: the code depends on chance, or on real time, a network or a thread"
             )
 
     async def _all_callers(self) -> None:
@@ -334,7 +349,7 @@ class _Simulation:
             outcome = await self._harness.served(trigger, instance)
         except InstanceKilled:
             return None
-        except (RunStartFailed, StoreError) as error:
+        except (RunStartFailed, SetupTimedOut, StoreError) as error:
             self.fate.tell(f"{instance.name} answers {type(error).__name__}")
             return None
         finally:
@@ -367,14 +382,14 @@ class _Simulation:
             self.errors.append(f"trigger {trigger.number}: what is recorded is not what was answered")
         steps = await self._store.get_run_steps(trigger.run.workflow_id, trigger.run.id)
         outcome = self._bench.judgement.snapshot(trigger.run)
-        was_cut_off = any(step.status in {StepStatus.STARTED, StepStatus.INTERRUPTED} for step in steps)
-        is_other_path = (
-            outcome != trigger.expected.outcome and was_cut_off and self._bench.judgement.interrupted(trigger.run)
-        )
+        interrupted = {step.key for step in steps if step.status in {StepStatus.STARTED, StepStatus.INTERRUPTED}}
+        is_other_path = bool(interrupted) and self._bench.judgement.interrupted(trigger.run)
         self.interrupted += is_other_path
-        errors = trigger.expected.errors_of_ending(trigger.run, outcome, is_other_path=is_other_path)
-        if not is_other_path and not was_cut_off:
-            errors += _errors_of_keys(trigger.expected, steps)
+        errors = trigger.expected.errors_of_ending(
+            trigger.run, outcome, interrupted=interrupted, is_other_path=is_other_path
+        )
+        if not interrupted:
+            errors += trigger.expected.errors_of_keys(trigger.run.id, self._harness.trace)
         self.errors += [f"trigger {trigger.number}: {error}" for error in errors]
 
     async def _check_statistics(self) -> None:
@@ -401,12 +416,6 @@ class _Simulation:
 
 def _is_recorded(outcome: Outcome) -> bool:
     return isinstance(outcome, Ended | Replayed) and outcome.persisted
-
-
-def _errors_of_keys(expected: Expectation, steps: Iterable[StepRecord]) -> list[str]:
-    now = {step.key for step in steps if step.status is StepStatus.SUCCESS}
-    then = {key for (_, key), statuses in expected.trace.steps.items() if statuses[-1] is StepStatus.SUCCESS}
-    return [f"step {key}: its result was recorded in only one of the two runs" for key in sorted(now ^ then)]
 
 
 _TURNS = 2000

@@ -20,6 +20,7 @@ from autopilot.testing.expectation import (
     cut_off,
     effect_errors,
     errors_of_awaiting,
+    errors_of_catching,
 )
 from autopilot.testing.harness import Harness, MakeWorkflow
 from autopilot.testing.instance import InstanceKilled, Trace
@@ -192,9 +193,7 @@ class Trial:
 
     def explain(self, same: "Trial") -> None:
         """Say what ``same``, which was followed line by line, shows."""
-        if self._harness.trace.went_on:
-            place = same.seen.caught or "a line that could not be followed"
-            self.errors.append(f"the code caught the end of its attempt and went on, at {place}")
+        self.errors += errors_of_catching(same.seen)
         self.errors += errors_of_awaiting(same.ended_run, self._harness.trace, same.seen)
         if self._over and self.bench.world.is_declared:
             self.errors += effect_errors(self._over, self.expected.effects, same.seen)
@@ -296,13 +295,14 @@ class Trial:
         expected, trace = self.expected, self._harness.trace
         if not run.status.is_terminal:
             self.errors.append(f"it did not end: it is {run.status} after {MAX_DELIVERIES} deliveries")
-        was_cut_off = any(cut_off(cut) for cut in self._cuts)
-        is_other_path = outcome != expected.outcome and was_cut_off and self.bench.judgement.interrupted(run)
-        self.errors += expected.errors_of_ending(run, outcome, is_other_path=is_other_path)
+        interrupted = {key for cut in self._cuts for key in cut_off(cut)}
+        is_other_path = bool(interrupted) and self.bench.judgement.interrupted(run)
+        self.errors += expected.errors_of_ending(run, outcome, interrupted=interrupted, is_other_path=is_other_path)
         if outcome != expected.outcome and self.disturbance == Disturbance():
             self.errors.append("nothing was done to it: it depends on time, on chance, or on what an earlier run left")
-        self.errors += expected.errors_of_steps(trace, is_same_path=outcome == expected.outcome and not was_cut_off)
-        self.errors += expected.errors_of_bodies(run.id, trace, self._cuts)
+        is_same_path = outcome == expected.outcome and not interrupted
+        self.errors += expected.errors_of_steps(run.id, trace, is_same_path=is_same_path)
+        self.errors += expected.errors_of_bodies(run.id, trace, self._cuts, is_other_path=is_other_path)
         return expected.too_often(self.seen.total(), is_other_path=is_other_path)
 
     async def _check_records(self, run: WorkflowRun, before: RunStats) -> None:

@@ -1,6 +1,7 @@
 """The end of an invocation's time."""
 
 import asyncio
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,18 +10,24 @@ import pytest
 from autopilot import BaseWorkflow, RunContext, TriggerType, WorkflowManifest, WorkflowRun
 from autopilot.core.outcome import Released
 from autopilot.core.store import Lease, StepRecord
+from autopilot.errors import SetupTimedOut
 from autopilot.storage.sqlite.store import SQLiteStore
 from autopilot.testing import Harness, InstanceKilled, ManualClock
 from tests.durable.scripts import FaultyStore, scripted
 from tests.equipment import equipped
 from tests.fakes import InMemoryRunLog
+from tests.log_events import Events, named
 
-SHORT = {"timeout_seconds": 1}
+BRIEF = {"timeout_seconds": 50}
+"""By the tests' clock this passes at once; the store measures what is left of it by the machine's, which may be slow."""
+
+DEADLINE = timedelta(seconds=40)
+"""When an attempt ends that has so long: a fifth is kept for the ending."""
 
 
 async def take_too_long(harness: Harness) -> None:
     """Work for longer than an invocation has."""
-    harness.advance(timedelta(seconds=1))
+    harness.advance(DEADLINE)
     await asyncio.Event().wait()
 
 
@@ -31,7 +38,7 @@ async def test_a_run_that_came_further_is_given_free_at_the_deadline_and_goes_on
             await take_too_long(harness)
         return [first, await ctx.step("b", lambda: 2)]
 
-    harness = Harness(scripted(execute, **SHORT))
+    harness = Harness(scripted(execute, **BRIEF))
     released = await harness.deliver(identity="x")
     run = await harness.run(identity="x")
 
@@ -47,7 +54,7 @@ async def too_long_in_every_attempt(ctx: RunContext, harness: Harness) -> None:
 
 
 async def test_a_run_that_comes_no_further_fails_with_the_third_attempt_in_a_row() -> None:
-    harness = Harness(scripted(lambda ctx: too_long_in_every_attempt(ctx, harness), **SHORT))
+    harness = Harness(scripted(lambda ctx: too_long_in_every_attempt(ctx, harness), **BRIEF))
     first, second, third = [await harness.deliver(identity="x") for _ in range(3)]
 
     for released in (first, second):
@@ -56,14 +63,14 @@ async def test_a_run_that_comes_no_further_fails_with_the_third_attempt_in_a_row
     run = third.run
     assert (run.status, run.error_type, run.attempt) == ("failed", "RunDeadlineExceeded", 3)
     assert run.error == (
-        "stopped after 0.8 s, the deadline of the invocation; 3 attempts in a row ended so, without a new step"
+        "stopped after 40 s, the deadline of the invocation; 3 attempts in a row ended so, without a new step"
     )
     assert await harness.get_run(run.id) == run
     assert (await harness.stats())["by_status"] == {"failed": 1}
 
 
 async def test_a_persons_retry_of_such_a_run_has_three_attempts_again() -> None:
-    harness = Harness(scripted(lambda ctx: too_long_in_every_attempt(ctx, harness), **SHORT))
+    harness = Harness(scripted(lambda ctx: too_long_in_every_attempt(ctx, harness), **BRIEF))
     *_, failed = [await harness.run(identity="x") for _ in range(3)]
     statuses = [(await harness.retry(failed.id)).status, *[(await harness.resume(failed.id)).status for _ in range(2)]]
 
@@ -72,10 +79,10 @@ async def test_a_persons_retry_of_such_a_run_has_three_attempts_again() -> None:
 
 async def test_a_step_that_computes_past_the_deadline_is_an_attempt_that_came_no_further() -> None:
     async def execute(ctx: RunContext) -> None:
-        harness.advance(timedelta(seconds=1))  # without an await, as a long computation does
+        harness.advance(DEADLINE)  # without an await, as a long computation does
         await ctx.step("a", lambda: 1)
 
-    harness = Harness(scripted(execute, **SHORT))
+    harness = Harness(scripted(execute, **BRIEF))
     runs = [await harness.run(identity="x") for _ in range(3)]
 
     assert [run.status for run in runs] == ["running", "running", "failed"]
@@ -84,15 +91,15 @@ async def test_a_step_that_computes_past_the_deadline_is_an_attempt_that_came_no
 
 async def test_without_a_journal_the_first_deadline_is_the_end() -> None:
     async def execute(ctx: RunContext) -> None:
-        clock.advance(timedelta(seconds=1))
+        clock.advance(DEADLINE)
         await asyncio.Event().wait()
 
     clock, run_log = ManualClock(), InMemoryRunLog()
-    workflow = equipped(scripted(execute, **SHORT)(), run_log=run_log, clock=clock)
+    workflow = equipped(scripted(execute, **BRIEF)(), run_log=run_log, clock=clock)
     run = await workflow.run(TriggerType.MANUAL)
 
     assert (run.status, run.error_type) == ("failed", "RunDeadlineExceeded")
-    assert run.error == "stopped after 0.8 s, the deadline of the invocation"
+    assert run.error == "stopped after 40 s, the deadline of the invocation"
 
 
 class Story:
@@ -105,7 +112,7 @@ class Story:
     def __init__(self, **manifest: Any) -> None:
         self.clock = ManualClock()
         self.store = FaultyStore(self.clock)
-        self.harness = Harness(scripted(self._execute, **SHORT, **manifest), store=self.store, clock=self.clock)
+        self.harness = Harness(scripted(self._execute, **BRIEF, **manifest), store=self.store, clock=self.clock)
         self._ending = ""
 
     async def tell(self, *endings: str) -> WorkflowRun:
@@ -184,7 +191,7 @@ async def test_a_body_that_has_ended_is_progress_while_its_result_is_on_its_way(
 
     clock = ManualClock()
     store = SlowStore(clock)
-    harness = Harness(scripted(execute, **SHORT), store=store, clock=clock)
+    harness = Harness(scripted(execute, **BRIEF), store=store, clock=clock)
     runs = [await harness.run(identity="x") for _ in range(5)]
 
     assert [run.status for run in runs] == ["running"] * 4 + ["success"]
@@ -199,7 +206,7 @@ class SlowStore(SQLiteStore):
         self._time = clock
 
     async def record_step(self, lease: Lease, step: StepRecord, *, expires_at: datetime) -> StepRecord:
-        self._time.advance(timedelta(seconds=0.8))
+        self._time.advance(DEADLINE)
         return await super().record_step(lease, step, expires_at=expires_at)
 
 
@@ -224,6 +231,35 @@ async def test_a_run_whose_instance_took_the_time_to_start_does_not_fail_for_it(
     assert (run.status, run.result) == ("success", 2)
 
 
+@pytest.mark.parametrize("answer", ("is cancelled", "raises"))
+async def test_a_setup_that_hangs_ends_with_the_invocation_and_is_tried_again(answer: str) -> None:
+    class Hanging(BaseWorkflow):
+        manifest = WorkflowManifest(name="hanging", **BRIEF)
+        hangs = True
+
+        async def setup(self) -> None:
+            await super().setup()
+            try:
+                if self.hangs:
+                    await take_too_long(harness)
+            except asyncio.CancelledError:
+                if answer == "raises":
+                    raise RuntimeError("the connection was closed") from None
+                raise
+
+        async def execute(self, ctx: RunContext, payload: dict[str, Any]) -> int:
+            return await ctx.step("a", lambda: ctx.attempt)
+
+    harness = Harness(Hanging)
+    async with asyncio.timeout(10):
+        with pytest.raises(SetupTimedOut, match=r"setup of workflow hanging did not end within 40 s; nothing was run"):
+            await harness.run(identity="x")
+    Hanging.hangs = False
+    run = await harness.run(identity="x")
+
+    assert (run.status, run.result, run.attempt) == ("success", 1, 1)
+
+
 @pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
 async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_declared(semantics: str) -> None:
     async def execute(ctx: RunContext) -> str:
@@ -235,7 +271,7 @@ async def test_a_step_that_the_deadline_cuts_off_is_at_most_or_at_least_once_as_
             await take_too_long(harness)
         return "done"
 
-    harness = Harness(scripted(execute, **SHORT))
+    harness = Harness(scripted(execute, **BRIEF))
     await harness.run(identity="x")
     run = await harness.run(identity="x")
 
@@ -250,13 +286,91 @@ async def test_no_body_begins_past_the_deadline(semantics: str) -> None:
     async def execute(ctx: RunContext) -> int:
         await ctx.step("a", lambda: 1)
         if ctx.attempt == 1:
-            harness.advance(timedelta(seconds=1))
+            harness.advance(DEADLINE)
         return await ctx.step("b", lambda: ctx.attempt, semantics=semantics)  # type: ignore[call-overload,no-any-return]
 
-    harness = Harness(scripted(execute, **SHORT))
+    harness = Harness(scripted(execute, **BRIEF))
     released = await harness.deliver(identity="x")
     run = await harness.run(identity="x")
 
     assert isinstance(released, Released)
     assert released.reason == "the deadline of the invocation"
     assert (run.result, harness.executions(run.id)["b"]) == (2, 1)
+
+
+async def answers_its_cancellation_with_an_error_of_its_own(harness: Harness, attempt: int) -> str:
+    if attempt > 1:
+        return "done"
+    try:
+        await take_too_long(harness)
+    except asyncio.CancelledError:
+        raise RuntimeError("the connection was closed") from None
+    return "never"
+
+
+async def test_what_execute_raises_when_the_deadline_cancels_it_does_not_fail_the_run() -> None:
+    async def execute(ctx: RunContext) -> str:
+        return await answers_its_cancellation_with_an_error_of_its_own(harness, ctx.attempt)
+
+    harness = Harness(scripted(execute, **BRIEF))
+    released = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert isinstance(released, Released)
+    assert released.reason == "the deadline of the invocation"
+    assert (run.status, run.result) == ("success", "done")
+
+
+async def test_what_a_body_raises_when_the_deadline_cancels_it_is_no_failure_of_its_step(events: Events) -> None:
+    async def execute(ctx: RunContext) -> str:
+        try:
+            return await ctx.step("a", answers_its_cancellation_with_an_error_of_its_own, harness, ctx.attempt)
+        except Exception:  # noqa: BLE001 - what it would do if the step had failed
+            return "compensated"
+
+    harness = Harness(scripted(execute, **BRIEF))
+    released = await harness.deliver(identity="x")
+    run = await harness.run(identity="x")
+
+    assert isinstance(released, Released)
+    assert (run.status, run.result) == ("success", "done")
+    (line,) = named(events, "step_cut_off")
+    assert line["step"] == "a"
+    assert "RuntimeError: the connection was closed" in line["exception"]
+
+
+@pytest.mark.parametrize("semantics", ("at_least_once", "at_most_once"))
+@pytest.mark.parametrize(("timeout", "passed"), ((None, DEADLINE), (timedelta(seconds=15), timedelta(seconds=20))))
+async def test_what_a_thread_did_while_the_event_loop_was_blocked_until_its_time_was_up_is_recorded(
+    timeout: timedelta | None, passed: timedelta, semantics: Any
+) -> None:
+    has_begun, may_end, threads = threading.Event(), threading.Event(), list[threading.Thread]()
+
+    def body() -> str:
+        threads.append(threading.current_thread())
+        has_begun.set()
+        may_end.wait(10)
+        return "done"
+
+    async def neighbour() -> None:
+        if threads:
+            return
+        while not has_begun.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        may_end.set()
+        threads[0].join()
+        harness.advance(passed)
+
+    async def execute(ctx: RunContext) -> str:
+        step = ctx.step("a", body, semantics=semantics, timeout=timeout)
+        done, _ = await asyncio.gather(step, neighbour())
+        return str(done)
+
+    harness = Harness(scripted(execute, **BRIEF))
+    async with asyncio.timeout(20):
+        await harness.deliver(identity="x")
+        run = await harness.run(identity="x")
+
+    assert (run.status, run.result) == ("success", "done")
+    assert harness.executions(run.id) == {"a": 1}

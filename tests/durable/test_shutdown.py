@@ -13,6 +13,7 @@ from autopilot.base_workflow import engine_of
 from autopilot.core.outcome import Released, Superseded
 from autopilot.core.shutdown import CUT_OFF_AFTER_SECONDS, CUT_OFF_WITHIN_SECONDS, Shutdown
 from autopilot.core.store import Store
+from autopilot.errors import RunStartFailed
 from autopilot.testing import Harness, ManualClock
 from tests.durable.scripts import scripted
 from tests.equipment import equipped
@@ -303,3 +304,24 @@ async def test_a_store_that_is_away_or_hangs_leaves_the_lease_to_its_end(
     assert len(named(events, "workflow_run_cut_off")) == 1
     assert len(named(events, "run_log_persist_failed")) == (1 if method else 0)
     assert isinstance(released, Released)
+
+
+async def test_an_unrecorded_run_that_is_interrupted_is_not_answered_as_if_it_were_over(
+    broken_store: BrokenStore, default_store: Store
+) -> None:
+    shutdown, at_work = Shutdown(), asyncio.Event()
+
+    async def execute(ctx: RunContext) -> None:
+        at_work.set()
+        await asyncio.Event().wait()
+
+    broken_store.away = {"start_run"}
+    workflow = scripted(execute)
+    attempt = asyncio.ensure_future(engine_of(equipped(workflow(), shutdown=shutdown)).invoke(TriggerType.MANUAL, {}))
+    async with asyncio.timeout(10):
+        await at_work.wait()
+        shutdown.begin()
+        with pytest.raises(RunStartFailed, match="its execution was stopped: the instance is shut down"):
+            await attempt
+
+    assert await default_store.list_runs(workflow.manifest.name) == ([], None)

@@ -16,8 +16,9 @@ from autopilot import ConfigInvalid, PayloadInvalid, RunStatus, TriggerType, Wor
 from autopilot.core.runs.limits import RESULT_LIMIT, json_text
 from autopilot.testing import ManualClock
 from functions import _feed_memory, feed_digest
+from functions._fair_share import fair_share
 from functions._feed_document import FeedUnreadable
-from functions._feed_memory import MAX_MEMORY_BYTES, MAX_SEEN, RememberedFeed
+from functions._feed_memory import MAX_MEMORY_BYTES, MAX_SEEN, RememberedFeed, within_limits
 from functions._feed_parser import KEY_LENGTH, MAX_ENTRIES, Entry, parse_feed, plain_text, safe_link, short_digest
 from functions._markdown import in_markdown, link
 from functions.feed_digest import (
@@ -319,6 +320,56 @@ class TestWaitingEntries:
         assert listed(reports[-1]) == []
         assert sum(len(listed(report)) for report in reports) == 400
 
+    async def test_a_feed_that_has_more_every_day_than_a_digest_takes_keeps_no_other_feed_out(
+        self, digest: Digest, web: WebServer
+    ) -> None:
+        def feed(day: int, count: int) -> Reply:
+            items = "".join(
+                f"<item><guid>{day}-{n}</guid><title>{'&amp;' * 200}</title><link>https://n.example/{n}{'a' * 900}</link></item>"
+                for n in range(count)
+            )
+            return Reply(200, f"<rss version='2.0'><channel>{items}</channel></rss>".encode())
+
+        web.pages |= {"/flood": feed(0, 0), "/good": feed(0, 0)}
+        await digest(web.address("/flood"), web.address("/good"))
+        reports = []
+        for day in range(3):
+            web.pages |= {"/flood": feed(day, 100), "/good": feed(day, 5)}
+            reports.append(await digest(web.address("/flood"), web.address("/good"), max_entries=100))
+
+        assert [report.feeds[1].listed for report in reports] == [5, 5, 5]
+        assert all(0 < report.feeds[0].listed < 50 for report in reports)
+        assert all(len(report.digest.encode()) < 66 * 1024 for report in reports)
+
+    def test_a_feed_of_which_much_waits_leaves_room_for_what_waits_of_the_others(self) -> None:
+        def feed(key: str, waiting: int, link: str) -> RememberedFeed:
+            entries = [Entry(f"{number:06}", "x" * 200, link, None) for number in range(waiting)]
+            return RememberedFeed(key=key, seen="", waiting=entries, etag='"v1"', asked_at=datetime.now(UTC))
+
+        flood, good = within_limits(
+            [feed("a", 300, f"https://n.example/{'a' * 900}"), feed("b", 20, "https://n.example/")]
+        )
+
+        assert (len(good.waiting), good.etag) == (20, '"v1"')
+        assert 100 < len(flood.waiting) < 300
+        assert flood.etag is None, "not modified would hide those that are only in the feed"
+
+    @pytest.mark.parametrize(
+        ("room", "sizes", "fitting"),
+        (
+            (10, [], []),
+            (10, [[], [4, 4, 4]], [0, 2]),
+            (10, [[4, 4, 4], [4, 1, 1]], [1, 3]),
+            (9, [[5, 5], [1, 1, 9], [2, 1]], [1, 2, 1]),
+            (3, [[9, 1], [1, 1, 1, 1]], [0, 3]),
+            (-1, [[1]], [0]),
+        ),
+    )
+    def test_the_feeds_take_one_entry_in_turn_while_the_next_one_fits(
+        self, room: int, sizes: list[list[int]], fitting: list[int]
+    ) -> None:
+        assert fair_share(room, sizes) == fitting
+
 
 class TestMemory:
     """What is remembered from one digest to the next."""
@@ -575,14 +626,18 @@ class TestHostileFeeds:
         assert [token.type for token in tokens] == (
             (["link_open", "text", "link_close"] if shown else ["link_open", "link_close"]) if target else ["text"]
         )
-        assert "".join(token.content for token in tokens).replace("@\u200b", "@") == shown
+        assert "".join(token.content for token in tokens).replace("\u200b", "") == shown
 
     @pytest.mark.parametrize(
         ("title", "posted"),
         (
             ("@channel: hello @here", "@\u200bchannel: hello @\u200bhere"),
             ("@everyone @all @alice a@b.example", "@\u200beveryone @\u200ball @\u200balice a@\u200bb.example"),
-            ("<!channel> <@U1234> <users/all>", "&lt;\\!channel&gt; &lt;@\u200bU1234&gt; &lt;users/all&gt;"),
+            (
+                "<!channel> <@U1234> <users/all>",
+                "&lt;\u200b\\!channel&gt; &lt;\u200b@\u200bU1234&gt; &lt;\u200busers/all&gt;",
+            ),
+            ("a <b> <meta> < c <https", "a &lt;b&gt; &lt;meta&gt; &lt; c &lt;https"),
             ("1 @ 2 @", "1 @ 2 @"),
         ),
     )

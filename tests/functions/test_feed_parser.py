@@ -54,6 +54,11 @@ class TestDialects:
         ]
         assert feed.entries[0].published == datetime(2025, 1, 4, tzinfo=UTC)
 
+    def test_line_breaks_and_tabs_may_stand_in_the_texts_of_a_json_feed(self) -> None:
+        body = '{"version": "https://jsonfeed.org/version/1", "items": [{"id": "1", "title": "a\nb\tc"}]}'
+
+        assert parsed(body).entries[0].title == "a b c"
+
     @pytest.mark.parametrize(
         ("item", "title", "link"),
         (
@@ -186,6 +191,8 @@ class TestIdentities:
         (
             ("<guid>1</guid><link>/a</link><title>A</title>", "<guid> 1 </guid><link>/b</link><title>B</title>", 1),
             ("<guid>1</guid><link>/a</link>", "<guid>2</guid><link>/a</link>", 2),
+            ("<guid>http://a.example/1</guid>", "<guid>https://a.example/1</guid>", 1),
+            ("<link>https://a.example/1</link>", "<link>http://a.example/1</link>", 1),
             ("<link>/a</link><title>A</title>", "<link>/a</link><title>B</title><pubDate>2025</pubDate>", 1),
             ("<link>/a</link><title>A</title>", "<link>/b</link><title>A</title>", 2),
             ("<title>A</title><pubDate>2025</pubDate>x", "<title>A</title><pubDate>2025</pubDate>y", 1),
@@ -214,7 +221,9 @@ class TestIdentities:
         assert set(self.keys(*items[1:])) < set(keys), "nor do they change when one of them goes"
 
     def test_an_entry_that_stands_there_twice_is_one(self) -> None:
-        assert len(self.keys("<guid>1</guid><title>A</title>", "<guid>1</guid><title>A</title>")) == 1
+        item = "<guid>1</guid><link>/a</link><title>A</title>"
+
+        assert self.keys(item, item) == self.keys(item)
 
     def test_a_neighbour_does_not_change_what_an_entry_is_known_by(self) -> None:
         item = "<guid>1</guid><link>/a</link>"
@@ -230,6 +239,12 @@ class TestDates:
             ("Thu, 1 January 2004 19:48:21 EST", "2004-01-02T00:48:21"),
             ("Thu, 01 Jan 04 19:48 +0200", "2004-01-01T17:48:00"),
             ("Thu Jan  1 19:48:21 2004", "2004-01-01T19:48:21"),
+            ("Thu, 01 Jan 2004 19:48:21 +02:00", "2004-01-01T17:48:21"),
+            ("Thu, 01 Jan 2004 19:48:21 GMT+0200", "2004-01-01T17:48:21"),
+            ("Thu, 01 Jan 2004 19:48 UTC -01:30", "2004-01-01T21:18:00"),
+            ("Thu, 01 Jan 2004 19:48:21 +99999", None),
+            ("1 Sept 2025 10:00:00 GMT", "2025-09-01T10:00:00"),
+            ("Thu, 01-Jan-2004 19:48:21 GMT", "2004-01-01T19:48:21"),
             ("Tue, 30 Sep 2025", "2025-09-30T00:00:00"),
             ("Jan 1, 2004", "2004-01-01T00:00:00"),
             ("2003", "2003-01-01T00:00:00"),

@@ -190,11 +190,23 @@ async def test_a_name_that_was_public_may_not_become_private(
 @pytest.mark.parametrize(
     ("hosts", "reached", "reason"),
     (
-        (("a.public", "b.private"), 1, "it redirects from a public to a private address; nothing was sent there"),
-        (("a.public", "127.0.0.1"), 1, "it redirects from a public to a private address; nothing was sent there"),
-        (("a.private", "b.public", "a.private"), 2, "it redirects from a public to a private address"),
-        (("a.private", "c.metadata"), 1, "its address is link-local or reserved; nothing was sent"),
-        (("a.public", "c.metadata"), 1, "its address is link-local or reserved; nothing was sent"),
+        (
+            ("a.public", "b.private"),
+            1,
+            "after a redirect, its address is private, and the one before was public; nothing was sent",
+        ),
+        (
+            ("a.public", "127.0.0.1"),
+            1,
+            "after a redirect, its address is private, and the one before was public; nothing was sent",
+        ),
+        (
+            ("a.private", "b.public", "a.private"),
+            2,
+            "after a redirect, its address is private, and the one before was public",
+        ),
+        (("a.private", "c.metadata"), 1, "after a redirect, its address is link-local or reserved; nothing was sent"),
+        (("a.public", "c.metadata"), 1, "after a redirect, its address is link-local or reserved; nothing was sent"),
         (("a.private", "b.private"), 2, None),
         (("a.private", "b.public"), 2, None),
         (("a.public", "b.public"), 2, None),
@@ -420,7 +432,8 @@ async def test_tls_is_negotiated_for_the_name_and_its_final_dot_is_left_out(
 async def test_an_unreadable_redirect_is_a_failure_in_words(
     network: LocalNetwork, clock: ManualClock, web: WebServer
 ) -> None:
-    for number, location in enumerate(("ftp://files.example/", "http://[::1", "http://x:99999999/")):
+    locations = "ftp://files.example/", "http://[::1", "http://x:99999999/", "http://x:0/", "http://xn--/"
+    for number, location in enumerate(locations):
         web.pages[f"/{number}"] = Reply(302, headers={"location": location})
 
         with pytest.raises(FetchFailed, match=r"^it redirects to something that is not an http or https address$"):

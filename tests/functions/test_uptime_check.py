@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import structlog
 import trustme
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from pydantic import ValidationError
 
 from autopilot import ConfigInvalid, PayloadInvalid, RunStatus, TriggerType, WorkflowRun
@@ -24,7 +24,15 @@ from autopilot.testing import ManualClock
 from functions import _web_client, _webhook
 from functions._charsets import page_text
 from functions._uptime_payload import MAX_TARGET_SECONDS, MAX_TARGETS, MAX_TRIES, Target, UptimeCheckInput
-from functions._uptime_report import MAX_OTHER_TARGETS, KnownTarget, TargetReport, UptimeReport
+from functions._uptime_report import (
+    MAX_OTHER_TARGETS,
+    KnownTarget,
+    Observation,
+    TargetReport,
+    UptimeReport,
+    announcement,
+    compare,
+)
 from functions._web_address import checked_address, host_of
 from functions.uptime_check import SECONDS_BETWEEN_TRIES, UptimeCheck
 from tests.equipment import equipped
@@ -207,7 +215,7 @@ async def test_a_dead_target_never_fails_the_others(
     assert reasons == {
         "refused": "the connection was refused",
         "unknown host": "the host name cannot be resolved",
-        "no host": "the host name cannot be resolved",
+        "no host": "after a redirect, the host name cannot be resolved",
         "garbage": "the answer was not HTTP, while waiting for an answer",
         "reset": "the connection was reset while waiting for an answer",
         "hang": "timed out after 0.3 s while waiting for an answer",
@@ -882,6 +890,28 @@ class TestWebhook:
         (text,) = posted()
         assert not any(mention in text for mention in ("@here", "<!channel>", "<users/all>", "<https:"))
 
+    async def test_a_post_has_as_many_lines_as_discord_takes_and_says_how_many_there_are_more(
+        self, check: Check, web: WebServer, posted: Callable[[], list[str]]
+    ) -> None:
+        long = f"/{'a' * 1900}"
+        await check(*(web.address(f"{long}{number}") for number in range(50)))
+        await check({"url": web.address(f"{long}?token=s3cret"), "confirm": 1})
+
+        many, one = posted()
+        heading, *lines, last = many.split("\n")
+        assert heading == "Uptime check: 0 of 50 up"
+        assert last == f"{50 - len(lines)} more: see the run"
+        assert 1800 < len(many) <= 2000
+        assert one.count("\n") == 1
+        assert one.endswith("aaa…: down: answered 404, not 2xx")
+
+    def test_a_certificate_that_expires_today_has_no_zero_days(self) -> None:
+        target = Target.model_validate({"url": "https://shop.example", "name": "shop"})
+        seen = Observation(reason=None, status_code=200, latency_ms=1, certificate_days_left=0)
+        compared = compare(target, seen, None, started_at=datetime.now(UTC), warning_days=14)
+
+        assert announcement([compared]) == "Uptime check: 1 of 1 up\nshop: its TLS certificate expires within a day"
+
 
 class TestLog:
     """The log events for the people on call."""
@@ -996,6 +1026,8 @@ class TestPayload:
         assert "s3cret" not in json.dumps(refused.value.errors(include_input=False, include_context=False))
 
     @given(st.text() | st.builds("http://{}/".format, st.text()))
+    @example("http://xn--/")
+    @example("http://xn--zzzzzzzz99999999/")
     def test_any_text_is_an_address_or_refused_as_one(self, url: str) -> None:
         reason = None
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from unittest.mock import Mock
 
@@ -108,6 +109,69 @@ async def test_code_that_catches_the_end_of_its_attempt_with_its_line() -> None:
 
     assert "the code caught the end of its attempt and went on, at " in str(report)
     assert line_of(execute, "except BaseException") in str(report)
+
+
+async def test_a_step_that_a_body_did_not_await_with_its_place() -> None:
+    async def mapped(ctx: RunContext) -> list[int]:
+        async def forgetful(number: int) -> int:
+            ctx.step("charge", lambda: None)  # type: ignore[unused-coroutine]
+            return number
+
+        return list(await ctx.map("m", forgetful, [1, 2]))
+
+    async def caught(ctx: RunContext) -> str:
+        async def forgetful() -> None:
+            ctx.step("charge", lambda: None)  # type: ignore[unused-coroutine]
+
+        try:
+            await ctx.step("outer", forgetful)
+        except StepFailed:
+            return "failed"
+        return "done"
+
+    for execute, key in ((mapped, "m[1]/charge"), (caught, "outer/charge")):
+        place = line_of(execute, '"charge"')
+        assert f"step {key} was never awaited: it is asked for at tests/testing/{place}" in str(
+            await report_on(execute)
+        )
+
+
+async def test_code_that_goes_on_to_another_step_after_the_end_of_its_attempt() -> None:
+    async def execute(ctx: RunContext) -> None:
+        with suppress(BaseException):
+            await ctx.step("a", lambda: None)
+        await ctx.step("b", lambda: None)
+
+    report = await report_on(execute)
+
+    assert "the code caught the end of its attempt and went on, at " in str(report)
+    assert line_of(execute, "suppress(") in str(report)
+
+
+async def test_a_body_that_catches_the_end_of_its_attempt() -> None:
+    async def execute(ctx: RunContext) -> int:
+        async def outer() -> int:
+            try:
+                return await ctx.step("inner", lambda: 1)
+            except BaseException:  # noqa: BLE001 - the mistake
+                return 0
+
+        return await ctx.step("outer", outer)
+
+    report = await report_on(execute)
+
+    assert "the code caught the end of its attempt and went on, at " in str(report)
+    assert line_of(execute, "except BaseException") in str(report)
+
+
+async def test_a_return_in_finally_swallows_the_end_of_an_attempt() -> None:
+    async def execute(ctx: RunContext) -> int:
+        try:
+            await ctx.step("a", lambda: None)
+        finally:
+            return 1  # noqa: B012 - the mistake
+
+    assert line_of(execute, "return 1") in str(await report_on(execute))
 
 
 async def test_a_result_that_depends_on_chance() -> None:

@@ -132,6 +132,31 @@ async def test_a_charge_outside_of_steps_is_found_with_its_line_and_its_seed_rep
     assert "trigger 1 is delivered to instance 1" in str(first)
 
 
+async def test_code_that_catches_the_end_of_its_attempt_is_found_though_it_ends_alike() -> None:
+    async def execute(ctx: RunContext) -> None:
+        try:
+            await ctx.step("a", lambda: None)
+        except BaseException:  # noqa: BLE001 - the mistake
+            return
+
+    failed = await found(scripted(execute))
+
+    assert failed.errors[0].startswith("the code caught the end of its attempt and went on, at ")
+    assert "test_simulation.py:" in failed.errors[0]
+
+
+async def test_a_step_that_an_item_did_not_await_is_found() -> None:
+    async def execute(ctx: RunContext) -> None:
+        async def body(number: int) -> None:
+            ctx.step("charge", lambda: None)  # type: ignore[unused-coroutine]
+
+        await ctx.map("m", body, [1, 2])
+
+    failed = await found(scripted(execute))
+
+    assert failed.errors[0].startswith("step m[0]/charge was never awaited: it is asked for at ")
+
+
 async def test_a_body_that_charges_twice_is_found() -> None:
     charges: list[str] = []
 

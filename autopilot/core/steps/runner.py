@@ -32,7 +32,7 @@ from autopilot.core.steps.scope import Scope, StepCall, current_scope
 from autopilot.core.steps.step import BodyTimeout, Step, StepOptions
 from autopilot.core.steps.threads import NotBegun, Slot, ThreadedBody, slot_for
 from autopilot.core.store import TRIES_KEPT, StepRecord, StepTry
-from autopilot.core.tasks import is_closing
+from autopilot.core.tasks import cancel_at_next_await, is_closing
 from autopilot.errors import (
     AttemptStopped,
     AttemptTimedOut,
@@ -263,7 +263,13 @@ class StepRunner:
                 return await result if inspect.isawaitable(result) else result  # a lambda around an async function
         except NotBegun:
             raise self.switch.stop(AttemptTimedOut()) from None
-        except (asyncio.CancelledError, TimeoutError):
+        except (asyncio.CancelledError, TimeoutError) as cut_off:
+            if body.has_ended() and self.switch.stopped is None:
+                # Its time was up in the same turn of the event loop, which was blocked or paused until then. What the
+                # body has done is done: its outcome is recorded first.
+                if isinstance(cut_off, asyncio.CancelledError):
+                    cancel_at_next_await()
+                return body.outcome()
             if body.give_up():
                 # A thread cannot be killed. What it still does is at least once, what it returns is dropped.
                 log.warning("step_abandoned", step=step.key)
@@ -344,6 +350,7 @@ class _Tries:
                 await self._record(StepStatus.STARTED, began)
                 self._runner.require_time()
             task = asyncio.current_task()
+            cancelled_before = 0 if task is None else task.cancelling()
             try:
                 return began, await self._runner.call_body(self._step, slot), None
             except (AttemptStopped, KeyboardInterrupt):
@@ -354,6 +361,11 @@ class _Tries:
                 )
                 if is_cancelled or is_closing(task) or self._runner.switch.stopped is not None:
                     raise
+                was_cancelled = slot is None and task is not None and task.cancelling() > cancelled_before
+                if was_cancelled and not self._runner.has_time:
+                    # The deadline cancelled the body, which answered with an error of its own: no failure of the step.
+                    log.warning("step_cut_off", step=self._step.key, exception=traceback_text(readable(error)))
+                    raise asyncio.CancelledError(f"step {self._step.key}: the deadline of the invocation") from error
                 return began, None, readable(error)
 
     async def _succeed(self, result: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from autopilot.core.clock import Clock
-from autopilot.errors import StepNameReused
+from autopilot.errors import AttemptStopped, StepNameReused
 
 T = TypeVar("T")
 
@@ -161,6 +161,10 @@ class StepCall(Coroutine[Any, Any, T]):
                 self._work.close()
                 raise
             return await self._work
+        except AttemptStopped:
+            if self._task is not None and self._task.get_coro() is self:
+                self._task.add_done_callback(asyncio.Task.exception)  # nobody misses it: the attempt itself ends
+            raise
         finally:
             self._scope.forget(self)
 

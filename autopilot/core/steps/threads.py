@@ -150,11 +150,20 @@ class ThreadedBody:
 
     async def result(self) -> Any:
         """What the body returns; what it raises is raised."""
+        await asyncio.shield(self._done)
+        return self.outcome()
+
+    def outcome(self) -> Any:
+        """What the body, which has ended, returned; what it raised is raised."""
         # As a value, since a future cannot carry every exception: a GeneratorExit would close whoever awaits it.
-        result, error = await asyncio.shield(self._done)
+        result, error = self._done.result()
         if error is not None:
             raise error
         return result
+
+    def has_ended(self) -> bool:
+        """Whether the body has returned or raised, with nothing left to await."""
+        return self._done.done() and not inspect.isawaitable(self._done.result()[0])
 
     def give_up(self) -> bool:
         """Nobody waits for it any more: a body that has not begun never does. Whether one that has is still at work."""
