@@ -324,6 +324,7 @@ async def test_a_cursor_of_another_list_is_422(api: httpx.AsyncClient, process_s
 # Changes
 
 
+@pytest.mark.slow
 async def test_a_stream_tells_of_runs_as_they_change_and_ends_by_itself(
     api: httpx.AsyncClient, process_store: Store, make_run: MakeRun
 ) -> None:
@@ -349,6 +350,7 @@ async def test_a_stream_ends_when_its_process_is_told_to(
     assert clock.slept == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("timeout", "seconds"), ((None, 290), ("60", 50), ("540", 300)))
 async def test_a_stream_ends_before_its_request_is_cut_off_and_is_never_silent_for_long(
     api_over: ApiOver, process_store: Store, clock: ManualClock, timeout: str | None, seconds: int
@@ -382,6 +384,7 @@ async def test_a_caller_says_how_long_to_wait_within_limits(
     assert clock.waits == [seconds]
 
 
+@pytest.mark.slow
 async def test_a_stream_goes_on_where_the_last_one_ended(
     api: httpx.AsyncClient, process_store: Store, make_run: MakeRun
 ) -> None:

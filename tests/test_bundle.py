@@ -182,6 +182,7 @@ print(*asyncio.run(names()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", (0, 1, 2), ids=("above", "between", "below"))
 def test_the_api_shows_every_workflow_wherever_its_line_stands(write: Write, position: int) -> None:
     lines = [line("first"), line("second")]
@@ -193,6 +194,7 @@ def test_the_api_shows_every_workflow_wherever_its_line_stands(write: Write, pos
     assert ended.stdout.splitlines() == ["first second"], ended.stderr
 
 
+@pytest.mark.slow
 def test_the_api_logs_a_workflow_that_cannot_be_loaded_and_shows_the_others(write: Write) -> None:
     source = write(line("broken"), line("sync"), API, broken="import absent_library\n", sync=workflow("sync"))
 
@@ -205,6 +207,7 @@ def test_the_api_logs_a_workflow_that_cannot_be_loaded_and_shows_the_others(writ
     assert shown == "sync"
 
 
+@pytest.mark.slow
 def test_the_api_of_a_main_that_cannot_be_deployed_says_why_as_every_error_is_said(write: Write) -> None:
     source = write('check = entry_point("jobs.sync:Work")\n', API, sync=workflow("sync"))
     shown = NAMES_SHOWN_BY_THE_API.replace('(await client.get("/api/v1/workflows")).json()', 'await client.get("/")')
@@ -245,6 +248,7 @@ def test_one_line_is_enough_for_the_api_dev_doctor_and_the_manifest(write: Write
     assert sorted(variables["workflows"]) == variables["api"]["workflows"] == ["news_digest", "sync"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", (("manifest",), ("run", "check"), ("serve", "check")))
 def test_a_function_of_another_name_is_one_line_of_every_command(write: Write, arguments: tuple[str, ...]) -> None:
     source = write('check = entry_point("jobs.sync:Work")\n', sync=workflow("sync"))

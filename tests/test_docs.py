@@ -16,6 +16,7 @@ def python_blocks(document: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [pytest.param(path, id=path.name) for path in DOCUMENTS if python_blocks(path)])
 def test_the_python_in_a_document_runs_from_top_to_bottom(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = ModuleType(f"page_{document.stem}")

@@ -3,6 +3,8 @@
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from autopilot.development.function_server import FunctionServer
 
 MAIN = """
@@ -30,6 +32,7 @@ class Greeting(BaseWorkflow):
 """
 
 
+@pytest.mark.slow
 def test_a_function_on_sqlite_runs_without_firestore_and_without_what_only_commands_and_other_workflows_need(
     tmp_path: Path,
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_taken_port_is_told_before_anything_is_started(source: Path) -> None:
             FunctionServer("pids", source=source, port=port).start()
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(f"""
 import os, time

@@ -264,6 +264,7 @@ log.info("outside of a run")
             0o700,
         ]
 
+    @pytest.mark.slow
     def test_a_large_file_is_rotated_when_it_is_opened_and_still_read(self, tmp_path: Path) -> None:
         file = tmp_path / "log.jsonl"
         old = json.dumps({"event": "old", "run_id": "r"}) + "\n"

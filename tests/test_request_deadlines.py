@@ -14,6 +14,7 @@ from tests.api_client import ApiOver
 from tests.functions_in_process import BrokenStore, Serve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "hangs_in"),
     (

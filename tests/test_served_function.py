@@ -76,6 +76,7 @@ def view(server: FunctionServer) -> tuple[int, float, str | None, bool]:
     return told["total_runs"], told["success_rate"], (told["last_run"] or {}).get("id"), told["stale"]
 
 
+@pytest.mark.slow
 def test_a_cold_start_remembers(serve: Serve) -> None:
     first = serve()
     call(first, {"item": "tea"})

@@ -52,6 +52,7 @@ async def test_no_answer_about_several_runs_decodes_one_of_them(
     assert PAYLOAD not in answer.text
 
 
+@pytest.mark.slow
 async def test_no_stream_decodes_a_run(api: httpx.AsyncClient, undecodable: tuple[str, str]) -> None:
     run, position = undecodable
 

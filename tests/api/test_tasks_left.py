@@ -45,6 +45,7 @@ class Unanswered(httpx.AsyncBaseTransport):
         raise AssertionError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "call"),
     (
@@ -172,6 +173,7 @@ async def test_a_caller_that_goes_away_takes_the_call_of_the_function_with_it(
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ("2.0", "2.4"))
 async def test_a_stream_ends_with_its_client(api_over: ApiOver, process_store: Store, version: str) -> None:
     app: Any = api_over(clock=ManualClock())._transport.app  # type: ignore[attr-defined]

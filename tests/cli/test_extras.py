@@ -22,6 +22,7 @@ sys.meta_path.insert(0, Absent())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "absent", "extra"),
     (

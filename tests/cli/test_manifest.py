@@ -293,6 +293,7 @@ def test_a_bundle_starts_from_main(own_bundle: Bundle) -> None:
     assert "Cloud Functions starts functions from main.py" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_without_workflows_is_one_line(autopilot: Command) -> None:
     ended = autopilot("manifest", "--source", "absent/main.py")
 

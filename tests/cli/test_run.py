@@ -11,6 +11,7 @@ from autopilot.cli.app import app
 from tests.cli.conftest import Command
 
 
+@pytest.mark.slow
 def test_a_run_is_shown_with_the_totals_of_its_workflow(autopilot: Command) -> None:
     ended = autopilot("run", "greet", "--payload", '{"result": {"note": "caf\\u00e9 [red]x[/red]\\u001b[31m"}}')
 
@@ -29,6 +30,7 @@ def test_a_run_is_shown_with_the_totals_of_its_workflow(autopilot: Command) -> N
     assert "\x1b" not in ended.stdout
 
 
+@pytest.mark.slow
 def test_json_is_the_run_and_nothing_else(autopilot: Command) -> None:
     ended = autopilot("run", "greet", "--json", "--payload", '{"result": {"deep": [[1]]}}')
 
@@ -36,6 +38,7 @@ def test_json_is_the_run_and_nothing_else(autopilot: Command) -> None:
     assert (run["id"], run["result"], ended.returncode) == ("run-1", {"deep": [[1]]}, 0)
 
 
+@pytest.mark.slow
 def test_the_payload_arrives_as_it_was_typed_with_the_address_filled_in(autopilot: Command) -> None:
     ended = autopilot("run", "greet", "--json", "--payload", '{"quote": "\\" \' $HOME  two", "url": "{url}/x"}')
 
@@ -106,6 +109,7 @@ def test_a_function_that_dies_under_its_run_ends_with_3(autopilot: Command) -> N
     assert ended.stderr.startswith("autopilot: function greet cannot be served: it ended without an answer")
 
 
+@pytest.mark.slow
 def test_an_unknown_workflow_is_one_line_that_lists_the_known(autopilot: Command) -> None:
     ended = autopilot("run", "helper")
 
@@ -134,6 +138,7 @@ def test_a_payload_that_is_no_json_object_is_one_line(
     assert (ended.exit_code, ended.stderr) == (2, f"autopilot: payload: {reason}\n")
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_one_line(autopilot: Command) -> None:
     ended = autopilot("run", "greet", env={"AUTOPILOT_STORE": "postgres"})
 

@@ -36,6 +36,7 @@ def test_serving_ends_cleanly_when_asked_to(bundle: Path, sent: signal.Signals) 
         pass  # nothing listens any more
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_line(autopilot: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -553,6 +553,7 @@ def test_what_generated_sequences_have_found_stays_right_in_firestore(
     runs.teardown()
 
 
+@pytest.mark.slow
 def test_any_sequence_leaves_in_sqlite_what_the_model_says() -> None:
     run_any_sequence(in_memory, examples=100, steps=30)
 

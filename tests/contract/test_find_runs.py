@@ -64,6 +64,7 @@ async def test_every_combination_of_filters_finds_its_runs_and_no_others(
         assert await walk(store, wanted, 3) == expected, wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", (1, 4, 60))
 async def test_pages_meet_each_of_many_tied_runs_of_all_workflows_once(
     store: Store, make_run: MakeRun, clock: ManualClock, limit: int

@@ -181,6 +181,7 @@ async def test_an_unknown_workflow_has_no_runs_and_zeros(store: Store) -> None:
     assert await store.get_paused_runs() == []
 
 
+@pytest.mark.slow
 async def test_pages_of_any_size_meet_each_of_many_tied_runs_once(
     store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:

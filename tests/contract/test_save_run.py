@@ -68,6 +68,7 @@ async def test_a_run_that_keeps_its_status_takes_its_new_fields_and_no_count(sto
     assert await counts(store) == (1, 0, {"paused": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unfinished", UNFINISHED)
 @pytest.mark.parametrize("terminal", TERMINAL)
 async def test_an_unfinished_status_never_replaces_a_terminal_one(

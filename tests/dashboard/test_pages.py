@@ -59,6 +59,7 @@ async def a_run_with_steps(
     return f"/workflows/shop/runs/{run.id}"
 
 
+@pytest.mark.slow
 async def test_a_run_of_ten_thousand_steps_opens_at_the_step_that_failed_and_stays_small(
     pages: httpx.AsyncClient, process_store: Store, make_run: MakeRun, clock: ManualClock
 ) -> None:

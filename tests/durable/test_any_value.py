@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import (
     AfterValidator,
@@ -107,6 +108,7 @@ def typed_values(draw: st.DrawFn, leaves: dict[Any, st.SearchStrategy[Any]]) -> 
 A_HUNDRED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @A_HUNDRED
 @given(typed_values(FAITHFUL))
 async def test_any_type_of_faithful_parts_comes_back_equal(typed: tuple[Any, Any]) -> None:
@@ -115,6 +117,7 @@ async def test_any_type_of_faithful_parts_comes_back_equal(typed: tuple[Any, Any
     assert await returned(declared, value) == [value, value]
 
 
+@pytest.mark.slow
 @A_HUNDRED
 @given(typed_values(DOUBTFUL))
 async def test_any_type_comes_back_equal_or_is_refused_with_its_place(typed: tuple[Any, Any]) -> None:

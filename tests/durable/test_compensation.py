@@ -244,6 +244,7 @@ async def test_a_persons_retry_repeats_nothing_that_ran_beside_the_failure() -> 
     assert harness.executions(run.id) == {"charge": 2, "charge other": 1, "ship other": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saga", COMPENSATIONS[:4], ids=lambda saga: saga.__name__)
 async def test_a_saga_ends_the_same_wherever_it_is_killed(saga: Any) -> None:
     shop = Shop()

@@ -117,6 +117,7 @@ async def test_it_survives_every_kill(execute: Any) -> None:
     assert {point.moment for point in report.points} >= {"before commit start", "after commit end"}
 
 
+@pytest.mark.slow
 async def test_a_run_that_its_manifest_retries_survives_every_kill() -> None:
     report = await crash_matrix(scripted(failing_in_every_round, retry=Retry(attempts=3)))
 
@@ -138,6 +139,7 @@ async def test_of_steps_in_sequence_at_most_one_body_is_repeated_by_a_kill() -> 
     ]
 
 
+@pytest.mark.slow
 async def test_an_interrupted_step_may_end_the_run_as_the_author_says() -> None:
     async def execute(ctx: RunContext) -> str:
         try:
@@ -164,6 +166,7 @@ async def test_what_depends_on_the_time_can_be_left_out() -> None:
     await crash_matrix(scripted(execute), outcome=lambda run: run.status)
 
 
+@pytest.mark.slow
 async def test_the_world_is_put_back_before_every_run() -> None:
     stock: list[int] = []
 
@@ -182,6 +185,7 @@ async def test_it_works_without_pytest_and_on_a_thread_of_its_own() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_any_store_can_be_given(store: Store) -> None:
     report = await crash_matrix(scripted(paying, name="paying"), store=store, second_kills=10)
 
@@ -205,6 +209,7 @@ def reset() -> None:
     Unlucky.done = 0
 
 
+@pytest.mark.slow
 async def test_a_workflow_that_does_things_outside_of_steps_is_caught() -> None:
     with pytest.raises(CrashMatrixFailed) as failed:
         await crash_matrix(Unlucky, prepare=reset)
@@ -248,6 +253,7 @@ class Forgetful(SQLiteStore):
             await super().save_run(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told"),
     (
@@ -262,6 +268,7 @@ async def test_a_store_with_a_fault_is_caught(fault: str, told: str) -> None:
         await crash_matrix(scripted(paying), store=Forgetful(fault, ManualClock()))
 
 
+@pytest.mark.slow
 async def test_a_store_that_forgets_failures_is_caught() -> None:
     with pytest.raises(CrashMatrixFailed, match="step a: its body was begun 1 times more; 0 would be right"):
         await crash_matrix(scripted(compensating), store=Forgetful("forgets failures", ManualClock()))

@@ -180,6 +180,7 @@ async def test_steps_in_an_item_are_part_of_it() -> None:
     assert set(await harness.steps(run.id)) == {f"m[{i}]" for i in range(3)} | {f"m[{i}]/double" for i in range(3)}
 
 
+@pytest.mark.slow
 async def test_many_failures_with_long_errors_fit_into_the_record() -> None:
     async def fail(number: int) -> None:
         raise ValueError("long " * 1000)

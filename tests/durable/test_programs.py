@@ -120,6 +120,7 @@ def test_what_generated_programs_have_found_stays_right(node: Node, attempts: in
     ends_the_same(node, attempts, kills)
 
 
+@pytest.mark.slow
 @given(node=nodes(), attempts=st.integers(1, 3), kills=KILLS)
 @quick
 def test_any_program_ends_the_same_under_any_schedule_of_kills(node: Node, attempts: int, kills: list[int]) -> None:

@@ -220,6 +220,7 @@ async def end(harness: Harness, run_id: str, how: str) -> None:
     _Ending.is_broken = False
 
 
+@pytest.mark.slow
 async def test_a_retry_begins_every_failed_item_again_however_many_there_are() -> None:
     is_down = True
 

@@ -47,6 +47,7 @@ def has_kept_the_news(run: WorkflowRun) -> bool:
     return run.status is RunStatus.SUCCESS and run.result["not_posted"] is not None and down["announced_up"] is True
 
 
+@pytest.mark.slow
 async def test_an_uptime_check_ends_the_same_wherever_it_is_killed(
     targets: dict[str, Any], web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +69,7 @@ async def test_an_uptime_check_ends_the_same_wherever_it_is_killed(
     assert report.undisturbed.result["summary"].startswith("1 of 2 up; down: ")
 
 
+@pytest.mark.slow
 async def test_a_feed_digest_ends_the_same_wherever_it_is_killed(feeds: dict[str, Any], web: WebServer) -> None:
     def digests() -> set[str]:
         """What a receiver has that knows idempotency keys."""

@@ -302,6 +302,7 @@ class TestWaitingEntries:
         asked = [request.headers.get("if-none-match") for request in web.asked("/rss")]
         assert asked == [None, '"v0"', None, None, '"v1"'], "not modified would hide those that are only in the feed"
 
+    @pytest.mark.slow
     async def test_there_is_room_for_some_and_the_others_are_found_again(self, digest: Digest, web: WebServer) -> None:
         def feed(count: int) -> Reply:
             items = "".join(
@@ -374,6 +375,7 @@ class TestWaitingEntries:
 class TestMemory:
     """What is remembered from one digest to the next."""
 
+    @pytest.mark.slow
     async def test_a_hundred_feeds_on_five_schedules_are_listed_once_and_then_what_changed(
         self, digest: Digest, web: WebServer
     ) -> None:
@@ -391,6 +393,7 @@ class TestMemory:
         assert await run_all([3, 2, 1]) == [[0] * 20] * 5
         assert await run_all([4, 3, 2]) == [[1] * 20] * 5
 
+    @pytest.mark.slow
     async def test_a_hundred_long_feeds_have_room(self, digest: Digest, web: WebServer) -> None:
         paths = [f"/{number}" for number in range(100)]
         web.pages |= dict.fromkeys(paths, Reply(200, rss(range(100)), {"etag": '"0123456789abcdef0123456789abcdef"'}))

@@ -431,6 +431,7 @@ class TestHostileDocuments:
         assert time.process_time() - began < 10
         assert len(feed.entries) <= MAX_ENTRIES
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("body", "reason"),
         (

@@ -98,6 +98,7 @@ def as_posted(run: WorkflowRun) -> Any:
     return run.status, run.result["posted"], run.error
 
 
+@pytest.mark.slow
 async def test_an_uptime_check(web: Web) -> None:
     targets = [{"url": "http://shop.example/up", "name": "shop"}, {"url": "http://shop.example/down"}]
 

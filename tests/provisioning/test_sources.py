@@ -143,6 +143,7 @@ for tool in ("cli", "development", "provisioning", "testing"):
 """
 
 
+@pytest.mark.slow
 def test_what_ships_of_autopilot_loads_every_public_name_and_store_and_no_tool(tmp_path: Path) -> None:
     copy(package_files(ROOT), tmp_path)
 

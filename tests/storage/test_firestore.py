@@ -381,6 +381,7 @@ def shape_of(sent: Any) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ..
 # Clients, loops, processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listens", (False, True), ids=("dead", "silent"))
 async def test_a_server_that_does_not_answer_is_unavailable_within_the_deadline(
     monkeypatch: pytest.MonkeyPatch, *, listens: bool

@@ -94,6 +94,7 @@ async def test_a_third_try_has_as_long_as_a_slow_network_needs(
     assert max(waits) >= 5, "of ten seconds, half in one go"
 
 
+@pytest.mark.slow
 async def test_over_a_network_that_loses_a_tenth_of_the_answers_short_invocations_succeed(
     store: FirestoreStore, wire: Wire, clock: ManualClock
 ) -> None:

@@ -1,5 +1,7 @@
 from datetime import UTC, datetime
 
+import pytest
+
 from autopilot.models import RunStatus, TriggerType, WorkflowRun
 from autopilot.storage.firestore.documents import encode_run
 from autopilot.storage.firestore.memory import Remembered, RunMemory
@@ -19,6 +21,7 @@ def remembered() -> Remembered:
     return Remembered.of(run, encode_run(run), counter="0", update_time=NOW)
 
 
+@pytest.mark.slow
 def test_a_process_forgets_the_documents_it_wrote_longest_ago() -> None:
     memory = RunMemory()
     for n in range(2000):

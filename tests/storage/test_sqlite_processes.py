@@ -78,6 +78,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
+@pytest.mark.slow
 async def test_processes_that_write_at_once_are_counted_exactly(
     path: Path, start: StartProcess, store: SQLiteStore
 ) -> None:

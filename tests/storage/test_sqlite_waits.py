@@ -104,6 +104,7 @@ async def test_writes_that_wait_for_a_lock_are_made_in_turn(path: Path, clock: M
     assert made == [-1, 0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 async def test_calls_that_wait_their_turn_keep_their_own_deadline(path: Path, make_run: MakeRun) -> None:
     store = SQLiteStore(path, deadline=timedelta(seconds=1))
     await store.get_paused_runs()
@@ -136,6 +137,7 @@ async def test_opening_waits_for_whoever_is_making_the_file(
 # Deadlines
 
 
+@pytest.mark.slow
 async def test_a_lock_is_waited_for_no_longer_than_the_caller_has_left(path: Path, make_run: MakeRun) -> None:
     clock = SystemClock()
     with closing(SQLiteStore(path)) as store:
@@ -188,6 +190,7 @@ async def test_a_call_that_the_disk_does_not_answer_is_given_up_within_its_deadl
     assert "whether it was done is unknown" in str(cancelled.value.__cause__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locks_in", ("start", "body"))
 async def test_an_invocation_ends_in_its_time_though_the_file_is_locked(path: Path, locks_in: str) -> None:
     with closing(SQLiteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:

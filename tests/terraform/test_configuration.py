@@ -23,6 +23,7 @@ def test_it_is_formatted() -> None:
     assert formatted.returncode == 0, formatted.stdout + formatted.stderr
 
 
+@pytest.mark.slow
 def test_it_is_valid(configuration: Configuration) -> None:
     validated = configuration.validate()
 

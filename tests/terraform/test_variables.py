@@ -64,6 +64,7 @@ def test_the_generated_file_says_nothing_of_an_environment() -> None:
     assert not set(variables) & {"project_id", "region", "environment"}
 
 
+@pytest.mark.slow
 def test_a_value_that_cannot_work_is_refused_in_words(configuration: Configuration) -> None:
     planned = configuration.terraform(
         "plan",

@@ -43,6 +43,7 @@ async def test_a_charge_outside_of_steps_with_its_line() -> None:
     assert error.endswith("outside of any step")
 
 
+@pytest.mark.slow
 async def test_a_charge_that_only_the_outcome_shows() -> None:
     charges: list[str] = []
 
@@ -234,6 +235,7 @@ async def test_a_compensation_outside_of_steps_when_the_instance_is_shut_down() 
     assert "refunds: 'tea': happened 1 times, 0 would be right" in str(report)
 
 
+@pytest.mark.slow
 async def test_what_a_body_does_is_not_taken_for_what_execute_does() -> None:
     calls: list[str] = []
 

@@ -105,12 +105,14 @@ def run_tests(project: Path, text: str, *options: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_plain_tests_need_no_other_plugin(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
 
     assert "5 passed" in run_tests(project, PLAIN, "-p", "no:asyncio")
 
 
+@pytest.mark.slow
 def test_async_tests_await_what_the_fixtures_give(project: Path) -> None:
     assert "3 passed" in run_tests(project, ASYNC)
 

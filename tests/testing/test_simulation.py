@@ -58,6 +58,7 @@ async def failing(ctx: RunContext) -> None:
     await ctx.step("b", lambda: 1 // 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "execute",
     (in_sequence, at_once, nested, mapped, paying, compensating, failing),
@@ -75,6 +76,7 @@ async def test_a_short_timeout_is_survived_too() -> None:
     await simulate(scripted(in_sequence, timeout_seconds=3), seeds=60)
 
 
+@pytest.mark.slow
 async def test_every_kind_of_trouble_comes() -> None:
     report = await simulate(scripted(paying), seeds=150)
 
@@ -233,6 +235,7 @@ except SimulationFailed as failed:
 """
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_simulation_in_every_process() -> None:
     told = {
         subprocess.run(

@@ -90,6 +90,7 @@ SOUND = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("execute", SOUND, ids=lambda execute: execute.__name__)
 async def test_a_sound_workflow_is_not_blamed(execute: Any, caplog: pytest.LogCaptureFixture) -> None:
     await crash_matrix(scripted(execute), second_kills=10)
@@ -98,6 +99,7 @@ async def test_a_sound_workflow_is_not_blamed(execute: Any, caplog: pytest.LogCa
     assert "never retrieved" not in caplog.text, "nobody can have awaited what was killed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ("paid", "not paid"))
 async def test_an_interruption_may_be_handled_in_steps(answer: str) -> None:
     async def execute(ctx: RunContext) -> str:
