@@ -116,7 +116,7 @@ def create_api(context: ApiContext) -> FastAPI:
         redirect_slashes=False,
     )
     for part in (Reads(context), Writes(context), Events(context)):
-        api.include_router(part.router())
+        part.add_to(api)
     for kind in HANDLED_ERRORS:
         api.add_exception_handler(kind, _answer_exception)
     api.add_exception_handler(RequestValidationError, _answer_invalid)

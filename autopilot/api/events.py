@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import FastAPI, Header, Query
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
@@ -38,15 +38,14 @@ class Events:
         allowed = context.settings.request_timeout_seconds or MAX_STREAM_SECONDS
         self._seconds = max(POLL_SECONDS, min(MAX_STREAM_SECONDS, allowed - MARGIN_SECONDS))
 
-    def router(self) -> APIRouter:
-        """The route and its documented answers."""
-        router = APIRouter()
+    def add_to(self, api: FastAPI) -> None:
+        """Add the route and its documented answers."""
         stream = {
             "description": "Events `run`: `id` is the position to resume from, `data` is a RunSummary.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
         answers: dict[int | str, dict[str, Any]] = {200: stream, **documented()}
-        router.add_api_route(
+        api.add_api_route(
             "/events",
             self.stream,
             methods=["GET"],
@@ -54,7 +53,6 @@ class Events:
             response_model=None,
             response_class=StreamingResponse,
         )
-        return router
 
     async def stream(
         self,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import FastAPI, Path, Query
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
@@ -61,9 +61,8 @@ class Reads:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        """The routes and their documented answers."""
-        router = APIRouter()
+    def add_to(self, api: FastAPI) -> None:
+        """Add the routes and their documented answers: to the application, since a router's are built twice."""
         run = "/workflows/{name}/runs/{run_id}"
         for path, endpoint, model, errors in (
             ("/workflows", self.list_workflows, WorkflowPage, ()),
@@ -75,11 +74,10 @@ class Reads:
             (f"{run}/step", self.get_step, StepDetail, (404,)),
         ):
             answers: dict[int | str, dict[str, Any]] = {200: {"model": model}, **documented(*errors)}
-            router.add_api_route(path, endpoint, methods=["GET"], responses=answers, response_model=None)
+            api.add_api_route(path, endpoint, methods=["GET"], responses=answers, response_model=None)
         health: dict[int | str, dict[str, Any]] = {200: {"model": HealthReport}, **documented()}
         health[503] = {"model": HealthReport, "description": "The store does not answer."}
-        router.add_api_route("/health", self.get_health, methods=["GET"], responses=health, response_model=None)
-        return router
+        api.add_api_route("/health", self.get_health, methods=["GET"], responses=health, response_model=None)
 
     async def get_health(self) -> Response:
         """Version, store, and the state of the store."""

@@ -1,9 +1,10 @@
 """Write endpoints of API v1."""
 
 import re
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import Depends, FastAPI, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,9 +45,9 @@ class Writes:
         self._context = context
         self._actions = RunActions(context)
 
-    def router(self) -> APIRouter:
-        """The routes and their documented answers."""
-        router = APIRouter(dependencies=[Depends(self._check_token)])
+    def add_to(self, api: FastAPI) -> None:
+        """Add the routes and their documented answers."""
+        route = partial(api.add_api_route, dependencies=[Depends(self._check_token)], response_model=None)
         run = "/workflows/{name}/runs/{run_id}"
         accepted: dict[int | str, dict[str, Any]] = {
             200: {"model": RunAccepted, "description": "The run is over, however it ended."},
@@ -60,13 +61,8 @@ class Writes:
         ):
             answers: dict[int | str, dict[str, Any]] = {**accepted, **documented(*errors)}
             extra = _BODIES.get(endpoint.__name__)
-            router.add_api_route(
-                path, endpoint, methods=["POST"], responses=answers, response_model=None, openapi_extra=extra
-            )
-        router.add_api_route(
-            run, self.delete, methods=["DELETE"], status_code=204, responses=documented(404, 409), response_model=None
-        )
-        return router
+            route(path, endpoint, methods=["POST"], responses=answers, openapi_extra=extra)
+        route(run, self.delete, methods=["DELETE"], status_code=204, responses=documented(404, 409))
 
     async def _check_token(self, request: Request) -> None:
         self._context.access.check_api_write(request)
