@@ -92,7 +92,8 @@ class BaseWorkflow(Generic[PayloadT, ResultT]):
             PayloadError: the payload is refused; no run exists.
             ConfigInvalid: the workflow's configuration is missing or wrong; no run exists.
             SetupTimedOut: :meth:`setup` did not end by the deadline of the invocation; no run exists.
-            RunStartFailed: the start could not be recorded, and ``execute`` asked for a step; no run exists.
+            RunStartFailed: the start could not be recorded, and ``execute`` asked for a step: trigger it again. Only if
+                the store took the start and every answer was lost is there a run, which is ``running``.
         """
         payload = {} if trigger_data is None else trigger_data
         outcome = await engine_of(self).invoke(trigger_type, payload, trigger=trigger)

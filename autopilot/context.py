@@ -90,6 +90,8 @@ class RunContext(Generic[ConfigT]):
         Raises:
             StoreError: a run log that the workflow was given, without a journal, does not answer.
         """
+        if self._steps is not None:
+            self._steps.require_time()  # a store that is asked too late is not at fault
         try:
             async with store_call(self.clock, store_seconds(seconds_left()), "run log", "reading the last success"):
                 runs, _ = await self._run_log.list_runs(self.workflow_id, limit=1, status=RunStatus.SUCCESS)

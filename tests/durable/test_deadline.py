@@ -89,6 +89,18 @@ async def test_a_step_that_computes_past_the_deadline_is_an_attempt_that_came_no
     assert runs[-1].error_type == "RunDeadlineExceeded"
 
 
+async def test_a_store_that_is_asked_past_the_deadline_is_not_what_ended_the_attempt() -> None:
+    async def execute(ctx: RunContext) -> None:
+        harness.advance(timedelta(seconds=BRIEF["timeout_seconds"]))  # without an await, as a long computation does
+        await ctx.last_success()
+
+    harness = Harness(scripted(execute, **BRIEF))
+    runs = [await harness.run(identity="x") for _ in range(3)]
+
+    assert [run.status for run in runs] == ["running", "running", "failed"]
+    assert runs[-1].error_type == "RunDeadlineExceeded"
+
+
 async def test_without_a_journal_the_first_deadline_is_the_end() -> None:
     async def execute(ctx: RunContext) -> None:
         clock.advance(DEADLINE)
